@@ -1,0 +1,169 @@
+"""The bidirectional Mamba mixer, in the three designs of the paper."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from audiomamba.ops import (
+    bidirectional_scan,
+    causal_conv1d,
+    selective_scan,
+)
+
+SCANS = ("fo_fo", "fo_bi", "bi_bi")
+STEP_MIN, STEP_MAX, STEP_FLOOR = 0.001, 0.1, 1e-4
+
+
+class BidirectionalMamba(torch.nn.Module):
+    """Mamba mixer that scans its sequence in one or both directions.
+
+    - ``fo_fo``: one forward scan (Mamba, arXiv 2312.00752).
+    - ``fo_bi``: one convolution and projection, a second decay matrix for the
+      backward scan over the same input; the outputs are summed.
+    - ``bi_bi``: a second set of everything for the backward direction, over
+      the reversed input; the outputs are averaged (Vim, arXiv 2401.09417).
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of the tokens.
+    scan : str
+        "fo_fo", "fo_bi" or "bi_bi".
+    state_size : int
+        States per channel.
+    conv_size : int
+        Taps of the convolution.
+    expansion : int
+        Inner width over ``embed_dim``.
+
+    Raises
+    ------
+    ValueError
+        If ``scan`` is unknown.
+
+    Example
+    -------
+    >>> mixer = BidirectionalMamba(32, scan="fo_bi")
+    >>> mixer(torch.randn(2, 10, 32)).shape
+    torch.Size([2, 10, 32])
+    """
+
+    def __init__(
+        self, embed_dim, scan="fo_bi", state_size=16, conv_size=4, expansion=2
+    ):
+        super().__init__()
+        if scan not in SCANS:
+            raise ValueError(f"scan is {scan!r}; it can be {', '.join(SCANS)}.")
+        self.scan, self.state_size = scan, state_size
+        self.inner_dim = expansion * embed_dim
+        self.step_rank = math.ceil(embed_dim / 16)
+        self.in_proj = torch.nn.Linear(
+            embed_dim, 2 * self.inner_dim, bias=False
+        )
+        self._add_direction("", conv_size)
+        if scan == "fo_bi":
+            self.A_b_log = self._new_decay()
+        elif scan == "bi_bi":
+            self._add_direction("_b", conv_size)
+        self.out_proj = torch.nn.Linear(self.inner_dim, embed_dim, bias=False)
+
+    def _add_direction(self, suffix, conv_size):
+        """Create the parameters of one direction, named as the authors do."""
+        inner = self.inner_dim
+        parts = {
+            "conv1d": torch.nn.Conv1d(inner, inner, conv_size, groups=inner),
+            "x_proj": torch.nn.Linear(
+                inner, self.step_rank + 2 * self.state_size, bias=False
+            ),
+            "dt_proj": self._new_step_projection(),
+        }
+        for name, part in parts.items():
+            setattr(self, name + suffix, part)
+        decay_name = "A_b_log" if suffix else "A_log"
+        setattr(self, decay_name, self._new_decay())
+        skip = torch.nn.Parameter(torch.ones(inner))
+        skip._no_weight_decay = True
+        setattr(self, "D" + suffix, skip)
+
+    def _new_decay(self):
+        """Return log(1..N) for every channel (S4D-real initialisation)."""
+        rates = torch.arange(1, self.state_size + 1, dtype=torch.float32)
+        decay = torch.nn.Parameter(rates.log().repeat(self.inner_dim, 1))
+        decay._no_weight_decay = True
+        return decay
+
+    def _new_step_projection(self):
+        """Return the layer whose softplus starts log-uniform in its range."""
+        layer = torch.nn.Linear(self.step_rank, self.inner_dim)
+        bound = self.step_rank**-0.5
+        torch.nn.init.uniform_(layer.weight, -bound, bound)
+        span = math.log(STEP_MAX) - math.log(STEP_MIN)
+        step = torch.exp(
+            torch.rand(self.inner_dim) * span + math.log(STEP_MIN)
+        ).clamp(min=STEP_FLOOR)
+        with torch.no_grad():
+            layer.bias.copy_(step + torch.log(-torch.expm1(-step)))
+        return layer
+
+    def _select(self, x, suffix, reverse, lengths):
+        """Return the convolved input and its step sizes, B and C."""
+        conv = getattr(self, "conv1d" + suffix)
+        u = causal_conv1d(
+            x, conv.weight[:, 0], conv.bias, reverse=reverse, lengths=lengths
+        )
+        dt, B, C = getattr(self, "x_proj" + suffix)(u).split(
+            [self.step_rank, self.state_size, self.state_size], dim=-1
+        )
+        dt_proj = getattr(self, "dt_proj" + suffix)
+        delta = F.linear(dt, dt_proj.weight)
+        return u, delta, B, C, dt_proj.bias
+
+    def _one_way(self, x, z, suffix, reverse, lengths):
+        """Return the gated scan of one direction."""
+        u, delta, B, C, bias = self._select(x, suffix, reverse, lengths)
+        A_log = self.A_b_log if suffix else self.A_log
+        return selective_scan(
+            *(u, delta, -torch.exp(A_log.float()), B, C),
+            D=getattr(self, "D" + suffix),
+            z=z,
+            delta_bias=bias,
+            delta_softplus=True,
+            reverse=reverse,
+            lengths=lengths,
+        )
+
+    def forward(self, hidden, lengths=None):
+        """Mix a batch of sequences.
+
+        Arguments
+        ---------
+        hidden : torch.Tensor
+            [B, L, D].
+        lengths : torch.Tensor or None
+            Tokens per sequence, integers [B]; what lies behind is not read.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, L, D].
+        """
+        x, z = self.in_proj(hidden).chunk(2, dim=-1)
+        if self.scan == "fo_bi":
+            u, delta, B, C, bias = self._select(x, "", False, lengths)
+            y = bidirectional_scan(
+                *(u, delta),
+                -torch.exp(self.A_log.float()),
+                -torch.exp(self.A_b_log.float()),
+                *(B, C),
+                D=self.D,
+                z=z,
+                delta_bias=bias,
+                delta_softplus=True,
+                lengths=lengths,
+            )
+        else:
+            y = self._one_way(x, z, "", False, lengths)
+            if self.scan == "bi_bi":
+                y = (y + self._one_way(x, z, "_b", True, lengths)) / 2
+        return self.out_proj(y)

@@ -1,0 +1,168 @@
+"""Cutting a spectrogram into patches, at any patch size and stride."""
+
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def to_pair(value):
+    """Return (frequency, time) from an int or a pair.
+
+    Arguments
+    ---------
+    value : int or sequence of two ints
+        A size in bins and frames.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If it is neither, or not positive.
+
+    Example
+    -------
+    >>> to_pair(16), to_pair([128, 4])
+    ((16, 16), (128, 4))
+    """
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
+        raise ValueError(
+            f"A patch size or stride is {value!r}; it must be a positive "
+            "integer or a pair of them, (frequency, time)."
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def grid_length(size, patch, stride):
+    """Return how many patches fit, at least one (a shorter clip is padded).
+
+    Arguments
+    ---------
+    size : int or torch.Tensor
+        Bins or frames.
+    patch : int
+        Patch size along that axis.
+    stride : int
+        Stride along that axis.
+
+    Returns
+    -------
+    int or torch.Tensor
+
+    Example
+    -------
+    >>> grid_length(1024, 16, 16), grid_length(100, 16, 10), grid_length(3, 4, 4)
+    (64, 9, 1)
+    """
+    if isinstance(size, torch.Tensor):
+        patches = torch.div(size - patch, stride, rounding_mode="floor") + 1
+        return patches.clamp(min=1)
+    return max((size - patch) // stride + 1, 1)
+
+
+@functools.lru_cache(maxsize=32)
+def _resize_pseudo_inverse(old, new):
+    """Return the matrix that resizes flattened kernels from old to new.
+
+    FlexiViT (arXiv 2212.08013, equation 4): with the matrix M that resizes a
+    patch bilinearly, the kernel that gives a resized patch the old output is
+    pinv(M^T) w.
+    """
+    basis = torch.eye(math.prod(old), dtype=torch.float64)
+    resized = F.interpolate(
+        basis.reshape(-1, 1, *old), size=new, mode="bilinear"
+    )
+    return torch.linalg.pinv(resized.reshape(len(basis), -1))
+
+
+def resize_patch_kernel(weight, size):
+    """Resize a patch embedding's kernel so that its outputs stay alike.
+
+    Arguments
+    ---------
+    weight : torch.Tensor
+        [D, channels, frequency, time].
+    size : tuple of int
+        The new (frequency, time).
+
+    Returns
+    -------
+    torch.Tensor
+        [D, channels, *size]; differentiable in ``weight``.
+
+    Example
+    -------
+    >>> resize_patch_kernel(torch.randn(8, 1, 16, 16), (8, 16)).shape
+    torch.Size([8, 1, 8, 16])
+    """
+    old, size = tuple(weight.shape[2:]), tuple(size)
+    if old == size:
+        return weight
+    matrix = _resize_pseudo_inverse(old, size).to(weight)
+    return (weight.flatten(2) @ matrix.T).unflatten(2, size)
+
+
+class PatchEmbed(torch.nn.Module):
+    """Linear embedding of the patches of a spectrogram.
+
+    Arguments
+    ---------
+    patch_size : tuple of int
+        (bins, frames).
+    stride : tuple of int
+        (bins, frames).
+    embed_dim : int
+        Width of the tokens.
+
+    Example
+    -------
+    >>> embed = PatchEmbed((16, 16), (16, 16), 32)
+    >>> embed(torch.randn(2, 64, 128)).shape
+    torch.Size([2, 8, 4, 32])
+    """
+
+    def __init__(self, patch_size, stride, embed_dim):
+        super().__init__()
+        self.proj = torch.nn.Conv2d(1, embed_dim, patch_size, stride)
+        # LeCun's initialisation as timm has it, for a truncated normal.
+        std = math.prod(patch_size) ** -0.5 / 0.87962566103423978
+        torch.nn.init.trunc_normal_(
+            self.proj.weight, std=std, a=-2 * std, b=2 * std
+        )
+        torch.nn.init.zeros_(self.proj.bias)
+
+    def forward(self, feats, patch_size=None, stride=None):
+        """Embed the patches.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, T, F].
+        patch_size : tuple of int or None
+            Another patch size than the constructor's.
+        stride : tuple of int or None
+            Another stride than the constructor's.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, F', T', D].
+        """
+        weight = self.proj.weight
+        if patch_size is not None:
+            weight = resize_patch_kernel(weight, patch_size)
+        missing = weight.shape[3] - feats.shape[1]
+        if missing > 0:
+            feats = F.pad(feats, (0, 0, 0, missing))
+        patches = F.conv2d(
+            feats.mT[:, None],
+            weight,
+            self.proj.bias,
+            stride or self.proj.stride,
+        )
+        return patches.permute(0, 2, 3, 1)

@@ -1,0 +1,25 @@
+"""Selective scan and causal convolution: one definition, several engines.
+
+The operators are channel-last, ``[batch, length, channel]``, and registered
+with PyTorch, so that autograd, autocast, ``torch.compile`` and DDP see
+ordinary operators.  Nothing above this package knows which engine runs.
+
+===========  ==========================================================
+engine       what it is
+===========  ==========================================================
+reference    plain PyTorch: any device, float64, the oracle of the tests
+cpu          Numba kernels for the CPU, compiled on first use and cached
+===========  ==========================================================
+"""
+
+from audiomamba.ops.causal_conv1d import causal_conv1d
+from audiomamba.ops.engines import available_engines, use_engine
+from audiomamba.ops.selective_scan import bidirectional_scan, selective_scan
+
+__all__ = [
+    "available_engines",
+    "bidirectional_scan",
+    "causal_conv1d",
+    "selective_scan",
+    "use_engine",
+]

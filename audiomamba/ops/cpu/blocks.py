@@ -1,0 +1,92 @@
+"""Moving blocks of channels between tensors and a kernel's buffers.
+
+A kernel takes a tensor [B, L, D] with unit stride over channels as its flat
+storage and two strides, so that halves of a projection's output are read
+where they lie.
+"""
+
+import numpy as np
+import torch
+from numba import njit
+
+from audiomamba.ops.cpu.vector_math import f32
+
+# Channels a task works on: four vectors of sixteen floats.
+LANES = 64
+
+
+def rows(tensor):
+    """Return a tensor [B, L, D] as (flat array, sequence stride, step stride).
+
+    Nothing is copied where the channels lie side by side in float32.
+    """
+    tensor = tensor.detach().float()
+    if tensor.stride(2) != 1 and tensor.shape[2] > 1:
+        tensor = tensor.contiguous()
+    n_batch, n_steps, n_channels = tensor.shape
+    per_sequence, per_step = tensor.stride(0), tensor.stride(1)
+    span = (n_batch - 1) * per_sequence + (n_steps - 1) * per_step
+    flat = tensor.as_strided((span + n_channels,), (1,))
+    return flat.numpy(), per_sequence, per_step
+
+
+def array(tensor):
+    """Return a tensor as a contiguous float32 array, None as an empty one."""
+    if tensor is None:
+        return np.empty(0, np.float32)
+    return tensor.detach().float().contiguous().numpy()
+
+
+def matrix(tensor):
+    """Return a matrix as a contiguous float32 array, None as an empty one."""
+    if tensor is None:
+        return np.empty((0, 0), np.float32)
+    return array(tensor)
+
+
+def steps_of(lengths, like):
+    """Return the number of steps of every sequence of a batch, int64 [B]."""
+    n_batch, n_steps = like.shape[:2]
+    if lengths is None:
+        return np.full(n_batch, n_steps, np.int64)
+    return lengths.detach().clamp(0, n_steps).to(torch.int64).numpy()
+
+
+def new_output(like, lengths):
+    """Return a float32 tensor for results, zeroed where padding may stay."""
+    make = torch.empty if lengths is None else torch.zeros
+    return make(like.shape, dtype=torch.float32)
+
+
+@njit(cache=True)
+def load_rows(source, batch, first, n_steps, width, target):
+    """Copy channels of one sequence into target [L, LANES], zeros behind.
+
+    Idle lanes take part in sums over channels, so they must hold zeros.
+    """
+    flat, per_sequence, per_step = source
+    if width < LANES:
+        target[:n_steps] = f32(0.0)
+    for step in range(n_steps):
+        start = batch * per_sequence + step * per_step + first
+        row = flat[start : start + width]
+        for k in range(width):
+            target[step, k] = row[k]
+
+
+@njit(cache=True)
+def load_matrix(source, first, width, scale, target):
+    """Copy channels of [D, N] into target [N, LANES], zeros behind them."""
+    target[:] = f32(0.0)
+    for n in range(source.shape[1]):
+        for k in range(width):
+            target[n, k] = source[first + k, n] * scale
+
+
+@njit(cache=True)
+def load_vector(source, first, width, target):
+    """Copy channels of [D] into target [LANES]; an empty source is zero."""
+    target[:] = f32(0.0)
+    if source.shape[0] > 0:
+        for k in range(width):
+            target[k] = source[first + k]

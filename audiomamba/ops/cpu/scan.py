@@ -1,0 +1,125 @@
+"""The forward scan on the CPU: a block of channels at a time.
+
+A task takes one sequence and LANES channels.  Its states [N, LANES] stay in
+the first-level cache, and the loop over lanes is what LLVM turns into vector
+code.  Step sizes and inputs are prepared once for both directions.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from audiomamba.ops.cpu.blocks import (
+    LANES,
+    load_matrix,
+    load_rows,
+    load_vector,
+)
+from audiomamba.ops.cpu.vector_math import (
+    LOG2_E,
+    exp2,
+    f32,
+    sigmoid,
+    softplus,
+)
+
+flags = {"contract", "nsz", "arcp", "reassoc"}
+
+
+@njit(cache=True, fastmath=flags)
+def prepare(u, raw, bias, use_softplus, n_steps, delta, drive):
+    """Compute delta and delta * u from raw step sizes, [L, LANES] each."""
+    for step in range(n_steps):
+        for k in range(LANES):
+            size = raw[step, k] + bias[k]
+            if use_softplus:
+                size = softplus(size)
+            delta[step, k] = size
+            drive[step, k] = size * u[step, k]
+
+
+@njit(cache=True, fastmath=flags)
+def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
+    """Add one direction's sum_n C_n h_n to total [L, LANES].
+
+    ``rate`` is A log2(e), so that the decay is a power of two.
+    """
+    state[:] = f32(0.0)
+    for i in range(n_steps):
+        step = n_steps - 1 - i if reverse else i
+        for k in range(LANES):
+            y[k] = f32(0.0)
+        for n in range(rate.shape[0]):
+            b, c = B[step, n], C[step, n]
+            for k in range(LANES):
+                decay = exp2(delta[step, k] * rate[n, k])
+                s = decay * state[n, k] + drive[step, k] * b
+                state[n, k] = s
+                y[k] += c * s
+        for k in range(LANES):
+            total[step, k] += y[k]
+
+
+@njit(cache=True, fastmath=flags)
+def store(total, u, skip, gate, gated, n_steps, width, first, out):
+    """Write (total + skip u) SiLU(gate) to channels of out [L, D]."""
+    for step in range(n_steps):
+        row = out[step, first : first + width]
+        for k in range(width):
+            value = total[step, k] + skip[k] * u[step, k]
+            if gated:
+                g = gate[step, k]
+                value *= g * sigmoid(g)
+            row[k] = value
+
+
+@njit(cache=True, fastmath=flags, parallel=True)
+def forward(
+    u, delta, A, A_b, B, C, D, z, bias, use_softplus, lengths, out, n_threads
+):
+    """Scan in the given directions; write the gated sum to out [B, L, D].
+
+    ``u``, ``delta`` and ``z`` come from `blocks.rows`; ``A``, ``A_b``, ``D``,
+    ``z`` and ``bias`` are empty where they were not given.
+    """
+    n_batch, n_total, n_channels = out.shape
+    n_state, n_blocks = B.shape[2], (n_channels + LANES - 1) // LANES
+    gated = z[0].shape[0] > 0
+    for thread in prange(n_threads):
+        buffers = np.zeros((5, n_total, LANES), f32)
+        u_rows, raw, size, drive, total = (
+            buffers[0],
+            buffers[1],
+            buffers[2],
+            buffers[3],
+            buffers[4],
+        )
+        state = np.empty((n_state, LANES), f32)
+        rate = np.empty((n_state, LANES), f32)
+        vectors = np.empty((3, LANES), f32)
+        y, skip, offset = vectors[0], vectors[1], vectors[2]
+        for task in range(thread, n_batch * n_blocks, n_threads):
+            batch, first = task // n_blocks, task % n_blocks * LANES
+            width = min(LANES, n_channels - first)
+            n_steps = lengths[batch]
+            load_rows(u, batch, first, n_steps, width, u_rows)
+            load_rows(delta, batch, first, n_steps, width, raw)
+            load_vector(bias, first, width, offset)
+            prepare(u_rows, raw, offset, use_softplus, n_steps, size, drive)
+            total[:n_steps] = f32(0.0)
+            load_vector(D, first, width, skip)
+            if A.shape[0] and A_b.shape[0]:
+                skip *= f32(2.0)
+            for reverse in (False, True):
+                matrix = A_b if reverse else A
+                if matrix.shape[0]:
+                    load_matrix(matrix, first, width, LOG2_E, rate)
+                    scan_block(
+                        *(size, drive, rate, B[batch], C[batch], n_steps),
+                        *(reverse, state, y, total),
+                    )
+            if gated:
+                load_rows(z, batch, first, n_steps, width, raw)
+            store(
+                *(total, u_rows, skip, raw, gated),
+                *(n_steps, width, first, out[batch]),
+            )

@@ -1,0 +1,228 @@
+"""The adjoint of the scan on the CPU.
+
+No state is kept for every step: one pass notes the states at chunk borders;
+then, from the last chunk to the first, a chunk's states are computed again
+and the adjoint recurrence runs through them.  Sums over channels are taken
+per block and added up in a fixed order, so that the result does not depend on
+the threads.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from audiomamba.ops.cpu.blocks import (
+    LANES,
+    load_matrix,
+    load_rows,
+    load_vector,
+)
+from audiomamba.ops.cpu.scan import flags, prepare
+from audiomamba.ops.cpu.vector_math import LOG2_E, exp2, f32, sigmoid
+
+CHUNK = 16
+LN_2 = f32(0.6931471805599453)
+
+
+@njit(cache=True, fastmath=flags)
+def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
+    """Note the state before every chunk (in scan order) in borders."""
+    n_state = rate.shape[0]
+    state = np.zeros((n_state, LANES), f32)
+    for i in range(n_steps):
+        step = n_steps - 1 - i if reverse else i
+        if i % CHUNK == 0:
+            borders[i // CHUNK] = state
+        for n in range(n_state):
+            b = B[step, n]
+            for k in range(LANES):
+                decay = exp2(delta[step, k] * rate[n, k])
+                state[n, k] = decay * state[n, k] + drive[step, k] * b
+
+
+@njit(cache=True, fastmath=flags)
+def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
+    """Compute one step's decays, states and ungated output once more."""
+    for n in range(rate.shape[0]):
+        b, c = b_n[n], c_n[n]
+        for k in range(LANES):
+            decay = exp2(delta[k] * rate[n, k])
+            s = decay * before[n, k] + drive[k] * b
+            decays[n, k] = decay
+            after[n, k] = s
+            y[k] += c * s
+
+
+@njit(cache=True, fastmath=flags)
+def _adjoint_step(
+    delta, drive, grad, rate, b_n, c_n, before, decays, after, carry,
+    d_rate, d_drive, d_delta, d_b, d_c,
+):  # fmt: skip
+    """Take one step of the adjoint recurrence back in scan order.
+
+    ``rate`` is A log2(e) and ``d_delta`` collects d(delta) / ln(2): what is
+    missing is multiplied once, behind the loops.
+    """
+    for n in range(rate.shape[0]):
+        b, c = b_n[n], c_n[n]
+        sum_b, sum_c = f32(0.0), f32(0.0)
+        for k in range(LANES):
+            d_state = carry[n, k] + grad[k] * c
+            sum_b += d_state * drive[k]
+            sum_c += grad[k] * after[n, k]
+            d_drive[k] += d_state * b
+            passed = d_state * decays[n, k]
+            d_exponent = passed * before[n, k]
+            d_rate[n, k] += d_exponent * delta[k]
+            d_delta[k] += d_exponent * rate[n, k]
+            carry[n, k] = passed
+        d_b[n] += sum_b
+        d_c[n] += sum_c
+
+
+@njit(cache=True, fastmath=flags)
+def _adjoint_block(
+    delta, drive, grad, rate, B, C, n_steps, reverse, borders, decays, states,
+    total, d_rate, d_drive, d_delta, dB, dC,
+):  # fmt: skip
+    """Run one direction back through all its chunks."""
+    _mark_borders(delta, drive, rate, B, n_steps, reverse, borders)
+    carry = np.zeros((rate.shape[0], LANES), f32)
+    for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):
+        start = chunk * CHUNK
+        size = min(CHUNK, n_steps - start)
+        states[0] = borders[chunk]
+        for i in range(size):
+            t = n_steps - 1 - start - i if reverse else start + i
+            _recompute_step(
+                *(delta[t], drive[t], rate, B[t], C[t]),
+                *(states[i], decays[i], states[i + 1], total[t]),
+            )
+        for i in range(size - 1, -1, -1):
+            t = n_steps - 1 - start - i if reverse else start + i
+            _adjoint_step(
+                *(delta[t], drive[t], grad[t], rate, B[t], C[t]),
+                *(states[i], decays[i], states[i + 1], carry),
+                *(d_rate, d_drive[t], d_delta[t], dB[t], dC[t]),
+            )
+
+
+@njit(cache=True, fastmath=flags)
+def _gate_gradient(grad, gate, scaled, n_steps):
+    """Turn the output's gradient into that of the ungated output."""
+    for step in range(n_steps):
+        for k in range(LANES):
+            g = gate[step, k]
+            scaled[step, k] = grad[step, k] * g * sigmoid(g)
+
+
+@njit(cache=True, fastmath=flags)
+def _store_inputs(
+    u, raw, offset, use_softplus, delta, grad, skip, d_drive, d_delta,
+    n_steps, first, width, du, ddelta, dD, dbias,
+):  # fmt: skip
+    """Write the gradients of u and delta, sum those of D and the bias."""
+    sums = np.zeros((2, LANES), f32)
+    for step in range(n_steps):
+        du_row = du[step, first : first + width]
+        ddelta_row = ddelta[step, first : first + width]
+        for k in range(width):
+            push = d_drive[step, k]
+            g = grad[step, k]
+            du_row[k] = push * delta[step, k] + g * skip[k]
+            d = push * u[step, k] + d_delta[step, k] * LN_2
+            if use_softplus:
+                d *= sigmoid(raw[step, k] + offset[k])
+            ddelta_row[k] = d
+            sums[0, k] += g * u[step, k]
+            sums[1, k] += d
+    dD[first : first + width] = sums[0, :width]
+    dbias[first : first + width] = sums[1, :width]
+
+
+@njit(cache=True, fastmath=flags)
+def _store_gate(grad, gate, total, u, skip, n_steps, first, width, dz):
+    """Write the gradient of the gate."""
+    for step in range(n_steps):
+        row = dz[step, first : first + width]
+        for k in range(width):
+            g = gate[step, k]
+            s = sigmoid(g)
+            slope = s * (f32(1.0) + g * (f32(1.0) - s))
+            ungated = total[step, k] + skip[k] * u[step, k]
+            row[k] = grad[step, k] * ungated * slope
+
+
+@njit(cache=True, fastmath=flags, parallel=True)
+def backward(
+    grad, u, delta, A, A_b, B, C, D, z, bias, use_softplus, lengths,
+    du, ddelta, dA, dB, dC, dD, dz, dbias, n_threads,
+):  # fmt: skip
+    """Write all gradients.
+
+    ``dA`` [2, B, D, N], ``dD`` and ``dbias`` [B, D] are sums over steps;
+    ``dB`` and ``dC`` [blocks, B, L, N] are sums over a block's channels.  The
+    rest is written as the forward pass reads it.
+    """
+    n_batch, n_total, n_channels = du.shape
+    n_state, n_blocks = B.shape[2], dB.shape[0]
+    gated = z[0].shape[0] > 0
+    for thread in prange(n_threads):
+        buffers = np.zeros((10, n_total, LANES), f32)
+        u_rows, raw, size, drive = (
+            buffers[0],
+            buffers[1],
+            buffers[2],
+            buffers[3],
+        )
+        out_grad, gate, inner = buffers[4], buffers[5], buffers[6]
+        total, d_drive, d_delta = buffers[7], buffers[8], buffers[9]
+        n_chunks = (n_total + CHUNK - 1) // CHUNK
+        borders = np.empty((n_chunks, n_state, LANES), f32)
+        decays = np.empty((CHUNK, n_state, LANES), f32)
+        states = np.empty((CHUNK + 1, n_state, LANES), f32)
+        rate = np.empty((n_state, LANES), f32)
+        d_rate = np.empty((n_state, LANES), f32)
+        skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
+        for task in range(thread, n_batch * n_blocks, n_threads):
+            batch, block = task // n_blocks, task % n_blocks
+            first = block * LANES
+            width = min(LANES, n_channels - first)
+            n = lengths[batch]
+            load_rows(u, batch, first, n, width, u_rows)
+            load_rows(delta, batch, first, n, width, raw)
+            load_rows(grad, batch, first, n, width, out_grad)
+            load_vector(bias, first, width, offset)
+            load_vector(D, first, width, skip)
+            if A.shape[0] and A_b.shape[0]:
+                skip *= f32(2.0)
+            prepare(u_rows, raw, offset, use_softplus, n, size, drive)
+            if gated:
+                load_rows(z, batch, first, n, width, gate)
+                _gate_gradient(out_grad, gate, inner, n)
+            else:
+                inner[:n] = out_grad[:n]
+            buffers[7:, :n] = f32(0.0)
+            for way in range(2):
+                matrix = A_b if way else A
+                if matrix.shape[0] == 0:
+                    continue
+                load_matrix(matrix, first, width, LOG2_E, rate)
+                d_rate[:] = f32(0.0)
+                _adjoint_block(
+                    *(size, drive, inner, rate, B[batch], C[batch], n),
+                    *(way == 1, borders, decays, states, total, d_rate),
+                    *(d_drive, d_delta, dB[block, batch], dC[block, batch]),
+                )
+                for k in range(width):
+                    for m in range(n_state):
+                        dA[way, batch, first + k, m] = d_rate[m, k]
+            _store_inputs(
+                *(u_rows, raw, offset, use_softplus, size, inner, skip),
+                *(d_drive, d_delta, n, first, width),
+                *(du[batch], ddelta[batch], dD[batch], dbias[batch]),
+            )
+            if gated:
+                _store_gate(
+                    *(out_grad, gate, total, u_rows, skip),
+                    *(n, first, width, dz[batch]),
+                )
