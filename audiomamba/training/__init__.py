@@ -1,0 +1,5 @@
+"""Training: the Brain, parameter groups, schedules, metrics and records.
+
+Import the modules by their full path, for example
+``from audiomamba.training.brain import ClassificationBrain``.
+"""

@@ -1,0 +1,120 @@
+"""Loading of a recipe's YAML, with as many classes as the data hold."""
+
+import io
+from contextlib import contextmanager
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+import yaml
+from hyperpyyaml import load_hyperpyyaml, resolve_references
+from speechbrain.utils.distributed import main_process_only
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
+
+
+def load_hparams(hparams_file, overrides=""):
+    """Load a recipe's YAML and make its objects.
+
+    Arguments
+    ---------
+    hparams_file : str
+        A HyperPyYAML file.
+    overrides : str or dict
+        From SpeechBrain's ``parse_arguments``, or a mapping.
+
+    Returns
+    -------
+    dict
+        The hyperparameters.
+
+    Example
+    -------
+    >>> path = getfixture("tmpdir") / "tiny.yaml"
+    >>> _ = path.write("seed: 1\\nn_classes: 3\\n")
+    >>> load_hparams(str(path), "seed: 2")
+    {'seed': 2, 'n_classes': 3}
+    """
+    with open(hparams_file, encoding="utf-8") as file:
+        return load_hyperpyyaml(file, overrides)
+
+
+def match_classes(hparams, n_classes, hparams_file, overrides=""):
+    """Load the YAML again where the data hold another number of classes.
+
+    So a recipe runs on a part of its corpus, or on a miniature one, without a
+    change of the YAML.  ``hyperparams.yaml`` in the output folder is written
+    again too, so it stays the record of the run.
+
+    Arguments
+    ---------
+    hparams : dict
+        From `load_hparams`.
+    n_classes : int
+        Number of classes in the data.
+    hparams_file : str
+        The file they were loaded from.
+    overrides : str or dict
+        The overrides they were loaded with.
+
+    Returns
+    -------
+    dict
+        ``hparams``, or new ones with that ``n_classes``.
+
+    Example
+    -------
+    >>> folder = getfixture("tmpdir")
+    >>> path = folder / "tiny.yaml"
+    >>> _ = path.write(f"n_classes: 3\\noutput_folder: {folder}\\n")
+    >>> hparams = load_hparams(str(path))
+    >>> match_classes(hparams, 6, str(path))["n_classes"]
+    6
+    """
+    if hparams["n_classes"] == n_classes:
+        return hparams
+    logger.info(
+        f"{hparams_file} says n_classes: {hparams['n_classes']}, the data "
+        f"hold {n_classes}: loading it again with n_classes: {n_classes}."
+    )
+    if isinstance(overrides, str):
+        overrides = yaml.safe_load(overrides) or {}
+    overrides = {**overrides, "n_classes": n_classes}
+    _write_resolved(hparams["output_folder"], hparams_file, overrides)
+    return load_hparams(hparams_file, overrides)
+
+
+@main_process_only
+def _write_resolved(folder, hparams_file, overrides):
+    """Write the YAML with its references resolved, as SpeechBrain does."""
+    source = Path(hparams_file).read_text(encoding="utf-8")
+    resolved = resolve_references(io.StringIO(source), overrides).read()
+    target = Path(folder) / "hyperparams.yaml"
+    target.write_text(f"# From {hparams_file}\n{resolved}", encoding="utf-8")
+
+
+@contextmanager
+def process_group(run_opts):
+    """Open torch's process group under torchrun, and close it in any case.
+
+    SpeechBrain never closes it, and processes that end with it open crash now
+    and then.  Without torchrun this does nothing.
+
+    Arguments
+    ---------
+    run_opts : RunOptions
+        From SpeechBrain's ``parse_arguments``.
+
+    Example
+    -------
+    >>> with process_group({"distributed_backend": "gloo"}):
+    ...     torch.distributed.is_initialized()
+    False
+    """
+    try:
+        sb.utils.distributed.ddp_init_group(run_opts)
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,101 @@
+"""Losses over logits [B, C] and targets as indices [B] or rows [B, C]."""
+
+import torch.nn.functional as F
+
+
+def as_indices(targets):
+    """Class indices of targets given as indices or as (soft) rows.
+
+    Arguments
+    ---------
+    targets : torch.Tensor
+        Indices [B], or rows [B, C] of which the largest entry counts.
+
+    Returns
+    -------
+    torch.Tensor
+        Indices [B], int64.
+
+    Example
+    -------
+    >>> import torch
+    >>> as_indices(torch.tensor([[0.3, 0.7], [1.0, 0.0]]))
+    tensor([1, 0])
+    """
+    return targets if targets.dim() == 1 else targets.argmax(dim=-1)
+
+
+def as_rows(targets, n_classes):
+    """Multi-hot rows of targets given as indices or as (soft) rows.
+
+    Arguments
+    ---------
+    targets : torch.Tensor
+        Indices [B] or rows [B, C].
+    n_classes : int
+        Number of classes C.
+
+    Returns
+    -------
+    torch.Tensor
+        Rows [B, C], float32.
+
+    Example
+    -------
+    >>> import torch
+    >>> as_rows(torch.tensor([1, 0]), 2)
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+    if targets.dim() == 1:
+        targets = F.one_hot(targets, n_classes)
+    return targets.float()
+
+
+def cross_entropy(logits, targets):
+    """Cross-entropy; of soft targets the argmax counts, as in the paper.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        [B, C].
+    targets : torch.Tensor
+        Indices [B] or rows [B, C].
+
+    Returns
+    -------
+    torch.Tensor
+        The mean loss, float32.
+
+    Example
+    -------
+    >>> import torch
+    >>> cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+    tensor(0.6931)
+    """
+    return F.cross_entropy(logits.float(), as_indices(targets))
+
+
+def binary_cross_entropy(logits, targets):
+    """BCE-with-logits on (soft) multi-hot rows, mean over clips and classes.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        [B, C].
+    targets : torch.Tensor
+        Rows [B, C] or indices [B].
+
+    Returns
+    -------
+    torch.Tensor
+        The mean loss, float32.
+
+    Example
+    -------
+    >>> import torch
+    >>> binary_cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+    tensor(0.6931)
+    """
+    rows = as_rows(targets, logits.shape[-1])
+    return F.binary_cross_entropy_with_logits(logits.float(), rows)
