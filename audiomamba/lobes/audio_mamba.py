@@ -130,7 +130,7 @@ class AudioMamba(torch.nn.Module):
             conv_size=conv_size,
             expansion=expansion,
         )
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
         self.layers = torch.nn.ModuleList(
             MambaBlock(embed_dim, rate, norm_eps, **mixer) for rate in rates
         )

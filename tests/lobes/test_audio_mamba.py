@@ -1,0 +1,173 @@
+"""The encoder: lengths, any size, initialisation, parameter counts."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from audiomamba import AudioMamba, aum_base, aum_small, aum_tiny
+from audiomamba.nnet.mixer import SCANS
+from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS
+from audiomamba.ops import available_engines, use_engine
+
+EVERY = list(itertools.product(SCANS, CLS_TOKENS, TOKEN_ORDERS))
+
+
+def small(**arguments):
+    """Return a tiny encoder with weights that are not symmetric."""
+    torch.manual_seed(0)
+    settings = dict(n_mels=64, n_frames=100, stride=(16, 10), embed_dim=32)
+    return AudioMamba(**{**settings, "depth": 2, **arguments}).eval()
+
+
+@pytest.mark.parametrize("scan, cls_token, token_order", EVERY)
+@pytest.mark.parametrize("output", ["embedding", "frames"])
+def test_a_clip_s_answer_does_not_depend_on_its_batch(
+    scan, cls_token, token_order, output
+):
+    encoder = small(
+        scan=scan, cls_token=cls_token, token_order=token_order, output=output
+    )
+    n_frames = torch.tensor([250, 101, 100, 57, 16, 3])
+    feats = torch.randn(6, 250, 64)
+    for i, n in enumerate(n_frames):
+        feats[i, n:] = 1e4
+    with torch.no_grad():
+        together = encoder(feats, n_frames / 250)
+        for i, n in enumerate(n_frames):
+            alone = encoder(feats[i : i + 1, :n])
+            found = together[i : i + 1, : alone.shape[1]]
+            assert (found - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
+@pytest.mark.parametrize("engine", available_engines("cpu"))
+def test_padding_gets_no_gradient(engine):
+    encoder = small()
+    feats = torch.randn(2, 80, 64, requires_grad=True)
+    with use_engine(engine):
+        encoder(feats, torch.tensor([1.0, 0.5])).square().sum().backward()
+    assert torch.equal(feats.grad[1, 40:], torch.zeros(40, 64))
+    assert feats.grad[1, :36].abs().sum(1).min() > 0
+
+
+def test_without_lengths_padding_is_content():
+    encoder, feats = small(), torch.randn(1, 80, 64)
+    feats[:, 40:] = 0
+    half = torch.tensor([0.5])
+    assert not torch.allclose(encoder(feats), encoder(feats, half))
+    ignoring = small(mask_padding=False)
+    assert torch.equal(ignoring(feats, half), encoder(feats))
+
+
+@pytest.mark.parametrize("scan", SCANS)
+def test_patch_size_and_stride_may_change_at_run_time(scan):
+    encoder = small(scan=scan, n_frames=128, stride=16)
+    feats = torch.randn(2, 128, 64)
+    tokens = encoder(feats, patch_size=8, stride=8, output="tokens")
+    assert tokens.shape == (2, 8 * 16 + 1, 32)
+    wider = encoder(feats, stride=(16, 8), output="tokens")
+    assert wider.shape == (2, 4 * 15 + 1, 32)
+
+
+def test_weights_start_as_the_authors_do():
+    torch.manual_seed(0)
+    encoder = AudioMamba(embed_dim=96, depth=6, scan="bi_bi")
+    mixer = encoder.layers[0].mixer
+    bound = math.sqrt(1 / mixer.inner_dim) / math.sqrt(6)
+    assert mixer.out_proj.weight.abs().max() <= bound
+    assert mixer.out_proj.weight.abs().max() > 0.95 * bound
+    assert torch.equal(mixer.A_log[5], torch.arange(1.0, 17).log())
+    assert torch.equal(mixer.D_b, torch.ones(192))
+    step = torch.nn.functional.softplus(mixer.dt_proj_b.bias)
+    assert 0.001 <= step.min() * 1.001 and step.max() <= 0.1 * 1.001
+    assert abs(encoder.pos_embed.pos_embed.std() - 0.02) < 0.001
+    assert abs(encoder.patch_embed.proj.weight.std() - 1 / 16) < 0.005
+    assert encoder.patch_embed.proj.bias.abs().max() == 0
+
+
+def test_what_weight_decay_leaves_alone():
+    encoder = small(scan="bi_bi", cls_token="both")
+    kept = {name.split(".")[-1] for name in encoder.no_weight_decay()}
+    assert kept == {
+        *("A_log", "A_b_log", "D", "D_b", "pos_embed"),
+        *("cls_token_head", "cls_token_tail"),
+    }
+
+
+@pytest.mark.parametrize(
+    "build, scan, n_classes, millions",
+    [
+        (aum_base, "fo_bi", 527, 92.108),
+        (aum_base, "fo_bi", 309, 91.940),
+        (aum_base, "fo_bi", 1251, 92.664),
+        (aum_base, "fo_bi", 44, 91.736),
+        (aum_base, "fo_fo", 527, 91.518),
+        (aum_base, "bi_bi", 527, 97.084),
+        (aum_small, "bi_bi", 527, 25.539),
+        (aum_small, "bi_bi", 309, 25.455),
+        (aum_small, "bi_bi", 1251, 25.818),
+        (aum_small, "bi_bi", 44, 25.353),
+    ],
+)
+def test_parameter_counts_are_the_paper_s(build, scan, n_classes, millions):
+    with torch.device("meta"):
+        encoder = build(scan=scan)
+        head = torch.nn.Linear(encoder.embed_dim, n_classes)
+    modules = torch.nn.ModuleList([encoder, head])
+    count = sum(p.numel() for p in modules.parameters())
+    assert round(count / 1e6, 3) == millions
+
+
+@pytest.mark.parametrize(
+    "build, scan, millions",
+    [(aum_base, "fo_bi", 91.385), (aum_small, "bi_bi", 25.178)],
+)
+def test_the_speech_commands_models_cover_fewer_frames(build, scan, millions):
+    with torch.device("meta"):
+        encoder = build(scan=scan, n_frames=128)
+        head = torch.nn.Linear(encoder.embed_dim, 35)
+    modules = torch.nn.ModuleList([encoder, head])
+    count = sum(p.numel() for p in modules.parameters())
+    assert round(count / 1e6, 3) == millions
+
+
+def test_factories_differ_in_width():
+    with torch.device("meta"):
+        widths = [f(depth=1).embed_dim for f in (aum_tiny, aum_small, aum_base)]
+    assert widths == [192, 384, 768]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(scan="fo"), "fo_fo, fo_bi, bi_bi"),
+        (dict(cls_token="head"), "'front', 'middle'"),
+        (dict(token_order="t"), "'frequency', 'time'"),
+        (dict(output="all"), "'embedding', 'frames'"),
+    ],
+)
+def test_arguments_without_a_meaning_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small(**arguments)
+
+
+def test_another_number_of_mel_bins_is_named():
+    with pytest.raises(ValueError, match="n_mels"):
+        small()(torch.randn(1, 50, 80))
+
+
+def test_compiles_without_a_graph_break():
+    encoder, feats = small(), torch.randn(2, 60, 64)
+    lengths = torch.tensor([1.0, 0.5])
+    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(
+        compiled(feats, lengths), encoder(feats, lengths)
+    )
+
+
+@pytest.mark.parametrize("name", ["AudioMamba", "aum_tiny", "load_official"])
+def test_public_names_are_listed(name):
+    import audiomamba
+
+    assert name in dir(audiomamba)

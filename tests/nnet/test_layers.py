@@ -1,0 +1,102 @@
+"""Patch and position embedding, the row of tokens, drop path."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from audiomamba.nnet.block import DropPath
+from audiomamba.nnet.patch_embed import (
+    PatchEmbed,
+    resize_patch_kernel,
+    to_pair,
+)
+from audiomamba.nnet.position import PositionEmbedding, columns_of
+from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
+
+
+def test_patches_are_a_convolution_s():
+    embed = PatchEmbed((16, 16), (10, 10), 8)
+    feats = torch.randn(2, 100, 64)
+    wanted = embed.proj(feats.mT[:, None]).permute(0, 2, 3, 1)
+    assert torch.equal(embed(feats), wanted)
+
+
+def test_a_clip_shorter_than_a_patch_is_padded_with_zeros():
+    embed = PatchEmbed((16, 16), (16, 16), 8)
+    feats = torch.randn(1, 5, 32)
+    wanted = embed(F.pad(feats, (0, 0, 0, 11)))
+    assert torch.equal(embed(feats), wanted)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 32), (24, 20)])
+def test_a_larger_kernel_sees_a_resized_patch_as_the_old_one(size):
+    weight = torch.randn(8, 1, 16, 16, dtype=torch.float64)
+    patch = torch.randn(1, 1, 16, 16, dtype=torch.float64)
+    resized = F.interpolate(patch, size=size, mode="bilinear")
+    found = F.conv2d(resized, resize_patch_kernel(weight, size))
+    torch.testing.assert_close(found, F.conv2d(patch, weight))
+
+
+@pytest.mark.parametrize("value", [0, -1, (16,), (16, 1.5)])
+def test_a_patch_size_that_makes_no_sense_is_named(value):
+    with pytest.raises(ValueError, match="positive integer"):
+        to_pair(value)
+
+
+def test_positions_of_a_longer_clip_are_the_resampled_table():
+    table = torch.randn(4, 6, 3)
+    found = columns_of(table, torch.tensor([6, 9, 14]), 14)
+    wanted = F.interpolate(
+        table.permute(2, 0, 1)[None], (4, 9), mode="bilinear", antialias=True
+    )[0].permute(1, 2, 0)
+    torch.testing.assert_close(found[1, :, :9], wanted)
+    assert torch.equal(found[0, :, :6], table)
+
+
+def test_positions_follow_another_patch_size():
+    positions = PositionEmbedding((8, 64), 1, 4)
+    cls, patches = positions((16, 128), None, 128)
+    assert torch.equal(cls, positions.pos_embed[0, :1])
+    assert patches.shape == (1, 16, 128, 4)
+
+
+@pytest.mark.parametrize("cls_token", CLS_TOKENS)
+@pytest.mark.parametrize("token_order", TOKEN_ORDERS)
+def test_a_row_holds_every_token_once_in_its_order(cls_token, token_order):
+    grid, columns = (3, 5), torch.tensor([5, 2])
+    row = TokenRow(cls_token, token_order, grid, columns, "cpu")
+    for clip, n_columns in enumerate(columns):
+        patches = torch.arange(15).reshape(grid)[:, :n_columns]
+        if token_order == "time":
+            patches = patches.T
+        wanted = patches.flatten().tolist()
+        middle = len(wanted) // 2
+        if cls_token == "both":
+            wanted = [15, *wanted, 16]
+        elif cls_token is not None:
+            place = {"front": 0, "middle": middle, "end": len(wanted)}
+            wanted.insert(place[cls_token], 15)
+        assert row.lengths[clip] == len(wanted)
+        assert row.source[clip, : len(wanted)].tolist() == wanted
+
+
+@pytest.mark.parametrize("cls_token", CLS_TOKENS)
+@pytest.mark.parametrize("token_order", TOKEN_ORDERS)
+def test_frames_are_the_mean_over_frequency(cls_token, token_order):
+    columns = torch.tensor([5, 2])
+    row = TokenRow(cls_token, token_order, (3, 5), columns, "cpu")
+    patches = torch.randn(2, 3, 5, 4)
+    frames = row.pool_frames(
+        row.arrange(patches, torch.full((row.n_cls, 4), 100.0))
+    )
+    torch.testing.assert_close(frames[0], patches[0].mean(0))
+    torch.testing.assert_close(frames[1, :2], patches[1, :, :2].mean(0))
+    assert torch.equal(frames[1, 2:], torch.zeros(3, 4))
+
+
+def test_drop_path_drops_whole_samples_and_keeps_the_mean():
+    torch.manual_seed(0)
+    dropped = DropPath(0.25)(torch.ones(4000, 3))
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 4 / 3]))
+    assert torch.equal(dropped[:, :1].expand(-1, 3), dropped)
+    assert abs(dropped.mean() - 1) < 0.05

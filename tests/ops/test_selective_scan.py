@@ -1,0 +1,233 @@
+"""The scan: every engine against the float64 reference."""
+
+import pytest
+import torch
+
+from audiomamba.ops import (
+    available_engines,
+    bidirectional_scan,
+    selective_scan,
+    use_engine,
+)
+from audiomamba.ops.selective_scan import scan
+
+NAMES = ("u", "delta", "A", "A_b", "B", "C", "D", "z", "delta_bias")
+KERNELS = [name for name in available_engines("cpu") if name != "reference"]
+
+
+def make_inputs(batch, length, width, n_state=16, step=1.0, seed=0):
+    """Return the scan's nine tensors; u and z are halves of one tensor."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    def uniform(*shape):
+        return torch.rand(*shape, generator=generator)
+
+    u, z = normal(batch, length, 2 * width).chunk(2, -1)
+    delta = uniform(batch, length, width) * step
+    A, A_b = -0.5 - 4 * uniform(2, width, n_state)
+    B, C = normal(2, batch, length, n_state)
+    D, bias = normal(width), uniform(width) * step
+    return [u, delta, A, A_b, B, C, D, z, bias]
+
+
+def run(engine, dtype, tensors, softplus, lengths, grad):
+    """Return the output and all gradients on one engine."""
+    leaves = [
+        None if t is None else t.to(dtype).clone().requires_grad_()
+        for t in tensors
+    ]
+    with use_engine(engine):
+        y = scan(*leaves, softplus, lengths)
+        y.backward(grad.to(dtype))
+    gradients = {
+        name: leaf.grad for name, leaf in zip(NAMES, leaves) if leaf is not None
+    }
+    return y.detach(), gradients
+
+
+def relative(found, wanted):
+    """Return the largest difference over the largest magnitude."""
+    largest = wanted.abs().max().clamp(min=1e-30)
+    return ((found - wanted).abs().max() / largest).item()
+
+
+SHAPES = [
+    # batch, length, width, lengths
+    (1, 1, 3, None),
+    (1, 513, 96, None),
+    (2, 37, 64, [37, 5]),
+    (7, 65, 130, None),
+    (3, 33, 100, [1, 33, 16]),
+]
+
+
+@pytest.mark.parametrize("engine", KERNELS)
+@pytest.mark.parametrize("step", [1e-4, 1.0, 10.0])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("ways", ["forward", "backward", "both"])
+@pytest.mark.parametrize("softplus", [True, False])
+def test_kernels_match_the_float64_reference(
+    engine, step, shape, ways, softplus
+):
+    batch, length, width, lengths = shape
+    tensors = make_inputs(batch, length, width, step=step)
+    if ways == "forward":
+        tensors[3] = None
+    if ways == "backward":
+        tensors[2] = None
+    lengths = None if lengths is None else torch.tensor(lengths)
+    grad = torch.randn(
+        batch, length, width, generator=torch.Generator().manual_seed(1)
+    )
+    arguments = (tensors, softplus, lengths, grad)
+    y, gradients = run(engine, torch.float32, *arguments)
+    wanted, wanted_gradients = run("reference", torch.float64, *arguments)
+    assert relative(y, wanted) < 1e-5
+    for name, gradient in gradients.items():
+        assert relative(gradient, wanted_gradients[name]) < 1e-4, name
+
+
+@pytest.mark.parametrize("lengths", [None, [5, 3]])
+@pytest.mark.parametrize("softplus", [True, False])
+def test_reference_passes_gradcheck(lengths, softplus):
+    tensors = [
+        t.double().requires_grad_() for t in make_inputs(2, 5, 3, n_state=4)
+    ]
+    lengths = None if lengths is None else torch.tensor(lengths)
+
+    def both_ways(*inputs):
+        return scan(*inputs, softplus, lengths)
+
+    assert torch.autograd.gradcheck(both_ways, tensors)
+
+
+def test_the_recurrence_is_the_paper_s():
+    u, delta, A, _, B, C, D, z, _ = (
+        t.double() for t in make_inputs(1, 4, 2, n_state=3)
+    )
+    state, wanted = torch.zeros(2, 3, dtype=torch.float64), []
+    for step in range(4):
+        d, x = delta[0, step, :, None], u[0, step, :, None]
+        state = torch.exp(d * A) * state + d * x * B[0, step]
+        y = state @ C[0, step] + D * u[0, step]
+        wanted.append(y * torch.nn.functional.silu(z[0, step]))
+    found = selective_scan(u, delta, A, B, C, D, z)
+    assert relative(found[0], torch.stack(wanted)) < 1e-12
+
+
+@pytest.mark.parametrize("engine", available_engines("cpu"))
+def test_reverse_is_the_scan_of_the_flipped_sequence(engine):
+    u, delta, A, _, B, C, D, z, bias = make_inputs(2, 19, 20)
+    with use_engine(engine):
+        found = selective_scan(
+            u, delta, A, B, C, D, z, bias, True, reverse=True
+        )
+        flipped = [t.flip(1) for t in (u, delta, B, C, z)]
+        wanted = selective_scan(
+            *(flipped[0], flipped[1], A, flipped[2], flipped[3], D),
+            *(flipped[4], bias, True),
+        ).flip(1)
+    assert relative(found, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("engine", available_engines("cpu"))
+def test_both_ways_are_the_sum_of_each(engine):
+    u, delta, A, A_b, B, C, D, z, bias = make_inputs(2, 19, 20)
+    with use_engine(engine):
+        both = bidirectional_scan(u, delta, A, A_b, B, C, D, z, bias, True)
+        one = selective_scan(u, delta, A, B, C, D, z, bias, True)
+        other = selective_scan(
+            u, delta, A_b, B, C, D, z, bias, True, reverse=True
+        )
+    assert relative(both, one + other) < 1e-5
+
+
+@pytest.mark.parametrize("engine", available_engines("cpu"))
+def test_padding_is_not_read_and_gives_zero(engine):
+    tensors = make_inputs(2, 12, 20)
+    lengths = torch.tensor([12, 7])
+    padded = [t.clone() for t in tensors]
+    for i in (0, 1, 4, 5, 7):
+        padded[i][1, 7:] = float("nan")
+    padded = [t.requires_grad_() for t in padded]
+    with use_engine(engine):
+        y = scan(*padded, True, lengths)
+        alone = scan(
+            *[t[1:, :7] if t.ndim == 3 else t for t in tensors], True, None
+        )
+        y.square().sum().backward()
+    assert torch.equal(y[1, 7:], torch.zeros(5, 20))
+    assert relative(y[1:, :7].detach(), alone) < 1e-6
+    for name, t in zip(NAMES, padded):
+        assert torch.isfinite(t.grad).all(), name
+
+
+@pytest.mark.parametrize("engine", KERNELS)
+def test_gradients_do_not_depend_on_the_number_of_threads(engine):
+    tensors = make_inputs(3, 40, 200)
+    grad = torch.ones(3, 40, 200)
+    before = torch.get_num_threads()
+    results = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        results.append(run(engine, torch.float32, tensors, True, None, grad))
+    torch.set_num_threads(before)
+    (one, one_gradients), (two, two_gradients) = results
+    assert torch.equal(one, two)
+    for name in NAMES:
+        assert torch.equal(one_gradients[name], two_gradients[name]), name
+
+
+@pytest.mark.parametrize("engine", available_engines("cpu"))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_inputs_keep_a_float32_state(engine, dtype):
+    u, delta, A, A_b, B, C, D, z, bias = make_inputs(1, 300, 16, step=0.1)
+    halves = [t.to(dtype) for t in (u, delta, B, C, z)]
+    with use_engine(engine):
+        y = bidirectional_scan(
+            *(halves[0], halves[1], A, A_b, halves[2], halves[3]),
+            *(D, halves[4], bias, True),
+        )
+        wanted = bidirectional_scan(
+            *(halves[0].float(), halves[1].float(), A, A_b),
+            *(halves[2].float(), halves[3].float()),
+            *(D, halves[4].float(), bias, True),
+        )
+    assert y.dtype == dtype
+    assert torch.equal(y, wanted.to(dtype))
+
+
+def test_pytorch_accepts_the_operator():
+    tensors = [t.requires_grad_() for t in make_inputs(2, 5, 3, n_state=4)]
+    torch.library.opcheck(scan, (*tensors, True, torch.tensor([5, 3])))
+
+
+def test_compiles_without_a_graph_break():
+    tensors = make_inputs(1, 9, 8)
+
+    def both_ways(*inputs):
+        return bidirectional_scan(*inputs, delta_softplus=True) * 2
+
+    compiled = torch.compile(both_ways, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(*tensors), both_ways(*tensors))
+
+
+def test_shapes_that_do_not_fit_are_named():
+    u, delta, A, _, B, C, *_ = make_inputs(2, 5, 3)
+    with pytest.raises(ValueError, match=r"B \[2, 4, 16\]"):
+        selective_scan(u, delta, A, B[:, :4], C)
+
+
+def test_engines_are_chosen_by_name():
+    u = torch.zeros(1, 2, 3)
+    with pytest.raises(ValueError, match="there are cpu, reference"):
+        with use_engine("cuda"):
+            pass
+    with use_engine("cpu"), pytest.raises(ValueError, match="float64"):
+        arguments = make_inputs(1, 2, 3)
+        selective_scan(
+            u.double(), *(t.double() for t in arguments[1:3] + arguments[4:6])
+        )
