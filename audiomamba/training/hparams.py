@@ -6,7 +6,6 @@ from pathlib import Path
 
 import speechbrain as sb
 import torch
-import yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
@@ -78,11 +77,18 @@ def match_classes(hparams, n_classes, hparams_file, overrides=""):
         f"{hparams_file} says n_classes: {hparams['n_classes']}, the data "
         f"hold {n_classes}: loading it again with n_classes: {n_classes}."
     )
-    if isinstance(overrides, str):
-        overrides = yaml.safe_load(overrides) or {}
-    overrides = {**overrides, "n_classes": n_classes}
+    overrides = _with_classes(overrides, n_classes)
     _write_resolved(hparams["output_folder"], hparams_file, overrides)
     return load_hparams(hparams_file, overrides)
+
+
+def _with_classes(overrides, n_classes):
+    """Overrides, a mapping or lines of YAML, with that ``n_classes``."""
+    if not isinstance(overrides, str):
+        return {**overrides, "n_classes": n_classes}
+    lines = overrides.splitlines()
+    kept = [line for line in lines if not line.startswith("n_classes:")]
+    return "\n".join([*kept, f"n_classes: {n_classes}"])
 
 
 @main_process_only

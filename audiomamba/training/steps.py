@@ -175,9 +175,9 @@ class CarefulBrain(sb.Brain):
         where = f"{what} is not finite (epoch {self.epoch}, step {self.step})"
         if self.nonfinite_count > self.nonfinite_patience:
             raise ValueError(
-                f"{where}, for the {self.nonfinite_count}th time in this "
-                "epoch: lower lr, set max_grad_norm (for example 1.0), or "
-                "train with --precision fp32. nonfinite_patience is "
+                f"{where}, number {self.nonfinite_count} in this epoch: "
+                "lower lr, set max_grad_norm (for example 1.0), or train "
+                "with --precision fp32. nonfinite_patience is "
                 f"{self.nonfinite_patience}."
             )
         logger.warning(f"{where}: this step changes no weight.")

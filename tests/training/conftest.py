@@ -1,0 +1,141 @@
+"""A run in miniature: real Brain, real checkpoints, a stand-in encoder."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.epoch_loop import EpochCounter
+
+from audiomamba.nnet.classifier import LinearClassifier
+from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.checkpoints import AtomicCheckpointer
+from audiomamba.training.epoch_log import EpochLog
+from audiomamba.training.losses import cross_entropy
+from audiomamba.training.metrics import ClassificationMetrics
+from audiomamba.training.schedules import WarmupMultiStep
+
+N_CLASSES = 3
+
+
+class Frames(torch.nn.Module):
+    """Features: 16 samples to a frame."""
+
+    def forward(self, wavs, lengths=None):
+        return wavs.unflatten(1, (-1, 16))
+
+    def frame_lengths(self, lengths, n_samples):
+        return lengths
+
+
+class Encoder(torch.nn.Module):
+    """A layer, dropout and a mean, with one parameter free of decay."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(16, 8)
+        self.shift = torch.nn.Parameter(torch.zeros(8))
+        self.shift._no_weight_decay = True
+        self.dropout = torch.nn.Dropout(0.3)
+
+    def forward(self, feats, lengths=None):
+        hidden = torch.tanh(self.layer(feats)) + self.shift
+        return self.dropout(hidden).mean(dim=1, keepdim=True)
+
+
+class Norm(torch.nn.Module):
+    def forward(self, feats, lengths=None):
+        return feats
+
+
+def noisy_mix(wavs, lengths, targets):
+    """Augmentation that draws from torch's generator."""
+    return wavs + 0.1 * torch.randn_like(wavs), lengths, targets
+
+
+def clips(n_clips, first_seed):
+    """A dataset whose classes differ by their mean."""
+    data = {}
+    for index in range(n_clips):
+        generator = torch.Generator().manual_seed(first_seed + index)
+        label = index % N_CLASSES
+        wav = torch.randn(64, generator=generator) + label
+        data[f"clip{index}"] = {"sig": wav, "target": label}
+    return DynamicItemDataset(data, output_keys=["id", "sig", "target"])
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A factory of runs that share a folder by name."""
+
+    def make(
+        name="run",
+        epochs=3,
+        n_train=22,
+        brain_class=ClassificationBrain,
+        encoder=None,
+        **options,
+    ):
+        torch.manual_seed(0)
+        folder = tmp_path / name
+        run_opts = {"device": "cpu", "noprogressbar": True}
+        run_options = ("ckpt_interval_steps", "grad_accumulation_factor")
+        run_options += ("max_grad_norm", "nonfinite_patience", "test_only")
+        for key in run_options:
+            if key in options:
+                run_opts[key] = options.pop(key)
+        modules = {
+            "compute_features": Frames(),
+            "mean_var_norm": Norm(),
+            "embedding_model": encoder or Encoder(),
+            "classifier": LinearClassifier(8, N_CLASSES),
+        }
+        counter = EpochCounter(epochs)
+        workers = options.pop("num_workers", 0)
+        hparams = {
+            "seed": 7,
+            "n_classes": N_CLASSES,
+            "compute_loss": cross_entropy,
+            "metrics": ClassificationMetrics(["accuracy", "top5"]),
+            "lr_schedule": WarmupMultiStep(1, 1, 0.5, 4, 2),
+            "head_lr_scale": 10.0,
+            "protocols": ["honest", "paper"],
+            "epoch_log": EpochLog(folder),
+            "wav_augment": noisy_mix,
+            "spec_augment": None,
+            "norm_augment": None,
+            **options,
+        }
+        recoverables = {
+            "embedding_model": modules["embedding_model"],
+            "classifier": modules["classifier"],
+            "counter": counter,
+        }
+        brain = brain_class(
+            modules=modules,
+            opt_class=lambda groups: torch.optim.Adam(
+                groups, lr=0.01, weight_decay=0.1
+            ),
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=AtomicCheckpointer(folder / "save", recoverables),
+        )
+        loader = {"batch_size": 4}
+        train_loader = {**loader, "shuffle": True, "num_workers": workers}
+        run = SimpleNamespace(brain=brain, folder=folder, hparams=hparams)
+        run.sets = clips(n_train, 0), clips(9, 1000), clips(9, 2000)
+        run.fit = lambda: brain.fit(
+            counter,
+            *run.sets,
+            train_loader_kwargs=train_loader,
+            valid_loader_kwargs=loader,
+        )
+        run.test = lambda: brain.test(run.sets[2], loader)
+        run.weights = lambda: {
+            f"{name}.{key}": value.clone()
+            for name in ("embedding_model", "classifier")
+            for key, value in modules[name].state_dict().items()
+        }
+        return run
+
+    return make

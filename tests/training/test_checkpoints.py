@@ -1,0 +1,92 @@
+"""Whole checkpoints or none, and metas that can be loaded again."""
+
+import numpy as np
+import pytest
+import torch
+
+from audiomamba.training.checkpoints import AtomicCheckpointer, plain_scalars
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_half_written_checkpoint_is_not_found(tmp_path):
+    layer = torch.nn.Linear(1, 1)
+    layer.weight.data.fill_(1.0)
+    checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer})
+    checkpointer.save_checkpoint(meta={"epoch": 1})
+    layer.weight.data.fill_(2.0)
+
+    def die(obj, path):
+        path.write_bytes(b"half")
+        raise Killed
+
+    checkpointer.add_recoverable("late", layer, custom_save_hook=die)
+    with pytest.raises(Killed):
+        checkpointer.save_checkpoint(meta={"epoch": 2})
+    assert len(list(tmp_path.iterdir())) == 2
+
+    again = AtomicCheckpointer(tmp_path, {"layer": layer})
+    assert again.recover_if_possible().meta["epoch"] == 1
+    assert layer.weight.item() == 1.0
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_half_deleted_checkpoint_is_removed(tmp_path):
+    folder = tmp_path / "CKPT+2000-01-01+00-00-00+00"
+    folder.mkdir()
+    (folder / "layer.ckpt").write_bytes(b"rest")
+    AtomicCheckpointer(tmp_path, {})
+    assert not folder.exists()
+
+
+def test_named_checkpoint_is_replaced(tmp_path):
+    layer = torch.nn.Linear(1, 1)
+    checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer})
+    for epoch in (1, 2):
+        saved = checkpointer.save_checkpoint({"epoch": epoch}, name="best")
+        assert saved.paramfiles["layer"].exists()
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [2]
+
+
+def test_best_of_each_key_and_newest_stay(tmp_path):
+    checkpointer = AtomicCheckpointer(tmp_path, {})
+    valid = [0.5, 0.9, 0.9, 0.1, 0.2]
+    test = [0.7, 0.1, 0.2, 0.3, 0.4]
+    for epoch, (one, other) in enumerate(zip(valid, test), 1):
+        checkpointer.save_and_keep_best(
+            {"epoch": epoch, "valid": one, "test": other}, ["valid", "test"]
+        )
+    kept = {c.meta["epoch"] for c in checkpointer.list_checkpoints()}
+    assert kept == {1, 2, 5}
+
+
+def test_meta_becomes_plain():
+    meta = {
+        "numpy": np.float32(0.5),
+        "array": np.array([3]),
+        "tensor": torch.tensor(2),
+        "flag": np.bool_(True),
+        "text": "a",
+    }
+    plain = plain_scalars(meta)
+    assert [type(value) for value in plain.values()] == [
+        float,
+        int,
+        int,
+        bool,
+        str,
+    ]
+
+
+@pytest.mark.parametrize("value", [np.ones(2), torch.ones(2), [1], None])
+def test_other_meta_is_refused(value):
+    with pytest.raises(TypeError, match="'scores'"):
+        plain_scalars({"scores": value})
+
+
+def test_numpy_meta_survives_a_load(tmp_path):
+    AtomicCheckpointer(tmp_path, {}).save_checkpoint({"map": np.float64(0.25)})
+    found = AtomicCheckpointer(tmp_path, {}).find_checkpoint(max_key="map")
+    assert found.meta["map"] == 0.25

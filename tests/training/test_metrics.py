@@ -1,0 +1,143 @@
+"""Metrics against scikit-learn's, ties and empty classes included."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import (
+    average_precision_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
+
+from audiomamba.training.metrics import (
+    ClassificationMetrics,
+    areas_under_curve,
+    average_precisions,
+    d_prime,
+    top_k_accuracy,
+)
+
+
+def collected(scores, targets, names, activation="sigmoid"):
+    metrics = ClassificationMetrics(names, activation)
+    half = len(scores) // 2
+    for part in (slice(0, half), slice(half, None)):
+        ids = [str(index) for index in range(len(scores))][part]
+        logits = torch.from_numpy(scores[part])
+        metrics.append(ids, logits, torch.from_numpy(targets[part]), 1.0)
+    return metrics
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_macro_metrics_equal_scikit_learn(ties):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 7))
+    if ties:
+        scores = scores.round()
+    rows = (rng.random((60, 7)) < 0.2).astype(np.float32)
+    names = ["mAP", "mAUC", "d_prime"]
+    summary = collected(scores, rows, names).summarise()
+    expected = average_precision_score(rows, scores, average="macro")
+    area = roc_auc_score(rows, scores, average="macro")
+    assert summary["mAP"] == pytest.approx(expected, abs=1e-6)
+    assert summary["mAUC"] == pytest.approx(area, abs=1e-6)
+    assert summary["d_prime"] == pytest.approx(d_prime(area), abs=1e-6)
+    assert summary["n_classes_scored"] == 7
+
+
+def test_classes_without_positives_are_left_out():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=(30, 4))
+    rows = (rng.random((30, 4)) < 0.5).astype(np.float32)
+    rows[:, 1], rows[:, 2] = 0, 1
+    summary = collected(scores, rows, ["mAP", "mAUC"]).summarise()
+    with_positives, mixed = [0, 2, 3], [0, 3]
+    assert summary["mAP"] == pytest.approx(
+        average_precision_score(
+            rows[:, with_positives], scores[:, with_positives]
+        )
+    )
+    assert summary["mAUC"] == pytest.approx(
+        roc_auc_score(rows[:, mixed], scores[:, mixed])
+    )
+    assert summary["n_classes_scored"] == 3
+    assert np.isnan(average_precisions(scores, rows)[1])
+    assert np.isnan(areas_under_curve(scores, rows)[[1, 2]]).all()
+
+
+def test_accuracy_equals_scikit_learn():
+    rng = np.random.default_rng(2)
+    scores = rng.normal(size=(50, 9))
+    targets = rng.integers(0, 9, 50)
+    for k in (1, 5):
+        expected = top_k_accuracy_score(
+            targets, scores, k=k, labels=np.arange(9)
+        )
+        assert top_k_accuracy(scores, targets, k) == pytest.approx(expected)
+    summary = collected(scores, targets, ["top5"], "softmax").summarise()
+    assert set(summary) == {"top5", "loss"}
+
+
+def test_top5_of_three_classes_is_sure():
+    assert top_k_accuracy(np.zeros((4, 3)), np.array([0, 1, 2, 2]), 5) == 1.0
+    assert top_k_accuracy(np.zeros((4, 3)), np.array([0, 1, 2, 2]), 1) == 0.25
+
+
+def test_loss_is_weighted_by_clips():
+    metrics = ClassificationMetrics(["accuracy"])
+    targets = torch.tensor([0, 0, 0])
+    metrics.append(["a", "b", "c"], torch.zeros(3, 2), targets, 1.0)
+    metrics.append(["d"], torch.zeros(1, 2), targets[:1], 5.0)
+    assert metrics.summarise()["loss"] == 2.0
+
+
+def test_one_hot_rows_have_an_accuracy_and_several_labels_have_none():
+    scores = np.eye(3)
+    assert (
+        collected(scores, np.eye(3), ["accuracy"]).summarise()["accuracy"]
+        == 1.0
+    )
+    with pytest.raises(ValueError, match="one label per clip"):
+        collected(scores, np.ones((3, 3)), ["accuracy"]).summarise()
+
+
+def test_scores_that_are_not_finite_are_named():
+    scores = np.zeros((4, 3))
+    scores[2, 1] = np.nan
+    with pytest.raises(ValueError, match="the first is '2'"):
+        collected(scores, np.zeros(4, int), ["accuracy"]).summarise()
+
+
+def test_empty_split_and_wrong_names_are_refused():
+    with pytest.raises(ValueError, match="empty"):
+        ClassificationMetrics(["accuracy"]).summarise()
+    with pytest.raises(ValueError, match="top5"):
+        ClassificationMetrics(["precision"])
+    with pytest.raises(ValueError, match="softmax"):
+        ClassificationMetrics(["mAP"], "relu")
+
+
+def test_d_prime_of_a_perfect_area_is_infinite():
+    assert d_prime(1.0) == math.inf
+    assert d_prime(0.0) == -math.inf
+    assert d_prime(0.9) == pytest.approx(1.8123, abs=1e-4)
+
+
+def test_table_and_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    targets = np.array([0, 1, 1, 2])
+    scores = np.eye(4)[[0, 1, 2, 2]]
+    metrics = collected(scores, targets, ["accuracy"], "softmax")
+    table = metrics.class_table(["a", "b", "c", "never"])
+    assert table["clips"].tolist() == [1, 2, 1, 0]
+    assert table["recall"].tolist()[:3] == [1.0, 0.5, 1.0]
+    assert table["precision"].tolist()[:3] == [1.0, 1.0, 0.5]
+    assert np.isnan(table["recall"][3])
+    picture = tmp_path / "confusion.png"
+    assert metrics.plot_confusion(list("abcd"), picture)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+    many = [str(index) for index in range(51)]
+    assert not metrics.plot_confusion(many, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()

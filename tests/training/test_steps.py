@@ -1,0 +1,220 @@
+"""Clipping, weight decay, rates, accumulation and broken losses."""
+
+import math
+
+import pytest
+import torch
+
+from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.losses import cross_entropy
+from audiomamba.training.optim import parameter_groups
+
+
+def gradients(brain):
+    return [
+        parameter.grad
+        for group in brain.optimizer.param_groups
+        for parameter in group["params"]
+    ]
+
+
+def test_every_group_is_clipped(make_run):
+    norms = []
+
+    class Watching(ClassificationBrain):
+        def optimizers_step(self):
+            step = self.optimizer.step
+
+            def watched(*args, **kwargs):
+                squares = [grad.square().sum() for grad in gradients(self)]
+                norms.append(torch.stack(squares).sum().sqrt().item())
+                return step(*args, **kwargs)
+
+            self.optimizer.step = watched
+            super().optimizers_step()
+            self.optimizer.step = step
+
+    run = make_run(brain_class=Watching, max_grad_norm=0.01)
+    run.fit()
+    assert len(run.brain.optimizer.param_groups) == 3
+    assert max(norms) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("norm", [-1, 0, math.nan])
+def test_clipping_is_not_switched_off_by_a_sign(make_run, norm):
+    with pytest.raises(ValueError, match=r"\.inf"):
+        make_run(max_grad_norm=norm)
+
+
+def test_tagged_parameters_do_not_decay(make_run):
+    run = make_run(epochs=1)
+    run.fit()
+    shift = run.brain.modules.embedding_model.shift
+    for group in run.brain.optimizer.param_groups:
+        tagged = any(parameter is shift for parameter in group["params"])
+        assert group["weight_decay"] == (0.0 if tagged else 0.1)
+    assert sum(len(g["params"]) for g in run.brain.optimizer.param_groups) == 5
+
+
+def test_groups_leave_out_frozen_and_repeated_parameters():
+    layer = torch.nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    modules = torch.nn.ModuleDict({"a": layer, "classifier": layer})
+    assert parameter_groups(modules) == [
+        {"params": [layer.weight], "lr_scale": 1.0}
+    ]
+
+
+def test_schedule_keeps_the_scale_of_the_head(make_run):
+    seen = []
+
+    class Watching(ClassificationBrain):
+        def optimizers_step(self):
+            super().optimizers_step()
+            rates = {
+                g["lr_scale"]: g["lr"] for g in self.optimizer.param_groups
+            }
+            seen.append((self.epoch, rates[1.0], rates[10.0]))
+
+    run = make_run(brain_class=Watching)
+    run.fit()
+    assert all(head == pytest.approx(10 * body) for _, body, head in seen)
+    rates = [round(body, 6) for _, body, _ in seen]
+    # 6 steps an epoch: four of warm-up in stairs of two, then 1, 0.5, 0.25
+    assert rates[:6] == [0.0, 0.0, 0.005, 0.005, 0.01, 0.01]
+    assert rates[6:12] == [0.005] * 6
+    assert rates[12:] == [0.0025] * 6
+
+
+def test_rate_zero_changes_nothing(make_run):
+    run = make_run(epochs=1, n_train=8)  # two steps, both in the first stair
+    before = run.weights()
+    run.fit()
+    for name, value in run.weights().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_last_group_counts_by_its_size(make_run):
+    """22 clips in batches of 4 are 6 batches: groups of 4 and of 2."""
+    sizes = []
+
+    class Watching(ClassificationBrain):
+        def optimizers_step(self):
+            sizes.append(self._group_of_step())
+            super().optimizers_step()
+
+    run = make_run(brain_class=Watching, epochs=1, grad_accumulation_factor=4)
+    run.fit()
+    assert sizes == [(True, 4), (True, 2)]
+    assert run.brain.optimizer_step == 2
+    assert run.brain.steps_per_epoch == 2
+
+
+def test_accumulated_gradient_is_that_of_the_whole_batch(make_run):
+    """Without noise, three batches of four step as one of twelve."""
+    collected = {}
+
+    def run_with(name, batch, factor):
+        class Watching(ClassificationBrain):
+            def optimizers_step(self):
+                collected[name] = [g.clone() for g in gradients(self)]
+                super().optimizers_step()
+
+        torch.manual_seed(0)
+        run = make_run(
+            name,
+            epochs=1,
+            n_train=12,
+            brain_class=Watching,
+            grad_accumulation_factor=factor,
+            wav_augment=None,
+        )
+        run.brain.modules.embedding_model.dropout.p = 0.0
+        loader = {"batch_size": batch}
+        run.brain.hparams.protocols = ["honest"]
+        run.brain.fit(
+            run.brain.checkpointer.recoverables["counter"],
+            *run.sets[:2],
+            train_loader_kwargs=loader,
+            valid_loader_kwargs=loader,
+        )
+
+    run_with("one", 12, 1)
+    run_with("three", 4, 3)
+    for one, three in zip(collected["one"], collected["three"]):
+        torch.testing.assert_close(one, three)
+
+
+def broken_at(steps, target="loss"):
+    """A loss that is NaN at those calls, or whose gradient is."""
+    calls = []
+
+    def compute_loss(logits, targets):
+        loss = cross_entropy(logits, targets)
+        if not torch.is_grad_enabled():
+            return loss
+        calls.append(1)
+        if len(calls) in steps:
+            if target == "loss":
+                return loss * math.nan
+            # sqrt(0) has an infinite slope: finite loss, broken gradient
+            return loss + (logits - logits).abs().sum().sqrt()
+        return loss
+
+    return compute_loss
+
+
+@pytest.mark.parametrize("target", ["loss", "gradient"])
+def test_broken_step_changes_no_weight(make_run, target):
+    run = make_run(epochs=2, compute_loss=broken_at({3, 8}, target))
+    run.fit()
+    assert all(value.isfinite().all() for value in run.weights().values())
+    assert run.brain.optimizer_step == 12
+    state = run.brain.optimizer.state.values()
+    assert {int(entry["step"]) for entry in state} == {10}
+
+
+def test_too_many_broken_steps_stop_the_run(make_run):
+    run = make_run(compute_loss=broken_at(range(1, 99)), nonfinite_patience=2)
+    before = run.weights()
+    with pytest.raises(ValueError, match="clips clip.*number 3"):
+        run.fit()
+    for name, value in run.weights().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_weight_decay_option_of_speechbrain_is_refused(make_run):
+    with pytest.raises(ValueError, match="_no_weight_decay"):
+        make_run(remove_vector_weight_decay=True)
+
+
+def test_missing_key_is_named(make_run):
+    class Wanting(ClassificationBrain):
+        REQUIRED = ("seed", "colour")
+
+    with pytest.raises(ValueError, match="colour"):
+        make_run(brain_class=Wanting)
+
+
+def test_own_sampler_hears_the_epoch(make_run):
+    from speechbrain.dataio.sampler import ReproducibleWeightedRandomSampler
+
+    run = make_run(epochs=2, protocols=["honest"])
+    sampler = ReproducibleWeightedRandomSampler(
+        [1.0] * 22, 22, replacement=True, seed=1
+    )
+    run.brain.fit(
+        run.brain.checkpointer.recoverables["counter"],
+        *run.sets[:2],
+        train_loader_kwargs={"batch_size": 4, "sampler": sampler},
+        valid_loader_kwargs={"batch_size": 4},
+    )
+    assert sampler.epoch == 2
+
+
+def test_dataset_hears_the_epoch(make_run):
+    run = make_run(epochs=2)
+    heard = []
+    run.sets[0].set_epoch = heard.append
+    run.fit()
+    assert heard == [1, 2]
