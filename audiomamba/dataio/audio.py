@@ -1,0 +1,247 @@
+"""Audio files: what their headers say, and their samples as mono float32.
+
+Files that cannot be trained on (empty, cut short, no audio, NaN) are refused
+with an `AudioError` that names the file, what is wrong and the remedy.
+"""
+
+import math
+import os
+import re
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import soundfile
+import torch
+
+_FETCH_AGAIN = "fetch or extract it again"
+# libsndfile's remark on a chunk that promises more bytes than the file has
+_CUT_SHORT = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Written by programs that stream and cannot know the size: no promise at all
+_UNKNOWN_SIZE = 0x7FFF0000
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
+_BLOCK = 1 << 16
+# Entries of a resampling kernel; 44056 -> 16000 Hz needs 2e7
+_MAX_KERNEL = 30_000_000
+
+
+class AudioError(ValueError):
+    """An audio file that cannot be used; names it, the fault, the remedy."""
+
+
+class AudioInfo(NamedTuple):
+    """What a header says: frames, frames per second, channels."""
+
+    n_frames: int
+    sample_rate: int
+    channels: int
+
+
+def audio_info(path, verify=False):
+    """Read the header of an audio file.
+
+    Arguments
+    ---------
+    path : str or Path
+        Any format of libsndfile: wav (16, 24, 32 bit, float), flac, ...
+    verify : bool
+        Also look for what a header cannot tell, so that it is found now and
+        not in the middle of training: NaN and infinity in floating-point
+        files (read in blocks), and FLAC that is cut short (a jump to its last
+        frame). Other formats cost nothing more.
+
+    Returns
+    -------
+    AudioInfo
+        ``(n_frames, sample_rate, channels)``.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, empty, no audio or cut short, or fails the
+        verification.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [0.0] * 800, 8000)
+    >>> tuple(audio_info(path))
+    (800, 8000, 1)
+    """
+    with _opened(path) as file:
+        if verify and file.subtype in _FLOAT_SUBTYPES:
+            for block in file.blocks(_BLOCK, dtype="float32", always_2d=True):
+                _check_finite(torch.from_numpy(block), path)
+        elif verify and file.format == "FLAC":
+            _read_frames(file, file.frames - 1, file.frames, path)
+        return AudioInfo(file.frames, file.samplerate, file.channels)
+
+
+def read_audio(path, sample_rate=16000, start=0, stop=None):
+    """Read a file, or a part of it, as mono at the wanted rate.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+    sample_rate : int
+        Wanted rate in Hz; files of other rates are resampled.
+    start : int
+        First frame, counted at the file's own rate.
+    stop : int, optional
+        Frame after the last, at the file's own rate; None is the end.
+
+    Returns
+    -------
+    torch.Tensor
+        [N], float32, the mean of the channels.
+
+    Raises
+    ------
+    AudioError
+        If the file is missing, empty, no audio, cut short, holds NaN or
+        infinity, or has no frame between ``start`` and ``stop``.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [[0.5, -0.3]] * 800, 8000)
+    >>> wav = read_audio(path, sample_rate=16000, start=200, stop=600)
+    >>> wav.shape, round(wav[400].item(), 2)
+    (torch.Size([800]), 0.1)
+    """
+    return read_window(path, lambda n_frames, rate: (start, stop), sample_rate)
+
+
+def read_window(path, choose, sample_rate=16000):
+    """Read the part of a file that is chosen once its header is known.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+    choose : callable
+        ``choose(n_frames, file_rate)`` -> ``(start, stop)`` in frames of the
+        file; only these are decoded.
+    sample_rate : int
+        Wanted rate in Hz.
+
+    Returns
+    -------
+    torch.Tensor
+        [N], float32, mono.
+
+    Raises
+    ------
+    AudioError
+        As `read_audio`.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [0.0] * 16000, 16000)
+    >>> read_window(path, lambda n_frames, rate: (0, rate // 4)).shape
+    torch.Size([4000])
+    """
+    with _opened(path) as file:
+        start, stop = choose(file.frames, file.samplerate)
+        stop = file.frames if stop is None else stop
+        if not 0 <= start < stop <= file.frames:
+            raise AudioError(
+                f"{path}: has {file.frames} frames, so frames {start} to "
+                f"{stop} cannot be read; correct the segment in the list, or "
+                "the file"
+            )
+        frames = _read_frames(file, start, stop, path)
+        file_rate = file.samplerate
+    wav = torch.from_numpy(frames).mean(dim=1)
+    _check_finite(wav, path)
+    return _resample(wav, file_rate, sample_rate, path)
+
+
+def _read_frames(file, start, stop, path):
+    """Frames [stop - start, channels] of an open file."""
+    try:
+        file.seek(start)
+        frames = file.read(stop - start, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise AudioError(
+            f"{path}: cut short or damaged ({reason}); {_FETCH_AGAIN}"
+        ) from error
+    if len(frames) < stop - start:
+        raise AudioError(
+            f"{path}: cut short, {len(frames)} of {stop - start} frames could "
+            f"be read from frame {start}; {_FETCH_AGAIN}"
+        )
+    return frames
+
+
+@contextmanager
+def _opened(path):
+    """A readable file with at least one frame, or an AudioError."""
+    path = Path(path)
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        # TypeError: soundfile wants the rate of headerless formats (.raw)
+        raise AudioError(f"{path}: {_why_unreadable(path, error)}") from error
+    with file:
+        promised = _CUT_SHORT.search(file.extra_info)
+        if promised and int(promised[1]) < _UNKNOWN_SIZE:
+            raise AudioError(
+                f"{path}: cut short, its header promises {promised[1]} bytes "
+                f"of sound and {promised[2]} are there; {_FETCH_AGAIN}"
+            )
+        if not file.frames:
+            raise AudioError(
+                f"{path}: holds no sound (0 frames); {_FETCH_AGAIN}"
+            )
+        yield file
+
+
+def _why_unreadable(path, error):
+    """What is wrong with a file that libsndfile cannot open, and the remedy."""
+    if not path.exists():
+        return "is missing; restore it or take it out of the list"
+    if not path.is_file():
+        return "is no file; put the audio file in its place"
+    if not path.stat().st_size:
+        return f"is empty (0 bytes); {_FETCH_AGAIN}"
+    if not os.access(path, os.R_OK):
+        return "may not be read; give yourself the permission (chmod a+r)"
+    return (
+        "is no audio file that libsndfile can read, text or damaged "
+        f"({getattr(error, 'error_string', error)}); {_FETCH_AGAIN}, or "
+        "convert it to wav or flac with ffmpeg"
+    )
+
+
+def _check_finite(samples, path):
+    if not torch.isfinite(samples).all():
+        raise AudioError(
+            f"{path}: holds NaN or infinite samples; {_FETCH_AGAIN}, or "
+            "convert it anew from its source"
+        )
+
+
+def _resample(wav, file_rate, sample_rate, path):
+    if file_rate == sample_rate:
+        return wav
+    divisor = math.gcd(file_rate, sample_rate)
+    if file_rate // divisor * (sample_rate // divisor) > _MAX_KERNEL:
+        raise AudioError(
+            f"{path}: has the unusual rate of {file_rate} Hz, whose kernel "
+            "would not fit in memory; convert it first: "
+            f"ffmpeg -i {Path(path).name} -ar {sample_rate} <new file>"
+        )
+    return _resampler(file_rate, sample_rate)(wav)
+
+
+@lru_cache(maxsize=16)
+def _resampler(file_rate, sample_rate):
+    """The resampler of a pair of rates, with its kernel."""
+    from torchaudio.transforms import Resample
+
+    return Resample(file_rate, sample_rate)
