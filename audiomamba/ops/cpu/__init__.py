@@ -59,7 +59,7 @@ def scan_forward(u, *arguments):
 def scan_backward(grad_output, *arguments):
     """Return the gradients of the nine tensors, None where not given."""
     given, lengths = arguments[:9], arguments[-1]
-    u, _, A, A_b, B, _, D, z, delta_bias = given
+    u, A, A_b, B = given[0], *given[2:5]
     n_batch, n_steps, n_channels = u.shape
     n_state = B.shape[2]
     n_blocks = -(-n_channels // LANES)

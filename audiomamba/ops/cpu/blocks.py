@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from audiomamba.ops.cpu.vector_math import f32
+from audiomamba.ops.cpu.vector_math import KERNEL, f32
 
 # Channels a task works on: four vectors of sixteen floats.
 LANES = 64
@@ -58,7 +58,7 @@ def new_output(like, lengths):
     return make(like.shape, dtype=torch.float32)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def load_rows(source, batch, first, n_steps, width, target):
     """Copy channels of one sequence into target [L, LANES], zeros behind.
 
@@ -74,7 +74,7 @@ def load_rows(source, batch, first, n_steps, width, target):
             target[step, k] = row[k]
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def load_matrix(source, first, width, scale, target):
     """Copy channels of [D, N] into target [N, LANES], zeros behind them."""
     target[:] = f32(0.0)
@@ -83,7 +83,7 @@ def load_matrix(source, first, width, scale, target):
             target[n, k] = source[first + k, n] * scale
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def load_vector(source, first, width, target):
     """Copy channels of [D] into target [LANES]; an empty source is zero."""
     target[:] = f32(0.0)

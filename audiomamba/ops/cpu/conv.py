@@ -7,13 +7,12 @@ which lie side by side, is what LLVM turns into vector code.
 import numpy as np
 from numba import njit, prange
 
-from audiomamba.ops.cpu.vector_math import f32, sigmoid
+from audiomamba.ops.cpu.vector_math import KERNEL, f32, sigmoid
 
-flags = {"contract", "nsz", "arcp", "reassoc"}
 SPAN = 32
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _convolve(source, batch, step, weight, bias, sign, n_steps, y):
     """Compute one step before the activation, y [D].
 
@@ -33,7 +32,7 @@ def _convolve(source, batch, step, weight, bias, sign, n_steps, y):
             y[k] += w[k] * row[k]
 
 
-@njit(cache=True, fastmath=flags, parallel=True)
+@njit(parallel=True, **KERNEL)
 def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
     """Write the activated convolution to out [B, L, D].
 
@@ -54,7 +53,7 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
                     row[k] = v * sigmoid(v) if activation else v
 
 
-@njit(cache=True, fastmath=flags, parallel=True)
+@njit(parallel=True, **KERNEL)
 def gradient_before_activation(
     grad, x, weight, bias, activation, sign, lengths, inner, n_threads
 ):
@@ -80,7 +79,7 @@ def gradient_before_activation(
                     row[k] = g[k] * s * (f32(1.0) + y[k] * (f32(1.0) - s))
 
 
-@njit(cache=True, fastmath=flags, parallel=True)
+@njit(parallel=True, **KERNEL)
 def backward(inner, x, weight, sign, lengths, dx, dweight, dbias, n_threads):
     """Write the input's gradient and each span's share of the others.
 

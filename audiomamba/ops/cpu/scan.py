@@ -15,6 +15,7 @@ from audiomamba.ops.cpu.blocks import (
     load_vector,
 )
 from audiomamba.ops.cpu.vector_math import (
+    KERNEL,
     LOG2_E,
     exp2,
     f32,
@@ -22,10 +23,8 @@ from audiomamba.ops.cpu.vector_math import (
     softplus,
 )
 
-flags = {"contract", "nsz", "arcp", "reassoc"}
 
-
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def prepare(u, raw, bias, use_softplus, n_steps, delta, drive):
     """Compute delta and delta * u from raw step sizes, [L, LANES] each."""
     for step in range(n_steps):
@@ -37,7 +36,7 @@ def prepare(u, raw, bias, use_softplus, n_steps, delta, drive):
             drive[step, k] = size * u[step, k]
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
     """Add one direction's sum_n C_n h_n to total [L, LANES].
 
@@ -59,7 +58,7 @@ def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
             total[step, k] += y[k]
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def store(total, u, skip, gate, gated, n_steps, width, first, out):
     """Write (total + skip u) SiLU(gate) to channels of out [L, D]."""
     for step in range(n_steps):
@@ -72,7 +71,7 @@ def store(total, u, skip, gate, gated, n_steps, width, first, out):
             row[k] = value
 
 
-@njit(cache=True, fastmath=flags, parallel=True)
+@njit(parallel=True, **KERNEL)
 def forward(
     u, delta, A, A_b, B, C, D, z, bias, use_softplus, lengths, out, n_threads
 ):

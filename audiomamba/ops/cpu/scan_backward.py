@@ -16,14 +16,14 @@ from audiomamba.ops.cpu.blocks import (
     load_rows,
     load_vector,
 )
-from audiomamba.ops.cpu.scan import flags, prepare
-from audiomamba.ops.cpu.vector_math import LOG2_E, exp2, f32, sigmoid
+from audiomamba.ops.cpu.scan import prepare
+from audiomamba.ops.cpu.vector_math import KERNEL, LOG2_E, exp2, f32, sigmoid
 
 CHUNK = 16
 LN_2 = f32(0.6931471805599453)
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
     """Note the state before every chunk (in scan order) in borders."""
     n_state = rate.shape[0]
@@ -39,7 +39,7 @@ def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
                 state[n, k] = decay * state[n, k] + drive[step, k] * b
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
     """Compute one step's decays, states and ungated output once more."""
     for n in range(rate.shape[0]):
@@ -52,7 +52,7 @@ def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
             y[k] += c * s
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _adjoint_step(
     delta, drive, grad, rate, b_n, c_n, before, decays, after, carry,
     d_rate, d_drive, d_delta, d_b, d_c,
@@ -79,7 +79,7 @@ def _adjoint_step(
         d_c[n] += sum_c
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _adjoint_block(
     delta, drive, grad, rate, B, C, n_steps, reverse, borders, decays, states,
     total, d_rate, d_drive, d_delta, dB, dC,
@@ -106,7 +106,7 @@ def _adjoint_block(
             )
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _gate_gradient(grad, gate, scaled, n_steps):
     """Turn the output's gradient into that of the ungated output."""
     for step in range(n_steps):
@@ -115,7 +115,7 @@ def _gate_gradient(grad, gate, scaled, n_steps):
             scaled[step, k] = grad[step, k] * g * sigmoid(g)
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _store_inputs(
     u, raw, offset, use_softplus, delta, grad, skip, d_drive, d_delta,
     n_steps, first, width, du, ddelta, dD, dbias,
@@ -139,7 +139,7 @@ def _store_inputs(
     dbias[first : first + width] = sums[1, :width]
 
 
-@njit(cache=True, fastmath=flags)
+@njit(**KERNEL)
 def _store_gate(grad, gate, total, u, skip, n_steps, first, width, dz):
     """Write the gradient of the gate."""
     for step in range(n_steps):
@@ -152,7 +152,7 @@ def _store_gate(grad, gate, total, u, skip, n_steps, first, width, dz):
             row[k] = grad[step, k] * ungated * slope
 
 
-@njit(cache=True, fastmath=flags, parallel=True)
+@njit(parallel=True, **KERNEL)
 def backward(
     grad, u, delta, A, A_b, B, C, D, z, bias, use_softplus, lengths,
     du, ddelta, dA, dB, dC, dD, dz, dbias, n_threads,

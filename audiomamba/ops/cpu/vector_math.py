@@ -23,11 +23,18 @@ _EXP2 = tuple(
 # 2 artanh(s) / s as a polynomial in s * s, for s in [0, 1/3].
 _ARTANH = tuple(f32(2.0 / k) for k in (13, 11, 9, 7, 5, 3, 1))
 
+# How kernels are compiled.  With Python's error model every division would be
+# tested for zero, which keeps a loop from being vectorised.
+KERNEL = dict(
+    cache=True,
+    error_model="numpy",
+    fastmath={"contract", "nsz", "arcp", "reassoc"},
+)
 # No reassociation here: it would simplify `x + _ROUND - _ROUND` to x.
-_flags = {"contract", "nsz"}
+_EXACT = {**KERNEL, "fastmath": {"contract", "nsz"}}
 
 
-@njit(cache=True, fastmath=_flags)
+@njit(**_EXACT)
 def exp2(x):
     """Return 2 ** x for x <= 127; below 2 ** -126 it stays there."""
     x = max(x, f32(-126.0))
@@ -43,13 +50,13 @@ def exp2(x):
     return i32(p.view(i32) + exponent).view(f32)
 
 
-@njit(cache=True, fastmath=_flags)
+@njit(**_EXACT)
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
     return f32(1.0) / (f32(1.0) + exp2(-LOG2_E * max(x, f32(-87.0))))
 
 
-@njit(cache=True, fastmath=_flags)
+@njit(**_EXACT)
 def softplus(x):
     """Return log(1 + exp(x)), accurate where it is tiny as well."""
     t = exp2(-LOG2_E * abs(x))
