@@ -7,7 +7,7 @@ which lie side by side, is what LLVM turns into vector code.
 import numpy as np
 from numba import njit, prange
 
-from audiomamba.ops.cpu.vector_math import KERNEL, f32, sigmoid
+from audiomamba.ops.cpu.vector_math import KERNEL, f32, sigmoid, wide_vectors
 
 SPAN = 32
 
@@ -18,6 +18,7 @@ def _convolve(source, batch, step, weight, bias, sign, n_steps, y):
 
     ``sign`` is -1 to look back and 1 to look ahead.
     """
+    wide_vectors()
     flat, per_sequence, per_step = source
     n_taps, n_channels = weight.shape
     y[:] = bias
@@ -41,6 +42,7 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
     n_batch, n_total, n_channels = out.shape
     n_spans = (n_total + SPAN - 1) // SPAN
     for thread in prange(n_threads):
+        wide_vectors()
         y = np.empty(n_channels, f32)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
@@ -62,6 +64,7 @@ def gradient_before_activation(
     n_spans = (n_total + SPAN - 1) // SPAN
     flat, per_sequence, per_step = grad
     for thread in prange(n_threads):
+        wide_vectors()
         y = np.empty(n_channels, f32)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
@@ -91,6 +94,7 @@ def backward(inner, x, weight, sign, lengths, dx, dweight, dbias, n_threads):
     n_taps = weight.shape[0]
     flat, per_sequence, per_step = x
     for thread in prange(n_threads):
+        wide_vectors()
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]

@@ -21,12 +21,14 @@ from audiomamba.ops.cpu.vector_math import (
     f32,
     sigmoid,
     softplus,
+    wide_vectors,
 )
 
 
 @njit(**KERNEL)
 def prepare(u, raw, bias, use_softplus, n_steps, delta, drive):
     """Compute delta and delta * u from raw step sizes, [L, LANES] each."""
+    wide_vectors()
     for step in range(n_steps):
         for k in range(LANES):
             size = raw[step, k] + bias[k]
@@ -42,6 +44,7 @@ def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
 
     ``rate`` is A log2(e), so that the decay is a power of two.
     """
+    wide_vectors()
     state[:] = f32(0.0)
     for i in range(n_steps):
         step = n_steps - 1 - i if reverse else i
@@ -61,6 +64,7 @@ def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
 @njit(**KERNEL)
 def store(total, u, skip, gate, gated, n_steps, width, first, out):
     """Write (total + skip u) SiLU(gate) to channels of out [L, D]."""
+    wide_vectors()
     for step in range(n_steps):
         row = out[step, first : first + width]
         for k in range(width):
@@ -84,6 +88,7 @@ def forward(
     n_state, n_blocks = B.shape[2], (n_channels + LANES - 1) // LANES
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
+        wide_vectors()
         buffers = np.zeros((5, n_total, LANES), f32)
         u_rows, raw, size, drive, total = (
             buffers[0],

@@ -6,7 +6,8 @@ about 2e-7, as float32 itself.
 """
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
 f32 = np.float32
 i32 = np.int32
@@ -32,6 +33,23 @@ KERNEL = dict(
 )
 # No reassociation here: it would simplify `x + _ROUND - _ROUND` to x.
 _EXACT = {**KERNEL, "fastmath": {"contract", "nsz"}}
+
+
+@intrinsic
+def wide_vectors(typing_context):
+    """Let LLVM use the widest vectors in the function that calls this.
+
+    On CPUs with AVX-512 it prefers half of them, as the first such CPUs
+    lowered their clock for whole ones; in these kernels whole ones are a
+    third faster.  Elsewhere this changes nothing.
+    """
+
+    def generate(context, builder, signature, arguments):
+        # llvmlite's own `add` admits only attributes without a value.
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.none(), generate
 
 
 @njit(**_EXACT)
