@@ -1,0 +1,123 @@
+"""Parameters and floating-point operations of a model, counted.
+
+PyTorch's counter knows matrix products, convolutions and attention.  Here it
+learns the operators of this package.  Counted are the multiplications,
+additions and exponentials of the recurrence and its skip; activations, norms
+and other element-wise work are left out, as the counter leaves them out
+everywhere.
+"""
+
+import copy
+import math
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import audiomamba.ops  # noqa: F401 (registers the operators)
+
+# Operations per step, channel, state and direction.  Forward: the product
+# delta A, its exponential, the product (delta u) B, the recurrence's
+# multiplication and addition, and those of the sum over C h.
+SCAN_PER_STATE = 7
+# Backward: the states again (5), their adjoint (3), and a multiplication and
+# an addition each for C, the decay, A, delta, B and the input.
+SCAN_BACKWARD_PER_STATE = 5 + 3 + 6 * 2
+
+
+def _scan_size(u, A, A_b):
+    """Return steps x channels x directions, and states, from the shapes."""
+    directions = [shape for shape in (A, A_b) if shape is not None]
+    return math.prod(u) * len(directions), directions[0][1]
+
+
+def _scan(u, delta, A, A_b, B, C, D, *rest, **keywords):
+    """Count a scan: per state, delta u, and the skip."""
+    size, n_states = _scan_size(u, A, A_b)
+    return size * (SCAN_PER_STATE * n_states + 1 + (0 if D is None else 2))
+
+
+def _scan_backward(grad_output, u, delta, A, A_b, B, C, D, *rest, **keywords):
+    """Count a scan's backward pass: delta u and its two gradients, the skip's.
+
+    The gate's share is element-wise.
+    """
+    size, n_states = _scan_size(u, A, A_b)
+    skip = 0 if D is None else 4
+    return size * (SCAN_BACKWARD_PER_STATE * n_states + 3 + skip)
+
+
+def _conv(x, weight, *rest, **keywords):
+    """Count a depthwise convolution, its padding included."""
+    return 2 * math.prod(x) * weight[1]
+
+
+def _conv_backward(grad_output, x, weight, *rest, **keywords):
+    """Count the gradients of a convolution's input and weight."""
+    return 2 * _conv(x, weight)
+
+
+def _formulas():
+    """Return the formulas, which take shapes, by operator."""
+    operators = torch.ops.audiomamba
+    return {
+        operators.scan: _scan,
+        operators.scan_backward: _scan_backward,
+        operators.causal_conv1d: _conv,
+        operators.causal_conv1d_backward: _conv_backward,
+    }
+
+
+def count_flops(module, *shapes, training=False):
+    """Count the floating-point operations of a call.
+
+    Nothing is computed: a copy of the module runs on PyTorch's meta device.
+    A multiplication and an addition count as two.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The model.
+    *shapes : sequence of int
+        Shapes of its inputs, for example [1, 1024, 128].
+    training : bool
+        Count the backward pass as well.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> layer = torch.nn.Linear(3, 5)
+    >>> count_flops(layer, (7, 3)), count_flops(layer, (7, 3), training=True)
+    (210, 420)
+    """
+    module = copy.deepcopy(module).to("meta")
+    inputs = [torch.empty(*shape, device="meta") for shape in shapes]
+    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
+    # The counter follows modules by their gradients, which must be on.
+    with counter, torch.enable_grad():
+        output = module(*inputs)
+        if training:
+            output.sum().backward()
+    return counter.get_total_flops()
+
+
+def count_parameters(module):
+    """Count the parameters that training changes.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The model.
+
+    Returns
+    -------
+    int
+
+    Example
+    -------
+    >>> count_parameters(torch.nn.Linear(3, 5))
+    20
+    """
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
