@@ -149,7 +149,6 @@ def _read_split_file(path, problems):
         problems.add(
             f"{path}, line {row.line}: {row.name} stands in another line too; "
             "delete one of them",
-            {row.split: 1},
         )
     return rows[~repeated].assign(ID=rows["name"].str[: -len(".wav")])
 

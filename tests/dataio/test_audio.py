@@ -1,0 +1,188 @@
+"""Reading audio: every form that is right, every file that is refused."""
+
+import pickle
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiomamba.dataio.audio import (
+    AudioError,
+    audio_info,
+    read_audio,
+    read_window,
+)
+
+
+def tone(rate, seconds=1.0, frequency=440.0):
+    return 0.5 * np.sin(
+        2 * np.pi * frequency * np.arange(rate * seconds) / rate
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "tolerance"),
+    [
+        ("a.wav", "PCM_16", 1e-4),
+        ("a.wav", "PCM_24", 1e-6),
+        ("a.wav", "PCM_32", 1e-6),
+        ("a.wav", "FLOAT", 1e-6),
+        ("a.flac", "PCM_16", 1e-4),
+        ("a.flac", "PCM_24", 1e-6),
+    ],
+)
+def test_formats_give_the_samples(tmp_path, name, subtype, tolerance):
+    samples = tone(16000)
+    soundfile.write(tmp_path / name, samples, 16000, subtype=subtype)
+    assert audio_info(tmp_path / name, verify=True) == (16000, 16000, 1)
+    wav = read_audio(tmp_path / name)
+    assert wav.dtype == torch.float32 and wav.shape == (16000,)
+    np.testing.assert_allclose(wav, samples, atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
+def test_other_rates_keep_the_sound(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(rate), rate)
+    wav = read_audio(tmp_path / "a.wav")
+    assert wav.shape == (16000,)
+    # away from the ends, where the sound begins abruptly
+    inner = slice(200, -200)
+    np.testing.assert_allclose(wav[inner], tone(16000)[inner], atol=2e-3)
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(16000), tone(16000, frequency=1000.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], 1), 16000)
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "a.wav"), (left + right) / 2, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_a_part_is_that_part(tmp_path, name):
+    samples = tone(16000)
+    soundfile.write(tmp_path / name, samples, 16000)
+    part = read_audio(tmp_path / name, start=5000, stop=7000)
+    np.testing.assert_allclose(part, samples[5000:7000], atol=1e-4)
+    last = read_audio(tmp_path / name, start=15000)
+    np.testing.assert_allclose(last, samples[15000:], atol=1e-4)
+
+
+def test_only_the_part_is_decoded(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(16000, seconds=10), 16000)
+    asked = []
+    read = soundfile.SoundFile.read
+
+    def counted(self, frames=-1, **options):
+        asked.append(frames)
+        return read(self, frames, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    read_window(tmp_path / "a.wav", lambda n, rate: (n // 2, n // 2 + 100))
+    assert asked == [100]
+
+
+def test_one_sample_and_silence_are_read(tmp_path):
+    soundfile.write(tmp_path / "one.wav", [0.25], 16000)
+    soundfile.write(tmp_path / "one8k.wav", [0.25], 8000)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(100), 16000)
+    assert read_audio(tmp_path / "one.wav").tolist() == [0.25]
+    assert read_audio(tmp_path / "one8k.wav").shape == (2,)
+    assert not read_audio(tmp_path / "silent.wav").any()
+
+
+def bad_file(folder, fault):
+    path = folder / f"{fault}.wav"
+    if fault == "missing":
+        return path
+    if fault == "folder":
+        path.mkdir()
+        return path
+    samples = tone(16000)
+    if fault == "nan":
+        samples[77] = np.nan
+    if fault == "infinite":
+        samples[77] = np.inf
+    subtype = "FLOAT" if fault in ("nan", "infinite") else "PCM_16"
+    soundfile.write(
+        path, samples if fault != "no_frames" else [], 16000, subtype=subtype
+    )
+    whole = path.read_bytes()
+    if fault == "empty":
+        path.write_bytes(b"")
+    if fault == "text":
+        path.write_text("not found\n")
+    if fault == "truncated":
+        path.write_bytes(whole[:9000])
+    if fault == "header_only":
+        path.write_bytes(whole[:44])
+    if fault == "half_a_header":
+        path.write_bytes(whole[:30])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("missing", "is missing"),
+        ("folder", "is no file"),
+        ("nan", "NaN"),
+        ("infinite", "infinite"),
+        ("no_frames", "0 frames"),
+        ("empty", "is empty"),
+        ("text", "is no audio file"),
+        ("truncated", "cut short"),
+        ("header_only", "cut short"),
+        ("half_a_header", "is no audio file"),
+    ],
+)
+def test_bad_files_are_refused_by_name(tmp_path, fault, words):
+    path = bad_file(tmp_path, fault)
+    for refuse in (
+        lambda: audio_info(path, verify=True),
+        lambda: read_audio(path),
+    ):
+        with pytest.raises(AudioError, match=words) as caught:
+            refuse()
+        assert str(path) in str(caught.value)
+        # a remedy follows, and the error survives the way out of a worker
+        assert "; " in str(caught.value)
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert str(copy) == str(caught.value)
+
+
+def test_truncated_flac_is_found_by_the_verification(tmp_path):
+    path = tmp_path / "a.flac"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32000)
+    soundfile.write(path, noise, 16000)
+    path.write_bytes(path.read_bytes()[:20000])
+    assert audio_info(path).n_frames == 32000
+    with pytest.raises(AudioError, match="cut short"):
+        audio_info(path, verify=True)
+    with pytest.raises(AudioError, match="cut short"):
+        read_audio(path)
+
+
+def test_streamed_wav_without_known_size_is_read(tmp_path):
+    # as ffmpeg writes to a pipe: sizes of all ones are no promise
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = struct.pack("<I", 0xFFFFFFFF)
+    path.write_bytes(content)
+    assert read_audio(path).shape == (16000,)
+
+
+@pytest.mark.parametrize("part", [(0, 16001), (500, 500), (-1, 10), (9, 3)])
+def test_parts_outside_the_file_are_refused(tmp_path, part):
+    soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
+    with pytest.raises(AudioError, match="has 16000 frames"):
+        read_audio(tmp_path / "a.wav", start=part[0], stop=part[1])
+
+
+def test_a_rate_whose_kernel_is_too_large_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(11127), 11127)
+    with pytest.raises(AudioError, match="11127 Hz.*ffmpeg"):
+        read_audio(tmp_path / "a.wav")

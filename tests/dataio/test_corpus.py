@@ -1,0 +1,83 @@
+"""Listing and measuring the files of a corpus."""
+
+import os
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from audiomamba.dataio.corpus import list_audio, measure, read_headers
+from audiomamba.dataio.problems import Problems
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Files of 1, 2, ... 5 hundredths of a second, in folders."""
+    for index in range(1, 6):
+        path = tmp_path / f"{index % 2}" / f"{index}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, np.zeros(160 * index), 16000)
+    return tmp_path
+
+
+def test_listing_is_sorted_whole_and_of_the_wanted_kinds(corpus):
+    (corpus / "0" / "notes.txt").write_text("no audio")
+    (corpus / "0" / "folder.wav").mkdir()
+    listed = list_audio(corpus, n_workers=2)
+    assert listed["wav"].tolist() == [
+        "0/2.wav", "0/4.wav", "1/1.wav", "1/3.wav", "1/5.wav",
+    ]  # fmt: skip
+    assert (listed["size"] > 0).all() and (listed["mtime"] > 0).all()
+    assert list_audio(corpus, ["1"])["wav"].tolist() == [
+        "1/1.wav", "1/3.wav", "1/5.wav",
+    ]  # fmt: skip
+
+
+def test_links_are_followed_but_not_in_circles(corpus, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    soundfile.write(elsewhere / "far.wav", np.zeros(160), 16000)
+    os.symlink(elsewhere, corpus / "linked")
+    os.symlink(corpus, corpus / "0" / "circle")
+    listed = list_audio(corpus)["wav"].tolist()
+    assert "linked/far.wav" in listed and len(listed) == 6
+
+
+def test_an_empty_folder_lists_nothing(tmp_path):
+    assert len(list_audio(tmp_path)) == 0
+
+
+def test_headers_come_in_order_whatever_the_workers(corpus):
+    # more files than one task takes
+    wavs = ["1/1.wav", "1/3.wav", "0/2.wav"] * 400
+    for n_workers in (1, 5):
+        headers, errors = read_headers(corpus, wavs, n_workers=n_workers)
+        assert not errors
+        assert headers["n_frames"].tolist() == [160, 480, 320] * 400
+
+
+def test_measure_adds_durations_and_drops_what_it_reports(corpus):
+    (corpus / "1" / "3.wav").write_bytes(b"")
+    soundfile.write(corpus / "1" / "5.wav", np.zeros((80, 2)), 8000)
+    wavs = list_audio(corpus)["wav"].tolist()
+    rows = pd.DataFrame({"wav": wavs, "split": ["train"] * 3 + ["test"] * 2})
+    problems = Problems()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kept = measure(rows, corpus, problems, sample_rate=16000, channels=1)
+    assert kept["wav"].tolist() == ["0/2.wav", "0/4.wav", "1/1.wav"]
+    assert kept["duration"].tolist() == [0.02, 0.04, 0.01]
+    assert problems.lost == {"test": 2}
+    empty, foreign = problems.messages
+    assert "3.wav: is empty" in empty
+    assert "2 channels" in foreign and "8000 Hz" in foreign
+    assert "ffmpeg -i 5.wav -ac 1 -ar 16000" in foreign
+
+
+def test_measure_takes_any_format_unless_told(corpus):
+    soundfile.write(corpus / "1" / "5.wav", np.zeros((80, 2)), 8000)
+    rows = pd.DataFrame({"wav": ["1/5.wav"], "split": ["train"]})
+    problems = Problems()
+    assert len(measure(rows, corpus, problems)) == 1
+    assert not problems.messages

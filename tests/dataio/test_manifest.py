@@ -1,0 +1,208 @@
+"""Manifests, their keys, label files and the report of problems."""
+
+import logging
+
+import pandas as pd
+import pytest
+
+from audiomamba.dataio.corpus import list_audio
+from audiomamba.dataio.files import replaced_file
+from audiomamba.dataio.labels import read_labels, write_labels
+from audiomamba.dataio.manifest import (
+    inputs_key,
+    is_prepared,
+    read_manifest,
+    write_manifests,
+)
+from audiomamba.dataio.problems import PreparationError, Problems
+
+
+def rows(*names, label="yes"):
+    return pd.DataFrame(
+        {
+            "ID": names,
+            "wav": [f"{name}.wav" for name in names],
+            "duration": 1.25,
+            "label": label,
+        }
+    )
+
+
+def test_what_is_written_is_read(tmp_path):
+    table = rows("b", "a", label="None").assign(start=0, stop=7, video="007")
+    write_manifests(tmp_path, {"train": table}, ["None"], "key")
+    manifest = read_manifest(tmp_path / "train.csv")
+    assert manifest.to_dict("list") == {
+        "ID": ["a", "b"],
+        "duration": [1.25, 1.25],
+        "wav": ["a.wav", "b.wav"],
+        "label": ["None", "None"],
+        "start": [0, 0],
+        "stop": [7, 7],
+        "video": ["007", "007"],
+    }
+    assert read_labels(tmp_path / "labels.csv") == ["None"]
+
+
+def test_reuse_needs_the_same_key_and_untouched_files(tmp_path, caplog):
+    def write():
+        write_manifests(
+            tmp_path, {"train": rows("a")}, ["yes"], "key", "3 problems"
+        )
+
+    write()
+    with caplog.at_level(logging.INFO):
+        assert is_prepared(tmp_path, "key")
+    # what is left out is said on every use
+    assert "3 problems" in caplog.text
+    assert not is_prepared(tmp_path, "another key")
+    (tmp_path / "train.csv").write_text("ID,duration,wav,label\n")
+    assert not is_prepared(tmp_path, "key")
+    write()
+    (tmp_path / "labels.csv").unlink()
+    assert not is_prepared(tmp_path, "key")
+
+
+def test_an_interrupted_writing_leaves_no_record(tmp_path, monkeypatch):
+    write_manifests(tmp_path, {"train": rows("a")}, ["yes"], "key")
+
+    def interrupted(path, labels):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audiomamba.dataio.manifest.write_labels", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_manifests(tmp_path, {"train": rows("a", "b")}, ["yes"], "key")
+    assert not is_prepared(tmp_path, "key")
+
+
+def test_an_interrupted_file_leaves_the_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replaced_file(path) as draft:
+        draft.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_key_follows_every_input(tmp_path):
+    listed = tmp_path / "list.txt"
+    listed.write_text("1 a.wav")
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    (audio / "a.wav").write_bytes(b"1234")
+
+    def key(**parameters):
+        return inputs_key(parameters, [listed], list_audio(audio))
+
+    keys = [key(), key(allow_missing=True)]
+    listed.write_text("2 a.wav")
+    keys.append(key())
+    (audio / "a.wav").write_bytes(b"12345")
+    keys.append(key())
+    (audio / "a.wav").rename(audio / "b.wav")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+    assert key() == keys[-1]
+
+
+def test_splits_without_rows_and_repeated_ids_are_refused(tmp_path):
+    with pytest.raises(PreparationError, match="valid: not one"):
+        write_manifests(tmp_path, {"valid": rows()}, [], "key")
+    with pytest.raises(PreparationError, match="the first is a"):
+        write_manifests(tmp_path, {"train": rows("a", "a")}, [], "key")
+    assert not (tmp_path / "train.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ID,duration,label\na,1,x\n", "no column .'wav'."),
+        ("ID,duration,wav,label\na,long,a.wav,x\n", "long"),
+        ("ID,duration,wav,label\na,1,a.wav,x\na,1,b.wav,x\n", "ID a stands"),
+    ],
+)
+def test_manifests_that_are_wrong_are_refused(tmp_path, text, words):
+    path = tmp_path / "train.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        read_manifest(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_files_say_what_writes_them(tmp_path):
+    for read in (read_manifest, read_labels):
+        with pytest.raises(FileNotFoundError, match="skip_prep: False"):
+            read(tmp_path / "none.csv")
+
+
+def test_labels_with_commas_and_in_another_column(tmp_path):
+    path = tmp_path / "labels.csv"
+    write_labels(path, ["speech, talk", "NA", 'a "b"'])
+    assert read_labels(path) == ["speech, talk", "NA", 'a "b"']
+    path.write_text("index,mid,display_name\n1,/m/b,Bee\n0,/m/a,Ant\n")
+    assert read_labels(path, "mid") == ["/m/a", "/m/b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("index,name\n0,a\n", "no column .'label'."),
+        ("index,label\n0,a\n2,b\n", "0 to 1"),
+        ("index,label\n0,a\n1,a\n", "repeated"),
+        ("index,label\n0,a\n1,\n", "empty"),
+    ],
+)
+def test_label_files_that_are_wrong_are_refused(tmp_path, text, words):
+    path = tmp_path / "labels.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        read_labels(path)
+
+
+def many_problems(count):
+    problems = Problems()
+    for index in reversed(range(count)):
+        problems.add(f"{index:03d}.wav: is empty; mend it", {"train": 1})
+    return problems
+
+
+def test_all_problems_are_reported_at_once(tmp_path):
+    report = tmp_path / "problems.txt"
+    with pytest.raises(PreparationError) as caught:
+        many_problems(30).settle(report)
+    message = str(caught.value)
+    assert "30 problems" in message and "allow_missing: True" in message
+    assert "000.wav" in message and "019.wav" in message
+    assert (
+        "020.wav" not in message
+        and f"10 more; all are listed in {report}" in message
+    )
+    assert len(report.read_text().splitlines()) == 30
+    with pytest.raises(PreparationError):
+        many_problems(3).settle(report)
+    assert not report.exists()
+
+
+def test_going_on_says_how_many_of_which_split(tmp_path, caplog):
+    problems = many_problems(3)
+    problems.add("id7: no files; extract them", {"test": 2, "train": 1})
+    left_out = problems.settle(
+        tmp_path / "problems.txt", True, {"train": 10, "test": 4}
+    )
+    assert left_out == "4 problems, left out: 2 of 4 test, 4 of 10 train"
+    assert left_out in caplog.text
+    assert len((tmp_path / "problems.txt").read_text().splitlines()) == 4
+
+
+def test_too_many_missing_is_an_error_all_the_same(tmp_path):
+    report = tmp_path / "problems.txt"
+    many_problems(3).settle(report, True, {"train": 10}, max_missing=0.3)
+    with pytest.raises(PreparationError, match="train lacks 30.0%.*max_miss"):
+        many_problems(3).settle(report, True, {"train": 10}, max_missing=0.2)
+
+
+def test_no_problem_says_nothing_and_clears_an_old_report(tmp_path):
+    (tmp_path / "problems.txt").write_text("old")
+    assert Problems().settle(tmp_path / "problems.txt") == ""
+    assert not (tmp_path / "problems.txt").exists()
