@@ -1,5 +1,8 @@
 """The scan: every engine against the float64 reference."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -198,6 +201,20 @@ def test_half_inputs_keep_a_float32_state(engine, dtype):
         )
     assert y.dtype == dtype
     assert torch.equal(y, wanted.to(dtype))
+
+
+def test_the_number_of_threads_stays_the_user_s():
+    program = """
+import torch
+torch.set_num_threads(1)
+from audiomamba.ops import causal_conv1d
+causal_conv1d(torch.ones(1, 2, 3), torch.ones(3, 4))
+print(torch.get_num_threads())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert done.stdout == "1\n", done.stderr
 
 
 def test_pytorch_accepts_the_operator():

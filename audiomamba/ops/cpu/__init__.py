@@ -22,6 +22,19 @@ with kernel_cache():
     )
 
 
+def _launch_threads():
+    """Start Numba's threads without touching PyTorch's number of threads.
+
+    Both use the same OpenMP runtime, and Numba sets its number at the start.
+    """
+    n_threads = torch.get_num_threads()
+    numba.get_num_threads()
+    torch.set_num_threads(n_threads)
+
+
+_launch_threads()
+
+
 def _threads():
     """Return how many threads to use: as many as PyTorch, if there are."""
     n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)

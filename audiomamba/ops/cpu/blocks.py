@@ -59,17 +59,23 @@ def new_output(like, lengths):
 
 
 @njit(**KERNEL)
+def row_of(source, batch, step, first, width):
+    """Return a view of some channels of one step of one sequence."""
+    flat, per_sequence, per_step = source
+    start = batch * per_sequence + step * per_step + first
+    return flat[start : start + width]
+
+
+@njit(**KERNEL)
 def load_rows(source, batch, first, n_steps, width, target):
     """Copy channels of one sequence into target [L, LANES], zeros behind.
 
     Idle lanes take part in sums over channels, so they must hold zeros.
     """
-    flat, per_sequence, per_step = source
     if width < LANES:
         target[:n_steps] = f32(0.0)
     for step in range(n_steps):
-        start = batch * per_sequence + step * per_step + first
-        row = flat[start : start + width]
+        row = row_of(source, batch, step, first, width)
         for k in range(width):
             target[step, k] = row[k]
 

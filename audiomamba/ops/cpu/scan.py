@@ -11,8 +11,8 @@ from numba import njit, prange
 from audiomamba.ops.cpu.blocks import (
     LANES,
     load_matrix,
-    load_rows,
     load_vector,
+    row_of,
 )
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
@@ -23,19 +23,6 @@ from audiomamba.ops.cpu.vector_math import (
     softplus,
     wide_vectors,
 )
-
-
-@njit(**KERNEL)
-def prepare(u, raw, bias, use_softplus, n_steps, delta, drive):
-    """Compute delta and delta * u from raw step sizes, [L, LANES] each."""
-    wide_vectors()
-    for step in range(n_steps):
-        for k in range(LANES):
-            size = raw[step, k] + bias[k]
-            if use_softplus:
-                size = softplus(size)
-            delta[step, k] = size
-            drive[step, k] = size * u[step, k]
 
 
 @njit(**KERNEL)
@@ -62,17 +49,40 @@ def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
 
 
 @njit(**KERNEL)
-def store(total, u, skip, gate, gated, n_steps, width, first, out):
-    """Write (total + skip u) SiLU(gate) to channels of out [L, D]."""
+def prepare(
+    u, raw, batch, first, width, bias, use_softplus, n_steps, delta, drive
+):
+    """Compute delta and delta * u, [L, LANES] each, idle lanes zero."""
+    wide_vectors()
+    if width < LANES:
+        delta[:n_steps] = f32(0.0)
+        drive[:n_steps] = f32(0.0)
+    for step in range(n_steps):
+        u_row = row_of(u, batch, step, first, width)
+        raw_row = row_of(raw, batch, step, first, width)
+        delta_row, drive_row = delta[step], drive[step]
+        for k in range(width):
+            size = raw_row[k] + bias[k]
+            if use_softplus:
+                size = softplus(size)
+            delta_row[k] = size
+            drive_row[k] = size * u_row[k]
+
+
+@njit(**KERNEL)
+def store(total, u, skip, z, gated, batch, n_steps, first, width, out):
+    """Write (total + skip u) SiLU(z) to channels of out [L, D]."""
     wide_vectors()
     for step in range(n_steps):
+        u_row = row_of(u, batch, step, first, width)
         row = out[step, first : first + width]
+        total_row = total[step]
         for k in range(width):
-            value = total[step, k] + skip[k] * u[step, k]
-            if gated:
-                g = gate[step, k]
-                value *= g * sigmoid(g)
-            row[k] = value
+            row[k] = total_row[k] + skip[k] * u_row[k]
+        if gated:
+            z_row = row_of(z, batch, step, first, width)
+            for k in range(width):
+                row[k] *= z_row[k] * sigmoid(z_row[k])
 
 
 @njit(parallel=True, **KERNEL)
@@ -89,14 +99,8 @@ def forward(
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
         wide_vectors()
-        buffers = np.zeros((5, n_total, LANES), f32)
-        u_rows, raw, size, drive, total = (
-            buffers[0],
-            buffers[1],
-            buffers[2],
-            buffers[3],
-            buffers[4],
-        )
+        buffers = np.empty((3, n_total, LANES), f32)
+        size, drive, total = buffers[0], buffers[1], buffers[2]
         state = np.empty((n_state, LANES), f32)
         rate = np.empty((n_state, LANES), f32)
         vectors = np.empty((3, LANES), f32)
@@ -105,14 +109,12 @@ def forward(
             batch, first = task // n_blocks, task % n_blocks * LANES
             width = min(LANES, n_channels - first)
             n_steps = lengths[batch]
-            load_rows(u, batch, first, n_steps, width, u_rows)
-            load_rows(delta, batch, first, n_steps, width, raw)
             load_vector(bias, first, width, offset)
-            prepare(u_rows, raw, offset, use_softplus, n_steps, size, drive)
+            prepare(
+                *(u, delta, batch, first, width, offset, use_softplus),
+                *(n_steps, size, drive),
+            )
             total[:n_steps] = f32(0.0)
-            load_vector(D, first, width, skip)
-            if A.shape[0] and A_b.shape[0]:
-                skip *= f32(2.0)
             for reverse in (False, True):
                 matrix = A_b if reverse else A
                 if matrix.shape[0]:
@@ -121,9 +123,10 @@ def forward(
                         *(size, drive, rate, B[batch], C[batch], n_steps),
                         *(reverse, state, y, total),
                     )
-            if gated:
-                load_rows(z, batch, first, n_steps, width, raw)
+            load_vector(D, first, width, skip)
+            if A.shape[0] and A_b.shape[0]:
+                skip *= f32(2.0)
             store(
-                *(total, u_rows, skip, raw, gated),
-                *(n_steps, width, first, out[batch]),
+                *(total, u, skip, z, gated, batch),
+                *(n_steps, first, width, out[batch]),
             )

@@ -210,7 +210,10 @@ def backward(
             load_vector(D, first, width, skip)
             if A.shape[0] and A_b.shape[0]:
                 skip *= f32(2.0)
-            prepare(u_rows, raw, offset, use_softplus, n, size, drive)
+            prepare(
+                *(u, delta, batch, first, width, offset, use_softplus),
+                *(n, size, drive),
+            )
             if gated:
                 load_rows(z, batch, first, n, width, gate)
                 _gate_gradient(out_grad, gate, inner, n)
