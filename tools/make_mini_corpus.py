@@ -16,6 +16,11 @@ from pathlib import Path
 
 # dataset -> module in mini_corpus/
 CORPORA = {
+    "AudioSet": "audioset",
+    "EPIC-Sounds": "epic_sounds",
+    "ESC-50": "esc50",
+    "SpeechCommands": "speech_commands",
+    "VGGSound": "vggsound",
     "VoxCeleb": "voxceleb",
 }
 # Tells this tool's own products; also says with which options
@@ -86,6 +91,8 @@ def is_made(folder, wanted):
         return False
     made = json.loads(marker.read_text())
     complete = made.pop("complete")
+    if not complete and [*folder.iterdir()] == [marker]:
+        return False
     if made != wanted:
         raise ValueError(
             f"{folder} holds a miniature made with other options:\n  "

@@ -11,6 +11,7 @@ from mini_corpus.files import (
     write_fault,
 )
 from mini_corpus.voices import babble, make_voices, speak
+from mini_corpus.youtube import video_id
 
 OPTIONS = {
     "n_speakers": (6, "speakers, from id10001 on"),
@@ -20,9 +21,6 @@ OPTIONS = {
 
 RATE = 16000
 SESSION_SIZE = 2
-_ID_LETTERS = list(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-)
 
 
 def make(folder, seed, broken, n_speakers, n_utterances, seconds):
@@ -76,8 +74,8 @@ def make(folder, seed, broken, n_speakers, n_utterances, seconds):
 
 def _utterance_name(seed, speaker, index):
     session, number = divmod(index, SESSION_SIZE)
-    letters = stream(seed, speaker, session).choice(_ID_LETTERS, 11)
-    return f"{speaker}/{''.join(letters)}/{number + 1:05d}.wav"
+    session = video_id(stream(seed, speaker, session))
+    return f"{speaker}/{session}/{number + 1:05d}.wav"
 
 
 def _split(index, n_utterances):

@@ -1,0 +1,149 @@
+"""Speech Commands V2 in miniature: words, split lists, background noise."""
+
+import gzip
+import io
+import tarfile
+
+import numpy as np
+
+from mini_corpus.files import (
+    FAULTS,
+    FORMAT_FAULTS,
+    stream,
+    write_audio,
+    write_fault,
+)
+from mini_corpus.textures import make_texture
+from mini_corpus.voices import make_voices, speak
+
+OPTIONS = {
+    "n_speakers": (12, "speakers, at least 3; each is in one split only"),
+    "n_takes": (2, "recordings of each word by each speaker"),
+    "packed": (False, "as the archive that is distributed, not unpacked"),
+}
+
+RATE = 16000
+ARCHIVE = "speech_commands_v0.02.tar.gz"
+# eight of the 35 words, with their phones
+WORDS = {
+    "down": ["d", "aa", "uh", "n"],
+    "go": ["g", "ao", "uw"],
+    "left": ["l", "eh", "f", "t"],
+    "no": ["n", "ao", "uw"],
+    "right": ["r", "aa", "iy", "t"],
+    "stop": ["s", "t", "aa", "p"],
+    "up": ["ah", "_", "p"],
+    "yes": ["y", "eh", "s"],
+}
+# file of the background noise -> sound
+NOISES = {
+    "doing_the_dishes": "metal",
+    "pink_noise": "wind",
+    "running_tap": "water",
+    "white_noise": "sizzle",
+}
+_NOISE_SECONDS = 10.0
+
+
+def make(folder, seed, broken, n_speakers, n_takes, packed):
+    """Write the corpus.
+
+    Arguments
+    ---------
+    folder : Path
+        Where to.
+    seed : int
+        Another seed, other voices.
+    broken : bool
+        Add bad files and list lines.
+    n_speakers, n_takes : int
+        How many, and how often each says every word.
+    packed : bool
+        Leave only the archive.
+
+    Returns
+    -------
+    list of str
+        The bad entries.
+    """
+    if n_speakers < 3:
+        raise ValueError(
+            f"{n_speakers} speakers are too few: each split needs one of its "
+            "own, so there must be 3"
+        )
+    lists = {"validation": [], "testing": []}
+    held_out = max(1, n_speakers // 6)
+    for index, voice in enumerate(make_voices(n_speakers, stream(seed))):
+        speaker = stream(seed, "speaker", index).bytes(4).hex()
+        for word in WORDS:
+            for take in range(n_takes):
+                name = f"{word}/{speaker}_nohash_{take}.wav"
+                rng = stream(seed, name)
+                samples = _utterance(voice, WORDS[word], rng)
+                write_audio(folder / name, samples, RATE)
+                if index < held_out:
+                    lists["testing"].append(name)
+                elif index < 2 * held_out:
+                    lists["validation"].append(name)
+    for name, sound in NOISES.items():
+        noise = make_texture(sound, _NOISE_SECONDS, RATE, stream(seed, name))
+        write_audio(folder / "_background_noise_" / f"{name}.wav", noise, RATE)
+    (folder / "_background_noise_" / "README.md").write_text("Noises.\n")
+    complaints = _add_broken(folder, lists, seed) if broken else []
+    for name, lines in lists.items():
+        text = "".join(f"{line}\n" for line in sorted(lines))
+        (folder / f"{name}_list.txt").write_text(text)
+    if packed:
+        _pack(folder)
+    return complaints
+
+
+def _utterance(voice, phones, rng):
+    """A word at some place in a second; one clip in five is cut shorter."""
+    spoken = speak(voice, phones, RATE, rng)[:RATE]
+    before = int(rng.integers(0, RATE - len(spoken) + 1))
+    samples = 0.002 * rng.standard_normal(RATE)
+    samples[before : before + len(spoken)] += rng.uniform(0.3, 0.8) * spoken
+    if rng.random() < 0.2:
+        samples = samples[: max(before + len(spoken), RATE // 2)]
+    return np.clip(samples, -1.0, 1.0)
+
+
+def _add_broken(folder, lists, seed):
+    """Bad files of a word, and bad lines in the lists."""
+    (voice,) = make_voices(1, stream(seed, "broken"))
+    samples = _utterance(voice, WORDS["stop"], stream(seed, "broken word"))
+    complaints = []
+    faults = {**FAULTS, **FORMAT_FAULTS}
+    for take, (fault, what) in enumerate(faults.items()):
+        name = f"stop/00000000_nohash_{take}.wav"
+        write_fault(folder / name, fault, samples, RATE)
+        complaints.append(f"{name}: {what}")
+    for kind, name, what in (
+        ("testing", "stop/ffffffff_nohash_0.wav", "no such file"),
+        ("validation", "stop/ffffffff_nohash_1.wav", "no such file"),
+        ("testing", "stop", "no name of a file"),
+    ):
+        lists[kind].append(name)
+        complaints.append(f"{kind}_list.txt: {name}: {what}")
+    return complaints
+
+
+def _pack(folder):
+    """Move all files into the archive; dates and owners are all the same."""
+    paths = sorted([*folder.glob("*.txt"), *folder.glob("*/*")])
+    with (
+        open(folder / ARCHIVE, "wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as archive,
+    ):
+        for path in paths:
+            content = path.read_bytes()
+            # names begin so in the archive that is distributed
+            entry = tarfile.TarInfo(f"./{path.relative_to(folder).as_posix()}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    for path in paths:
+        path.unlink()
+    for path in {path.parent for path in paths} - {folder}:
+        path.rmdir()
