@@ -132,11 +132,14 @@ def _add_broken(folder, part, seconds, seed):
 
 def _write_list(path, rows, header_line):
     labels = [label for row in rows for label in row[-1].split(",")]
-    lines = [
-        "# Segments csv of a miniature corpus",
+    counts = (
         f"# num_ytids={len(rows)}, num_segs={len(rows)}, "
         f"num_unique_labels={len(set(labels))}, "
-        f"num_positive_labels={len(labels)}",
+        f"num_positive_labels={len(labels)}"
+    )
+    lines = [
+        "# Segments csv of a miniature corpus",
+        counts,
         "# YTID, start_seconds, end_seconds, positive_labels",
     ]
     gap = ", "

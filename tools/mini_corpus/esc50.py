@@ -23,7 +23,15 @@ CLASSES = {
     "clock_tick": (38, True, "clock"),
     "church_bells": (46, False, "church_bell"),
 }
-_COLUMNS = "filename,fold,target,category,esc10,src_file,take".split(",")
+_COLUMNS = [
+    "filename",
+    "fold",
+    "target",
+    "category",
+    "esc10",
+    "src_file",
+    "take",
+]
 
 
 def make(folder, seed, broken, n_clips, seconds):

@@ -75,11 +75,11 @@ def make(folder, seed, broken, n_speakers, n_takes, packed):
     held_out = max(1, n_speakers // 6)
     for index, voice in enumerate(make_voices(n_speakers, stream(seed))):
         speaker = stream(seed, "speaker", index).bytes(4).hex()
-        for word in WORDS:
+        for word, phones in WORDS.items():
             for take in range(n_takes):
                 name = f"{word}/{speaker}_nohash_{take}.wav"
                 rng = stream(seed, name)
-                samples = _utterance(voice, WORDS[word], rng)
+                samples = _utterance(voice, phones, rng)
                 write_audio(folder / name, samples, RATE)
                 if index < held_out:
                     lists["testing"].append(name)
