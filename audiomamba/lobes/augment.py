@@ -1,0 +1,422 @@
+"""Augmentation of waveforms and spectrograms, over whole batches.
+
+Every clip gets draws of its own, on the device, from torch's default
+generator of that device. The Brain seeds it anew for every step from seed,
+rank and step: a resumed run repeats the draws, ranks differ. How many numbers
+are drawn depends on shapes alone. All act in training mode only, and return
+new tensors.
+
+Several in a row, with the lengths handed to each:
+``speechbrain.nnet.containers.LengthsCapableSequential(TimeWarp(),
+SpectrogramMask())``.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from audiomamba.nnet.lengths import absolute_lengths, padding_mask
+
+
+class _SpectrogramAugment(torch.nn.Module):
+    """What changes spectrograms in training, each clip within its own frames.
+
+    Sub-classes have ``augment(feats, n_own)``, and need not care for what
+    they do to padding.
+
+    Arguments
+    ---------
+    use_lengths : bool
+        False: lengths are ignored, padding is content, as in the paper.
+    """
+
+    def __init__(self, use_lengths=True):
+        super().__init__()
+        self.use_lengths = use_lengths
+
+    def forward(self, feats, lengths=None):
+        """Augment a batch; in evaluation mode, hand it back.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, T, F].
+        lengths : torch.Tensor, optional
+            Relative lengths [B]. What lies behind a clip's end stays as it
+            is, and has no influence on the clip.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, F].
+        """
+        if not self.training:
+            return feats
+        n_clips, n_frames, _ = feats.shape
+        if lengths is None or not self.use_lengths:
+            n_own = torch.full((n_clips,), n_frames, device=feats.device)
+            return self.augment(feats, n_own)
+        n_own = absolute_lengths(lengths.to(feats.device), n_frames)
+        padding = padding_mask(n_own, n_frames)[..., None]
+        return torch.where(padding, feats, self.augment(feats, n_own))
+
+
+class SpectrogramMask(_SpectrogramAugment):
+    """Frequency and time masks: SpecAugment without its time warp.
+
+    Each mask is torchaudio's ``mask_along_axis_iid``, over an axis of n
+    steps: with u, v uniform in [0, 1), it covers floor(u * max) steps from
+    floor(v * (n - u * max)) on. The width is thus 0 to max - 1, never max.
+    First the frequency masks are drawn, then the time masks; they may
+    overlap. One difference: max is at most n, where torchaudio would blank
+    most clips that are shorter than the mask.
+
+    Apply it before normalisation, as the paper does with ``fill=0.0``.
+
+    Arguments
+    ---------
+    freq_mask : int
+        Upper end of the width of a frequency mask, in bins; 0 for none.
+    time_mask : int
+        Upper end of the width of a time mask, in frames; 0 for none.
+    n_freq_masks, n_time_masks : int
+        How many of each.
+    fill : float or str
+        What masks hold; ``"mean"`` is the mean of the clip before masking, as
+        for EPIC-Sounds (where the authors' second mask takes the mean after
+        the first).
+    redraw_width : bool
+        Draw an integer width uniformly below the first draw, so that masks
+        cover half as much on average: what the authors' EPIC-Sounds code
+        does. (That code also leaves out the masks after one of width 0.)
+    use_lengths : bool
+        False: lengths are ignored and time masks are drawn over the padded
+        clip, as in the paper.
+
+    Example
+    -------
+    >>> _ = torch.manual_seed(2)
+    >>> mask = SpectrogramMask(freq_mask=4, time_mask=4)
+    >>> mask(torch.ones(1, 6, 5))[0].int()
+    tensor([[0, 0, 1, 1, 1],
+            [0, 0, 0, 0, 0],
+            [0, 0, 0, 0, 0],
+            [0, 0, 1, 1, 1],
+            [0, 0, 1, 1, 1],
+            [0, 0, 1, 1, 1]], dtype=torch.int32)
+    >>> mask.eval()(torch.ones(1, 6, 5)).min()
+    tensor(1.)
+    """
+
+    def __init__(
+        self,
+        freq_mask=48,
+        time_mask=192,
+        n_freq_masks=1,
+        n_time_masks=1,
+        fill=0.0,
+        redraw_width=False,
+        use_lengths=True,
+    ):
+        super().__init__(use_lengths)
+        sizes = (freq_mask, time_mask, n_freq_masks, n_time_masks)
+        if min(sizes) < 0:
+            raise ValueError(f"Masks of negative size or number: {sizes}.")
+        if isinstance(fill, str) and fill != "mean":
+            raise ValueError(f"fill is {fill!r}; a number, or 'mean'.")
+        self.freq_mask, self.n_freq_masks = freq_mask, n_freq_masks
+        self.time_mask, self.n_time_masks = time_mask, n_time_masks
+        self.fill = fill
+        self.redraw_width = redraw_width
+
+    def augment(self, feats, n_own):
+        """Mask every clip.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, T, F].
+        n_own : torch.Tensor
+            Frames of each clip, [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, F].
+        """
+        _, n_frames, n_bins = feats.shape
+        all_bins = torch.full_like(n_own, n_bins)
+        freq = self._bands(self.freq_mask, self.n_freq_masks, all_bins, n_bins)
+        time = self._bands(self.time_mask, self.n_time_masks, n_own, n_frames)
+        masked = freq[:, None] | time[..., None]
+        if self.fill != "mean":
+            return feats.masked_fill(masked, self.fill)
+        padding = padding_mask(n_own, n_frames)[..., None]
+        total = feats.masked_fill(padding, 0.0).sum(dim=(1, 2))
+        mean = total / (n_own * n_bins)
+        return torch.where(masked, mean[:, None, None].to(feats), feats)
+
+    def _bands(self, max_width, n_masks, n_own, n_steps):
+        """Where masks lie along one axis of n_steps: bool [B, n_steps]."""
+        steps = torch.arange(n_steps, device=n_own.device)
+        masked = torch.zeros(
+            len(n_own), n_steps, dtype=torch.bool, device=n_own.device
+        )
+        for _ in range(n_masks if max_width else 0):
+            width = _uniform(n_own) * n_own.clamp(max=max_width)
+            start = (_uniform(n_own) * (n_own - width)).long()[:, None]
+            width = width.long()[:, None]
+            if self.redraw_width:
+                width = (_uniform(n_own)[:, None] * width).long()
+            masked |= (steps >= start) & (steps < start + width)
+        return masked
+
+
+class TimeWarp(_SpectrogramAugment):
+    """Time warp of SpecAugment: one frame moves, the ends stay.
+
+    A frame drawn from the clip, further than ``window`` from both ends,
+    moves by a distance drawn uniformly from (-window, window) frames. Both
+    sides are stretched to fit, with linear interpolation. Clips of fewer than
+    2 * window + 3 frames stay as they are.
+
+    The published idea (arXiv 1904.08779, section 2). The authors' EPIC-Sounds
+    code has window 5 too, but hands its spline the spectrogram's value at the
+    drawn frame where the frame's position is meant; that is not repeated
+    here.
+
+    Arguments
+    ---------
+    window : int
+        Largest distance in frames.
+    use_lengths : bool
+        False: lengths are ignored and the padded clip is warped.
+
+    Example
+    -------
+    >>> feats = torch.arange(100.0)[None, :, None]
+    >>> warped = TimeWarp(window=5)(feats).flatten()
+    >>> warped[0].item(), warped[-1].item(), bool((warped.diff() > 0).all())
+    (0.0, 99.0, True)
+    """
+
+    def __init__(self, window=5, use_lengths=True):
+        super().__init__(use_lengths)
+        if window < 0:
+            raise ValueError(f"window is {window}; 0 frames or more.")
+        self.window = window
+
+    def augment(self, feats, n_own):
+        """Warp every clip.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, T, F].
+        n_own : torch.Tensor
+            Frames of each clip, [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, F].
+        """
+        n_centres = n_own - 2 * self.window - 2
+        centre = (_uniform(n_own) * n_centres).floor() + self.window + 1
+        moved = centre + (2 * _uniform(n_own) - 1) * self.window
+        # Clips too short to warp: any centre that stays where it is
+        fixed = n_centres < 1
+        centre, moved = (x.masked_fill(fixed, 0.5) for x in (centre, moved))
+        last = (n_own - 1).clamp(min=1).to(centre)
+        centre, moved, last = (x[:, None] for x in (centre, moved, last))
+        steps = torch.arange(feats.shape[1], device=feats.device)
+        left = steps * (centre / moved)
+        right = last - (last - steps) * ((last - centre) / (last - moved))
+        source = torch.where(steps < moved, left, right)
+        source = torch.minimum(source, last).clamp(0, feats.shape[1] - 1)
+        below = source.floor()
+        weight = (source - below)[..., None].to(feats)
+        below = below.long()
+        above = (below + 1).clamp(max=feats.shape[1] - 1)
+        return torch.lerp(_rows(feats, below), _rows(feats, above), weight)
+
+
+class TimeRollNoise(_SpectrogramAugment):
+    """The ``noise`` augmentation of AST: positive noise, then a roll in time.
+
+    To every value of the normalised spectrogram is added U(0, 1) * a / 10
+    with a ~ U(0, 1) per clip; the clip is rolled by -10 to 9 frames (the
+    upper end is left out, as by the authors' ``randint(-10, 10)``), so that
+    what leaves at one end comes back at the other.
+
+    Arguments
+    ---------
+    noise : float
+        Largest value added.
+    max_shift : int
+        Frames rolled: -max_shift to max_shift - 1; 0 for none.
+    use_lengths : bool
+        False: lengths are ignored and the padded clip is rolled, as in the
+        paper.
+
+    Example
+    -------
+    >>> feats = torch.arange(5.0)[None, :, None]
+    >>> TimeRollNoise(noise=0.0)(feats).flatten().sort().values
+    tensor([0., 1., 2., 3., 4.])
+    """
+
+    def __init__(self, noise=0.1, max_shift=10, use_lengths=True):
+        super().__init__(use_lengths)
+        if noise < 0 or max_shift < 0:
+            raise ValueError(
+                f"noise is {noise} and max_shift {max_shift}; 0 or more."
+            )
+        self.noise = noise
+        self.max_shift = max_shift
+
+    def augment(self, feats, n_own):
+        """Add noise to every clip and roll it.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, T, F].
+        n_own : torch.Tensor
+            Frames of each clip, [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, F].
+        """
+        amount = (_uniform(n_own) * self.noise)[:, None, None].to(feats)
+        feats = feats + torch.rand_like(feats) * amount
+        if not self.max_shift:
+            return feats
+        shift = torch.randint(
+            -self.max_shift, self.max_shift, n_own.shape, device=feats.device
+        )
+        steps = torch.arange(feats.shape[1], device=feats.device)
+        return _rows(feats, (steps - shift[:, None]) % n_own[:, None])
+
+
+class Mixup(torch.nn.Module):
+    """Mixup of waveforms, with the paper's semantics.
+
+    With ``probability``, a clip becomes lambda * clip + (1 - lambda) *
+    partner, lambda ~ Beta(alpha, alpha), and its target is mixed likewise.
+    Both have their mean removed before, the mixture has after. The partner is
+    zero-padded or cut to the clip's own length, which stays.
+
+    The authors draw the partner from the whole training set; here it is one
+    of the other clips of the batch, all equally likely, unmixed. Partners
+    hence follow a weighted sampler, where there is one, and a batch of one
+    clip is not mixed.
+
+    Arguments
+    ---------
+    probability : float
+        Of a clip to be mixed.
+    alpha : float
+        Of the Beta distribution.
+    n_classes : int, optional
+        Needed for targets that are class indices.
+
+    Example
+    -------
+    >>> _ = torch.manual_seed(0)
+    >>> mixup = Mixup(probability=1.0, n_classes=2)
+    >>> wavs, lengths = torch.randn(2, 800), torch.tensor([1.0, 0.5])
+    >>> wavs, lengths, targets = mixup(wavs, lengths, torch.tensor([0, 1]))
+    >>> wavs.shape, targets.shape, targets.sum(dim=1)
+    (torch.Size([2, 800]), torch.Size([2, 2]), tensor([1., 1.]))
+    """
+
+    def __init__(self, probability=0.5, alpha=10.0, n_classes=None):
+        super().__init__()
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability is {probability}; 0 to 1.")
+        if alpha <= 0:
+            raise ValueError(f"alpha is {alpha}; it must be positive.")
+        self.probability, self.alpha = probability, alpha
+        self.n_classes = n_classes
+
+    def forward(self, wavs, lengths, targets):
+        """Mix a batch; in evaluation mode, hand it back.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, N].
+        lengths : torch.Tensor
+            Relative lengths [B].
+        targets : torch.Tensor
+            Rows [B, C] of floats, or indices [B] if ``n_classes`` is set.
+
+        Returns
+        -------
+        tuple
+            wavs [B, N], lengths as given, and soft targets [B, C].
+
+        Raises
+        ------
+        ValueError
+            If targets are indices and ``n_classes`` is not set.
+        """
+        if not self.training:
+            return wavs, lengths, targets
+        targets = self._rows(targets)
+        n_clips, n_samples = wavs.shape
+        if n_clips < 2:
+            return wavs, lengths, targets
+        n_own = absolute_lengths(lengths.to(wavs.device), n_samples)
+        padding = padding_mask(n_own, n_samples)
+        weight, partner = self._draw(n_clips, wavs.device)
+        mixed = weight[:, None] < 1
+        weight = weight[:, None].to(wavs)
+        clips = _without_mean(wavs, n_own, padding)
+        mixture = torch.lerp(clips[partner], clips, weight)
+        mixture = _without_mean(mixture, n_own, padding)
+        wavs = torch.where(mixed, mixture, wavs)
+        weight = weight.to(targets)
+        return wavs, lengths, torch.lerp(targets[partner], targets, weight)
+
+    def _rows(self, targets):
+        """Targets as float rows."""
+        if targets.ndim == 2 and targets.is_floating_point():
+            return targets
+        if targets.ndim != 1 or self.n_classes is None:
+            raise ValueError(
+                f"targets are {targets.dtype} of shape {list(targets.shape)};"
+                " Mixup takes rows of floats [batch, classes], or class "
+                "indices [batch] if it is made with n_classes."
+            )
+        return F.one_hot(targets, self.n_classes).float()
+
+    def _draw(self, n_clips, device):
+        """Own weight (1: not mixed) and partner of every clip."""
+        mixed = torch.rand(n_clips, device=device) < self.probability
+        alphas = torch.full((n_clips,), float(self.alpha), device=device)
+        weight = torch.distributions.Beta(
+            alphas, alphas, validate_args=False
+        ).sample()
+        step = torch.randint(1, n_clips, (n_clips,), device=device)
+        partner = (torch.arange(n_clips, device=device) + step) % n_clips
+        return weight.masked_fill(~mixed, 1.0), partner
+
+
+def _uniform(like):
+    """One number in [0, 1) per clip."""
+    return torch.rand(like.shape, device=like.device)
+
+
+def _rows(feats, index):
+    """Frames index [B, T'] of feats [B, T, F]."""
+    return feats.gather(1, index[..., None].expand(-1, -1, feats.shape[2]))
+
+
+def _without_mean(wavs, n_own, padding):
+    """Waveforms less the mean of their own samples, 0 behind their end."""
+    wavs = wavs.masked_fill(padding, 0.0)
+    mean = wavs.sum(dim=1) / n_own
+    return (wavs - mean[:, None]).masked_fill(padding, 0.0)

@@ -1,0 +1,332 @@
+"""Spectrograms, batched, on the device of the model, in float32."""
+
+import torch
+import torch.nn.functional as F
+import torchaudio
+from torchaudio.compliance import kaldi
+
+from audiomamba.nnet.lengths import absolute_lengths, padding_mask
+
+# Frames worked on at a time: what stays in a core's cache on a CPU, and what
+# keeps an hour of audio from filling the memory of a GPU
+_CPU_BLOCK = 512
+_GPU_BLOCK = 1 << 17
+
+
+class _LogMel(torch.nn.Module):
+    """What the log-mel features share: cut into frames, transform, sum up.
+
+    Sub-classes say what happens to a frame before its transform
+    (`_condition`), what of the power spectrum is summed (`_spectrum`), how
+    its logarithm is taken (`_log`), and what stands behind the end of a clip
+    (`_finish`).
+
+    Arguments
+    ---------
+    size : int
+        Samples in a frame.
+    hop : int
+        Samples between two frames.
+    n_fft : int
+        Points of the transform.
+    mel : torch.Tensor
+        Weights [n_fft // 2 + 1, n_mels].
+    margins : tuple of int
+        Zeros before and after a clip.
+    n_frames : int, optional
+        Frames of the result, whatever the batch; None keeps the batch's own.
+    """
+
+    def __init__(self, size, hop, n_fft, mel, margins, n_frames):
+        super().__init__()
+        if hop < 1 or not 2 <= size <= n_fft:
+            raise ValueError(
+                f"A window of {size} samples every {hop} with {n_fft} "
+                "points makes no spectrogram: the shift must be at least 1 "
+                "sample, the window at least 2 and at most the points of the "
+                "transform."
+            )
+        if n_frames is not None and n_frames < 1:
+            raise ValueError(f"n_frames is {n_frames}; at least 1, or None.")
+        self.size, self.hop, self.n_fft = size, hop, n_fft
+        self.margins, self.n_frames = margins, n_frames
+        # A constant, no weight: it follows the device, not the checkpoint
+        self.register_buffer("mel", mel, persistent=False)
+
+    def forward(self, wavs, lengths=None):
+        """Compute the features.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, N].
+        lengths : torch.Tensor, optional
+            Relative lengths [B]; None: every clip has N samples.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, n_mels], float32, T being ``n_frames`` where it is set.
+
+        Raises
+        ------
+        ValueError
+            If ``wavs`` is no batch of waveforms, or is empty.
+        """
+        if wavs.ndim != 2 or 0 in wavs.shape:
+            raise ValueError(
+                f"wavs has shape {list(wavs.shape)}; the features take "
+                "[batch, samples], mono and with at least one sample."
+            )
+        n_samples = wavs.shape[1]
+        if lengths is None:
+            lengths = wavs.new_ones(wavs.shape[0], dtype=torch.float32)
+        n_own = absolute_lengths(lengths.to(wavs.device), n_samples)
+        # Half precision holds neither a power spectrum nor its logarithm
+        with torch.autocast(wavs.device.type, enabled=False):
+            padding = padding_mask(n_own, n_samples)
+            wavs = wavs.float().masked_fill(padding, 0.0)
+            wavs = F.pad(wavs, (self.margins[0], self._after(n_samples)))
+            frames = wavs.unfold(1, self.size, self.hop)
+            feats = self._in_blocks(frames[:, : self.n_frames])
+        return self._finish(feats, self._count(n_own))
+
+    def frame_lengths(self, lengths, n_samples):
+        """Lengths of the features of clips of the given lengths.
+
+        Arguments
+        ---------
+        lengths : torch.Tensor
+            Relative lengths of the waveforms, [B].
+        n_samples : int
+            Samples N of the batch.
+
+        Returns
+        -------
+        torch.Tensor
+            Relative lengths of the feats [B], after padding or cutting.
+        """
+        n_own = absolute_lengths(lengths, n_samples)
+        n_frames = self.n_frames or self._count(n_samples)
+        return self._count(n_own).clamp(max=n_frames) / n_frames
+
+    def _after(self, n_samples):
+        """Zeros behind the batch; below 0, samples to leave out."""
+        before, after = self.margins
+        if torch.compiler.is_compiling() and self.n_frames:
+            # One graph for short and long batches: n_frames of any
+            after = (self.n_frames - 1) * self.hop - before - n_samples
+            return after + self.size
+        return max(after, self.size - before - n_samples)
+
+    def _count(self, n_samples):
+        """Frames of so many samples (int or tensor)."""
+        spare = n_samples + sum(self.margins) - self.size
+        is_tensor = isinstance(spare, torch.Tensor)
+        spare = spare.clamp(min=0) if is_tensor else max(spare, 0)
+        return 1 + spare // self.hop
+
+    def _in_blocks(self, frames):
+        """Log-mel rows of frames [B, T, window], T possibly a symbol."""
+        if torch.compiler.is_compiling():
+            return self._log_mel(frames)
+        block = _CPU_BLOCK if frames.device.type == "cpu" else _GPU_BLOCK
+        blocks = frames.split(max(block // frames.shape[0], 1), dim=1)
+        return torch.cat([self._log_mel(frames) for frames in blocks], dim=1)
+
+    def _log_mel(self, frames):
+        spectrum = torch.fft.rfft(self._condition(frames), self.n_fft)
+        # Three times as fast as squaring abs()
+        power = torch.addcmul(
+            spectrum.real.square(), spectrum.imag, spectrum.imag
+        )
+        spectrum = self._spectrum(power)
+        if spectrum.is_cuda:
+            # SpeechBrain allows TF32, whose products keep three digits
+            mel = spectrum.double() @ self.mel.double()
+            return self._log(mel.float())
+        return self._log(spectrum @ self.mel)
+
+
+class KaldiFbank(_LogMel):
+    """Kaldi's log-mel filter banks: the features of AST and Audio Mamba.
+
+    For every clip of the batch equal to ``torchaudio.compliance.kaldi.fbank``
+    of that clip alone, with ``htk_compat=True, use_energy=False,
+    window_type="hanning", dither=0.0`` (paper, input pipeline). Frames lie
+    inside the clip: 1 + (n - window) // shift of them. Frames behind its end
+    are 0. A clip shorter than one window is zero-padded to one.
+
+    Arguments
+    ---------
+    sample_rate : int
+        In Hz.
+    n_mels : int
+        Mel bins.
+    frame_length : float
+        Window in ms.
+    frame_shift : float
+        From frame to frame, in ms.
+    n_frames : int, optional
+        Zero-pad at the end, or cut, to so many frames; 1024 in the paper.
+    low_freq : float
+        Lower end of the first bin, in Hz.
+    high_freq : float
+        Upper end of the last bin, in Hz; 0 and below count from the Nyquist
+        frequency.
+    preemphasis : float
+        Coefficient of the pre-emphasis.
+
+    Example
+    -------
+    >>> features = KaldiFbank()
+    >>> wavs, lengths = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
+    >>> feats = features(wavs, lengths)
+    >>> feats.shape
+    torch.Size([2, 98, 128])
+    >>> (features.frame_lengths(lengths, 16000) * 98).round()
+    tensor([98., 48.])
+    >>> feats[1, 48:].abs().max()
+    tensor(0.)
+    """
+
+    def __init__(
+        self,
+        sample_rate=16000,
+        n_mels=128,
+        frame_length=25.0,
+        frame_shift=10.0,
+        n_frames=None,
+        low_freq=20.0,
+        high_freq=0.0,
+        preemphasis=0.97,
+    ):
+        # Truncated, as Kaldi does
+        size = int(sample_rate * frame_length * 0.001)
+        n_fft = 1 << max(size - 1, 1).bit_length()
+        # The last three: vocal tract length warping, switched off
+        mel, _ = kaldi.get_mel_banks(
+            n_mels, n_fft, sample_rate, low_freq, high_freq, 100.0, -500.0, 1.0
+        )
+        super().__init__(
+            size=size,
+            hop=int(sample_rate * frame_shift * 0.001),
+            n_fft=n_fft,
+            # Kaldi leaves the Nyquist frequency out
+            mel=F.pad(mel, (0, 1)).T.contiguous(),
+            margins=(0, 0),
+            n_frames=n_frames,
+        )
+        self.preemphasis = preemphasis
+        window = torch.hann_window(size, periodic=False)
+        self.register_buffer("window", window, persistent=False)
+
+    def _condition(self, frames):
+        # Step by step as torchaudio: next to a loud tone, quiet bins hold the
+        # rounding of these operations
+        frames = frames - frames.mean(dim=2, keepdim=True)
+        shifted = torch.cat((frames[..., :1], frames[..., :-1]), dim=2)
+        return (frames - self.preemphasis * shifted) * self.window
+
+    def _spectrum(self, power):
+        return power
+
+    def _log(self, mel):
+        return mel.clamp(min=torch.finfo(torch.float32).eps).log()
+
+    def _finish(self, feats, n_own):
+        feats = feats.masked_fill(
+            padding_mask(n_own, feats.shape[1])[..., None], 0.0
+        )
+        missing = (self.n_frames or feats.shape[1]) - feats.shape[1]
+        return F.pad(feats, (0, 0, 0, missing))
+
+
+class LogMelSpectrogram(_LogMel):
+    """Log-mel magnitudes with centred frames: the features of EPIC-Sounds.
+
+    The magnitude of a centred STFT (zeros around the clip), summed by HTK mel
+    filters without norm, log(x + eps): librosa's ``stft(pad_mode="constant")``
+    and ``filters.mel(htk=True, norm=None)``, as in the authors' code, for
+    every clip of the batch within 1e-4. A clip of n samples has 1 + n // hop
+    frames.
+
+    Arguments
+    ---------
+    sample_rate : int
+        In Hz.
+    n_mels : int
+        Mel bins.
+    n_fft : int
+        Points of the transform.
+    window_length : float
+        Hann window (periodic) in ms.
+    hop_length : float
+        From frame to frame, in ms.
+    n_frames : int, optional
+        Cut to so many frames, or repeat the clip's last one up to there;
+        1024 in the paper. Without it, frames behind a clip's end are 0.
+    eps : float
+        Added before the logarithm.
+
+    Example
+    -------
+    >>> features = LogMelSpectrogram(n_frames=300)
+    >>> wavs, lengths = torch.randn(2, 24000), torch.tensor([1.0, 0.5])
+    >>> feats = features(wavs, lengths)
+    >>> feats.shape, bool((feats[1, 101:] == feats[1, 100]).all())
+    (torch.Size([2, 300, 128]), True)
+    >>> (features.frame_lengths(lengths, 24000) * 300).round()
+    tensor([201., 101.])
+    """
+
+    def __init__(
+        self,
+        sample_rate=24000,
+        n_mels=128,
+        n_fft=2048,
+        window_length=10.0,
+        hop_length=5.0,
+        n_frames=None,
+        eps=1e-6,
+    ):
+        size = round(sample_rate * window_length * 0.001)
+        super().__init__(
+            size=size,
+            hop=round(sample_rate * hop_length * 0.001),
+            n_fft=n_fft,
+            mel=torchaudio.functional.melscale_fbanks(
+                n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate
+            ),
+            # librosa centres the window in n_fft points and these on the
+            # sample; the zeros around it have no say in the magnitude
+            margins=(size - size // 2, size // 2),
+            n_frames=n_frames,
+        )
+        self.eps = eps
+
+    def _condition(self, frames):
+        # librosa multiplies and transforms in float64: beside a loud tone,
+        # the rounding of float32 is ten times eps. Apple's GPUs have none
+        is_mps = frames.device.type == "mps"
+        window = torch.hann_window(
+            self.size,
+            dtype=torch.float32 if is_mps else torch.float64,
+            device=frames.device,
+        )
+        return frames.to(window.dtype) * window
+
+    def _spectrum(self, power):
+        return power.sqrt().float()
+
+    def _log(self, mel):
+        return (mel + self.eps).log()
+
+    def _finish(self, feats, n_own):
+        if self.n_frames is None:
+            padding = padding_mask(n_own, feats.shape[1])
+            return feats.masked_fill(padding[..., None], 0.0)
+        last = n_own.clamp(max=feats.shape[1])[:, None] - 1
+        index = torch.arange(self.n_frames, device=feats.device)
+        index = torch.minimum(index, last)[..., None]
+        return feats.gather(1, index.expand(-1, -1, feats.shape[2]))
