@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Run every check: style, a silent import, tests and doctests.
+#
+#     bash tools/run_tests.sh            # everything
+#     bash tools/run_tests.sh -k scan    # arguments go to pytest
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tools/setup_env.sh ast,dev,plots
+
+ruff check .
+ruff format --check .
+yamllint --strict .
+python -W error -c "import audiomamba"
+python -m pytest tests "$@"
+python -m pytest --doctest-modules audiomamba "$@"
