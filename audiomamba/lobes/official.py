@@ -105,6 +105,16 @@ def _from_vim(state, name):
     return state, (side, side), dropped
 
 
+def _likely_frames(shortest, stride):
+    """Return the roundest of the frames that give the same patches.
+
+    Behind its place among the usual units, the less round the later.
+    """
+    rounded = [-(-shortest // unit) * unit for unit in USUAL_FRAMES]
+    rank = next(i for i, n in enumerate(rounded) if n < shortest + stride)
+    return rank, rounded[rank]
+
+
 def _own_grid(n_patches, patch_size, n_mels, wanted_stride, n_frames, name):
     """Return the patch grid and the frames of a checkpoint's position table.
 
@@ -128,10 +138,7 @@ def _own_grid(n_patches, patch_size, n_mels, wanted_stride, n_frames, name):
         if place == 0 and n_frames is not None:
             if grid_length(n_frames, patch_size[1], stride[1]) == n_columns:
                 return grid, n_frames, stride
-        for rank, unit in enumerate(USUAL_FRAMES):
-            frames = -(-shortest // unit) * unit
-            if frames < shortest + stride[1]:
-                break
+        rank, frames = _likely_frames(shortest, stride[1])
         # A guessed stride comes last, whatever frames it leads to.
         ranked.append((place > 1, rank, place, grid, frames, stride))
     if not ranked:

@@ -56,8 +56,8 @@ def grid_length(size, patch, stride):
 
     Example
     -------
-    >>> grid_length(1024, 16, 16), grid_length(100, 16, 10), grid_length(3, 4, 4)
-    (64, 9, 1)
+    >>> grid_length(1024, 16, 16), grid_length(3, 4, 4)
+    (64, 1)
     """
     if isinstance(size, torch.Tensor):
         patches = torch.div(size - patch, stride, rounding_mode="floor") + 1
