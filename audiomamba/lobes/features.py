@@ -217,6 +217,7 @@ class KaldiFbank(_LogMel):
             margins=(0, 0),
             n_frames=n_frames,
         )
+        self.sample_rate = sample_rate
         self.preemphasis = preemphasis
         window = torch.hann_window(size, periodic=False)
         self.register_buffer("window", window, persistent=False)
@@ -303,6 +304,7 @@ class LogMelSpectrogram(_LogMel):
             margins=(size - size // 2, size // 2),
             n_frames=n_frames,
         )
+        self.sample_rate = sample_rate
         self.eps = eps
 
     def _condition(self, frames):
