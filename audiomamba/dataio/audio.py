@@ -157,13 +157,50 @@ def read_window(path, choose, sample_rate=16000):
         file_rate = file.samplerate
     wav = torch.from_numpy(frames).mean(dim=1)
     _check_finite(wav, path)
-    return _resample(wav, file_rate, sample_rate, path)
+    return resample(wav, file_rate, sample_rate, path)
+
+
+def read_blocks(path, n_frames=1 << 16):
+    """Read a file of any length block by block, in bounded memory.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+    n_frames : int
+        Frames of a block; the last one may have fewer.
+
+    Yields
+    ------
+    torch.Tensor
+        [n_frames], float32, the mean of the channels at the file's own rate.
+
+    Raises
+    ------
+    AudioError
+        As `read_audio`, when the fault is reached.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [0.0] * 800, 8000)
+    >>> [len(block) for block in read_blocks(path, n_frames=300)]
+    [300, 300, 200]
+    """
+    with _opened(path) as file:
+        for start in range(0, file.frames, n_frames):
+            stop = min(start + n_frames, file.frames)
+            # where the last block ended: no jump in the file
+            frames = torch.from_numpy(_read_frames(file, start, stop, path))
+            _check_finite(frames, path)
+            yield frames.mean(dim=1)
 
 
 def _read_frames(file, start, stop, path):
     """Frames [stop - start, channels] of an open file."""
     try:
-        file.seek(start)
+        if file.tell() != start:
+            file.seek(start)
         frames = file.read(stop - start, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
@@ -226,7 +263,35 @@ def _check_finite(samples, path):
         )
 
 
-def _resample(wav, file_rate, sample_rate, path):
+def resample(wav, file_rate, sample_rate, path):
+    """Resample a waveform.
+
+    Arguments
+    ---------
+    wav : torch.Tensor
+        [N].
+    file_rate : int
+        Its rate in Hz.
+    sample_rate : int
+        Wanted rate in Hz.
+    path : str or Path
+        Where it comes from, for the error.
+
+    Returns
+    -------
+    torch.Tensor
+        [ceil(N * sample_rate / file_rate)].
+
+    Raises
+    ------
+    AudioError
+        If the two rates have no usable common divisor.
+
+    Example
+    -------
+    >>> resample(torch.zeros(441), 44100, 16000, "a.wav").shape
+    torch.Size([160])
+    """
     if file_rate == sample_rate:
         return wav
     divisor = math.gcd(file_rate, sample_rate)

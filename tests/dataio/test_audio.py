@@ -12,6 +12,7 @@ from audiomamba.dataio.audio import (
     AudioError,
     audio_info,
     read_audio,
+    read_blocks,
     read_window,
 )
 
@@ -186,3 +187,23 @@ def test_a_rate_whose_kernel_is_too_large_is_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(11127), 11127)
     with pytest.raises(AudioError, match="11127 Hz.*ffmpeg"):
         read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
+def test_blocks_make_up_the_file(tmp_path, name):
+    stereo = np.stack([tone(8000), tone(8000, frequency=1000.0)], 1)
+    soundfile.write(tmp_path / name, stereo, 8000)
+    blocks = list(read_blocks(tmp_path / name, n_frames=3000))
+    assert [len(block) for block in blocks] == [3000, 3000, 2000]
+    whole = read_audio(tmp_path / name, sample_rate=8000)
+    np.testing.assert_array_equal(torch.cat(blocks), whole)
+
+
+def test_blocks_stop_at_the_fault(tmp_path):
+    samples = tone(8000)
+    samples[5000] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    blocks = read_blocks(tmp_path / "a.wav", n_frames=3000)
+    assert len(next(blocks)) == 3000
+    with pytest.raises(AudioError, match="a.wav.*NaN"):
+        next(blocks)
