@@ -1,0 +1,231 @@
+"""What can be measured: a model or the scan alone, in one setting."""
+
+import contextlib
+from dataclasses import dataclass, replace
+
+import torch
+
+from audiomamba.lobes.ast import AudioSpectrogramTransformer
+from audiomamba.lobes.audio_mamba import AudioMamba
+from audiomamba.nnet.classifier import LinearClassifier
+from audiomamba.ops import bidirectional_scan, use_engine
+from audiomamba.training.flops import count_flops, count_parameters
+
+WIDTHS = {"tiny": 192, "small": 384, "base": 768}
+DEPTHS = {"aum": 24, "ast": 12}
+PRECISIONS = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+# AudioSet's head, 128 mel bins and patches of 16 x 16, as in the paper.
+N_CLASSES, N_MELS, PATCH = 527, 128, 16
+N_STATES = 16
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting to measure.
+
+    Arguments
+    ---------
+    subject : str
+        "aum", "ast" or "scan" (both directions of one layer's scan).
+    mode : str
+        "inference" or "training".
+    tokens : int
+        Patches of a clip; 512 are 1024 frames, 10.24 s.
+    batch : int
+        Clips at a time.
+    precision : str
+        "fp32", "bf16" or "fp16".
+    size : str
+        "tiny", "small" or "base".
+    depth : int or None
+        Layers, if not the size's own.
+    engine : str or None
+        Engine of the operators; None where there are none.
+    device : str
+        "cpu" or "cuda".
+    compiled : bool
+        Whether the model goes through torch.compile.
+    """
+
+    subject: str
+    mode: str
+    tokens: int
+    batch: int = 1
+    precision: str = "fp32"
+    size: str = "base"
+    depth: int | None = None
+    engine: str | None = None
+    device: str = "cpu"
+    compiled: bool = False
+
+    @property
+    def frames(self):
+        """Frames of a clip with this many patches."""
+        return self.tokens // (N_MELS // PATCH) * PATCH
+
+    @property
+    def label(self):
+        """Return what tells a contender from its rivals in a table."""
+        name = {"scan": "scan"}.get(self.subject, f"{self.subject}-{self.size}")
+        return name + (f" ({self.engine})" if self.engine else "")
+
+    def miniature(self):
+        """Return a cell that touches the same code with next to no memory."""
+        return replace(self, tokens=64, batch=1, depth=1, size="tiny")
+
+
+def build_encoder(cell):
+    """Return a cell's model with new weights, without its head."""
+    sizes = {
+        "n_frames": cell.frames,
+        "embed_dim": WIDTHS[cell.size],
+        "depth": cell.depth or DEPTHS[cell.subject],
+    }
+    if cell.subject == "aum":
+        return AudioMamba(**sizes)
+    return AudioSpectrogramTransformer(**sizes)
+
+
+def describe(cell):
+    """Return parameters and operations per clip of a cell's subject."""
+    if cell.subject == "scan":
+        return {"parameters": None, "gflops_per_clip": None}
+    with torch.device("meta"):
+        encoder = build_encoder(cell)
+        head = LinearClassifier(encoder.embed_dim, N_CLASSES)
+    flops = count_flops(
+        encoder, (1, cell.frames, N_MELS), training=cell.mode == "training"
+    )
+    return {
+        "parameters": count_parameters(encoder) + count_parameters(head),
+        "gflops_per_clip": flops / 1e9,
+    }
+
+
+def _autocast(cell):
+    """Return the context that computes in the cell's precision."""
+    if cell.precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(cell.device, PRECISIONS[cell.precision])
+
+
+def _engine(cell):
+    return use_engine(cell.engine) if cell.engine else contextlib.nullcontext()
+
+
+def _model_step(cell):
+    """Return a function that runs a model once."""
+    encoder = build_encoder(cell).to(cell.device)
+    feats = torch.randn(cell.batch, cell.frames, N_MELS, device=cell.device)
+    head = LinearClassifier(encoder.embed_dim, N_CLASSES).to(cell.device)
+    model = torch.nn.Sequential(encoder, head)
+    called = torch.compile(model) if cell.compiled else model
+    if cell.mode == "inference":
+        model.eval()
+
+        def infer():
+            with torch.inference_mode(), _engine(cell), _autocast(cell):
+                called(feats)
+
+        return infer
+
+    model.train()
+    labels = torch.rand(cell.batch, 1, N_CLASSES, device=cell.device).round()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+    scaler = torch.amp.GradScaler(cell.device, enabled=cell.precision == "fp16")
+
+    def train():
+        with _engine(cell):
+            with _autocast(cell):
+                logits = called(feats)
+                loss = torch.nn.functional.binary_cross_entropy_with_logits(
+                    logits, labels
+                )
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
+    return train
+
+
+def _scan_step(cell):
+    """Return a function that runs one layer's scan, with its gate."""
+    width = 2 * WIDTHS[cell.size]
+    training = cell.mode == "training"
+    dtype = PRECISIONS[cell.precision]
+
+    def new(*shape, dtype=dtype):
+        tensor = torch.randn(*shape, device=cell.device, dtype=dtype)
+        return tensor.requires_grad_(training)
+
+    def decay():
+        rates = torch.arange(1.0, N_STATES + 1, device=cell.device)
+        return -rates.repeat(width, 1).requires_grad_(training)
+
+    row = cell.batch, cell.tokens
+    u, delta, z = (new(*row, width) for _ in range(3))
+    B, C = (new(*row, N_STATES) for _ in range(2))
+    D, bias = (new(width, dtype=torch.float32) for _ in range(2))
+    A, A_b = decay(), decay()
+    gradient = torch.randn_like(u)
+    inputs = [u, delta, A, A_b, B, C, D, z, bias]
+
+    def scan():
+        with _engine(cell), torch.inference_mode(not training):
+            y = bidirectional_scan(*inputs, delta_softplus=True)
+            if training:
+                torch.autograd.grad(y, inputs, gradient)
+
+    return scan
+
+
+def new_step(cell):
+    """Return a function that runs a cell's subject once.
+
+    Arguments
+    ---------
+    cell : Cell
+        The setting.
+
+    Returns
+    -------
+    callable
+    """
+    return _scan_step(cell) if cell.subject == "scan" else _model_step(cell)
+
+
+def scan_rates(cell, seconds):
+    """Return what a scan moves and computes in a second.
+
+    Bytes are those that must be read and written once; exponentials those of
+    the decays.  The backward pass reads the inputs and the gradient, writes
+    five gradients and needs the decays again.
+
+    Arguments
+    ---------
+    cell : Cell
+        A cell of the scan.
+    seconds : float
+        Duration of a step.
+
+    Returns
+    -------
+    dict
+    """
+    width = 2 * WIDTHS[cell.size]
+    steps = cell.batch * cell.tokens
+    wide, narrow, passes = (4, 2, 1)
+    if cell.mode == "training":
+        wide, narrow, passes = (4 + 7, 2 + 4, 2)
+    itemsize = PRECISIONS[cell.precision].itemsize
+    moved = steps * (wide * width + narrow * N_STATES) * itemsize
+    exponentials = passes * 2 * steps * width * N_STATES
+    return {
+        "gbytes_per_s": moved / seconds / 1e9,
+        "gexp_per_s": exponentials / seconds / 1e9,
+    }

@@ -1,0 +1,231 @@
+"""Time, with the contenders in turn, and peak memory, each by itself."""
+
+import gc
+import multiprocessing
+import os
+import signal
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from .cells import new_step
+
+STATUS = Path("/proc/self/status")
+OUT_OF_MEMORY = "out of memory"
+AST_LAYERS = (
+    "transformers.models.audio_spectrogram_transformer."
+    "modeling_audio_spectrogram_transformer"
+)
+
+
+def _synchronize(device):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _release(device):
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+
+
+def time_in_turn(cells, repeats, warmup):
+    """Time several cells in turn, so that all meet the same disturbances.
+
+    Arguments
+    ---------
+    cells : list of Cell
+        Contenders on the same device.
+    repeats : int
+        Rounds that count.
+    warmup : int
+        Rounds before.
+
+    Returns
+    -------
+    list of list of float
+        Seconds of every round, per cell.
+    """
+    device = cells[0].device
+    steps = [new_step(cell) for cell in cells]
+    times = [[] for _ in cells]
+    for turn in range(warmup + repeats):
+        for step, seconds in zip(steps, times):
+            _synchronize(device)
+            started = time.perf_counter()
+            step()
+            _synchronize(device)
+            if turn >= warmup:
+                seconds.append(time.perf_counter() - started)
+    del steps
+    _release(device)
+    return times
+
+
+def summarise(seconds):
+    """Return the median and the range of some durations."""
+    return {
+        "seconds": statistics.median(seconds),
+        "seconds_min": min(seconds),
+        "seconds_max": max(seconds),
+        "repeats": len(seconds),
+    }
+
+
+def _resident(field):
+    """Return a size from this process' status in bytes."""
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"{STATUS} has no line {field}.")
+
+
+def host_peak(cell):
+    """Return what this process' memory grows by at most in two steps.
+
+    Weights, activations, gradients and the optimiser's state count; what
+    Python and its packages take does not.
+
+    Arguments
+    ---------
+    cell : Cell
+        The setting, on the CPU.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    new_step(cell.miniature())()
+    gc.collect()
+    before = _resident("VmRSS")
+    # Writing 5 resets the peak, VmHWM (Linux' proc(5)).
+    Path("/proc/self/clear_refs").write_text("5")
+    step = new_step(cell)
+    step()
+    step()
+    return _resident("VmHWM") - before
+
+
+def _send_host_peak(cell, n_threads, answer):
+    """Send the peak of a cell; if memory runs out, be killed first."""
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    torch.set_num_threads(n_threads)
+    try:
+        answer.send(host_peak(cell))
+    except RuntimeError as error:
+        if "allocate memory" not in str(error):
+            raise
+        answer.send(OUT_OF_MEMORY)
+
+
+def _host_peak_apart(cell):
+    """Run `host_peak` in a process of its own."""
+    context = multiprocessing.get_context("forkserver")
+    # What is imported in the server need not be imported for every cell.
+    context.set_forkserver_preload([__name__, AST_LAYERS])
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(
+        target=_send_host_peak, args=(cell, torch.get_num_threads(), sender)
+    )
+    child.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError as error:
+        child.join()
+        if child.exitcode == -signal.SIGKILL:
+            return OUT_OF_MEMORY
+        raise RuntimeError(
+            f"The process that measured {cell} ended with exit code "
+            f"{child.exitcode}; its message stands above."
+        ) from error
+    finally:
+        child.join()
+
+
+def _gpu_peak(cell):
+    """Return the most memory that two steps hold on the GPU, in bytes."""
+    _release(cell.device)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        step = new_step(cell)
+        step()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    except torch.cuda.OutOfMemoryError:
+        return OUT_OF_MEMORY
+    finally:
+        step = None
+        _release(cell.device)
+
+
+def peak_memory(cell):
+    """Return the peak memory of a cell.
+
+    Arguments
+    ---------
+    cell : Cell
+        The setting.
+
+    Returns
+    -------
+    int, str or None
+        Bytes, `OUT_OF_MEMORY`, or None where the system does not tell
+        (the CPU outside Linux).
+    """
+    if cell.device == "cuda":
+        return _gpu_peak(cell)
+    if not STATUS.exists() or not os.access("/proc/self/clear_refs", os.W_OK):
+        return None
+    return _host_peak_apart(cell)
+
+
+def profile(cell, repeats):
+    """Return where a cell's time goes.
+
+    Arguments
+    ---------
+    cell : Cell
+        The setting.
+    repeats : int
+        Steps to look at, after two that do not count.
+
+    Returns
+    -------
+    list of dict
+        Operators by their own time, the longest first: name, milliseconds
+        and calls per step, share of the whole.
+    """
+    step = new_step(cell)
+    step()
+    step()
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    on_gpu = cell.device == "cuda"
+    if on_gpu:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as recorded:
+        for _ in range(repeats):
+            step()
+        _synchronize(cell.device)
+    own = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    events = [
+        (e.key, getattr(e, own), e.count) for e in recorded.key_averages()
+    ]
+    whole = sum(microseconds for _, microseconds, _ in events)
+    return [
+        {
+            "contender": cell.label,
+            "mode": cell.mode,
+            "tokens": cell.tokens,
+            "operator": name,
+            "ms_per_step": microseconds / repeats / 1e3,
+            "share": microseconds / whole,
+            "calls_per_step": count / repeats,
+        }
+        for name, microseconds, count in sorted(events, key=lambda e: -e[1])
+        if microseconds > 0
+    ]
