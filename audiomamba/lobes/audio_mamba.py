@@ -9,6 +9,7 @@ import math
 import torch
 
 from audiomamba.nnet.block import MambaBlock
+from audiomamba.nnet.inputs import check_choice, check_feats, clear_padding
 from audiomamba.nnet.patch_embed import PatchEmbed, grid_length, to_pair
 from audiomamba.nnet.position import PositionEmbedding
 from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
@@ -16,12 +17,6 @@ from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
 OUTPUTS = ("embedding", "frames", "tokens")
 # The parameters that hold no, one or two class tokens, as the authors' code.
 CLS_NAMES = ((), ("cls_token",), ("cls_token_head", "cls_token_tail"))
-
-
-def _one_of(name, value, choices):
-    if value not in choices:
-        allowed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name} is {value!r}; it can be {allowed}.")
 
 
 class AudioMamba(torch.nn.Module):
@@ -104,9 +99,9 @@ class AudioMamba(torch.nn.Module):
         expansion=2,
     ):
         super().__init__()
-        _one_of("cls_token", cls_token, CLS_TOKENS)
-        _one_of("token_order", token_order, TOKEN_ORDERS)
-        _one_of("output", output, OUTPUTS)
+        check_choice("cls_token", cls_token, CLS_TOKENS)
+        check_choice("token_order", token_order, TOKEN_ORDERS)
+        check_choice("output", output, OUTPUTS)
         self.n_mels, self.n_frames = n_mels, n_frames
         self.patch_size, self.stride = to_pair(patch_size), to_pair(stride)
         self.embed_dim, self.depth = embed_dim, depth
@@ -169,11 +164,7 @@ class AudioMamba(torch.nn.Module):
         stride = to_pair(stride or self.stride)
         n_columns = None
         if lengths is not None and self.mask_padding:
-            frames = torch.arange(feats.shape[1], device=feats.device)
-            n_frames = (lengths.to(feats.device) * feats.shape[1]).round()
-            n_frames = n_frames.long().clamp(min=1)
-            padding = frames >= n_frames[:, None]
-            feats = feats.masked_fill(padding[..., None], 0.0)
+            feats, n_frames = clear_padding(feats, lengths)
             n_columns = grid_length(n_frames, patch_size[1], stride[1])
         patches = self.patch_embed(feats, patch_size, stride)
         grid = patches.shape[1], patches.shape[2]
@@ -221,13 +212,8 @@ class AudioMamba(torch.nn.Module):
             If the input is not [B, T, n_mels], or has no frame.
         """
         output = output or self.output
-        _one_of("output", output, OUTPUTS)
-        if feats.ndim != 3 or feats.shape[2] != self.n_mels:
-            raise ValueError(
-                f"feats has shape {list(feats.shape)}; this encoder takes "
-                f"[batch, frames, {self.n_mels}]: give the features that many "
-                "mel bins, or build the encoder with n_mels to match."
-            )
+        check_choice("output", output, OUTPUTS)
+        check_feats(feats, self.n_mels)
         x, row = self._embed(feats, lengths, patch_size, stride)
         for layer in self.layers:
             x = layer(x, row.lengths)

@@ -1,6 +1,6 @@
 """What every encoder of spectrograms checks and clears before its layers."""
 
-import torch
+from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
 
 def check_choice(name, value, choices):
@@ -83,8 +83,6 @@ def clear_padding(feats, lengths):
     >>> feats[..., 0].tolist(), n_frames.tolist()
     ([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]], [2, 4])
     """
-    frames = torch.arange(feats.shape[1], device=feats.device)
-    n_frames = (lengths.to(feats.device) * feats.shape[1]).round()
-    n_frames = n_frames.long().clamp(min=1)
-    padding = frames >= n_frames[:, None]
+    n_frames = absolute_lengths(lengths.to(feats.device), feats.shape[1])
+    padding = padding_mask(n_frames, feats.shape[1])
     return feats.masked_fill(padding[..., None], 0.0), n_frames
