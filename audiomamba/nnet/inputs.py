@@ -46,6 +46,7 @@ def check_feats(feats, n_mels):
 
     Example
     -------
+    >>> import torch
     >>> check_feats(torch.randn(2, 100, 128), 128)
     """
     fits = feats.ndim == 3 and feats.shape[2] == n_mels and feats.shape[1] > 0
@@ -77,6 +78,7 @@ def clear_padding(feats, lengths):
 
     Example
     -------
+    >>> import torch
     >>> feats, n_frames = clear_padding(
     ...     torch.ones(2, 4, 1), torch.tensor([0.5, 1.0])
     ... )
