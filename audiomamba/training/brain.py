@@ -1,6 +1,5 @@
 """The Brain of the clip classification recipes."""
 
-import inspect
 import time
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from audiomamba.training.checkpoints import best_first
+from audiomamba.training.encoders import as_embedding, takes_lengths
 from audiomamba.training.steps import CarefulBrain
 
 # protocol -> (split that chooses the epoch, the rule in words)
@@ -88,8 +88,7 @@ class ClassificationBrain(CarefulBrain):
                 f"{' and '.join(PROTOCOLS)}, the headline first."
             )
         self.reported_set = None
-        takes = inspect.signature(self.modules.embedding_model.forward)
-        self.encoder_takes_lengths = len(takes.parameters) > 1
+        self.encoder_takes_lengths = takes_lengths(self.modules.embedding_model)
 
     # ------------------------------------------------------------- forward
 
@@ -152,12 +151,7 @@ class ClassificationBrain(CarefulBrain):
         """
         encoder = self._module("embedding_model", stage)
         args = (feats, lengths) if self.encoder_takes_lengths else (feats,)
-        emb = encoder(*args)
-        if isinstance(emb, tuple):
-            emb = emb[0]
-        if emb.dim() == 4:
-            emb = emb.mean(dim=(-2, -1))
-        return emb.unsqueeze(1) if emb.dim() == 2 else emb
+        return as_embedding(encoder(*args))
 
     def compute_objectives(self, predictions, batch, stage):
         """Compute the loss and, while evaluating, collect the scores.
