@@ -53,6 +53,14 @@ class _LogMel(torch.nn.Module):
         # A constant, no weight: it follows the device, not the checkpoint
         self.register_buffer("mel", mel, persistent=False)
 
+    @property
+    def max_samples(self):
+        """Samples that fill ``n_frames`` frames; None where any number do."""
+        if self.n_frames is None:
+            return None
+        spare = len(self.window) - sum(self.margins)
+        return (self.n_frames - 1) * self.hop + spare
+
     def forward(self, wavs, lengths=None):
         """Compute the features.
 
@@ -188,6 +196,8 @@ class KaldiFbank(_LogMel):
     tensor([98., 48.])
     >>> feats[1, 48:].abs().max()
     tensor(0.)
+    >>> KaldiFbank(n_frames=1024).max_samples / 16000
+    10.255
     """
 
     def __init__(
