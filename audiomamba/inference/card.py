@@ -1,0 +1,112 @@
+"""The model card that travels with an exported model."""
+
+import audiomamba
+
+_HEADER = """\
+---
+library_name: speechbrain
+pipeline_tag: audio-classification
+tags:
+- audio-mamba
+- audio-classification
+- speechbrain
+---
+
+# {title}
+
+{origin}
+
+| | |
+|---|---|
+{facts}
+
+## Use
+
+```python
+from audiomamba.inference import AudioTagger
+
+tagger = AudioTagger.from_hparams("this folder, or its name on the hub")
+tagger.tag_file("clip.wav", top_k=5)  # [(label, probability), ...]
+tagger.embed_file("clip.wav")  # [D]
+```
+
+```
+audiomamba-tag clip.wav --model "this folder, or its name on the hub"
+```
+
+SpeechBrain's `EncoderClassifier.from_hparams` and
+`SpeakerRecognition.from_hparams` load it as well, with `audiomamba` installed.
+
+`hyperparams.yaml` names the Python objects to make, as in every SpeechBrain
+model: load models only from whom you trust.
+"""
+_RECORD = """
+## Result
+
+| metric | value |
+|---|---|
+{metrics}
+
+{protocol}; epoch {epoch} of {epochs_trained}. Everything else about the run is
+in `results.json`.
+
+```
+{command}
+```
+
+{versions}
+"""
+
+
+def _row(name, value):
+    value = f"{value:.4f}" if isinstance(value, float) else value
+    return f"| {name} | {value} |"
+
+
+def model_card(title, origin, options, n_classes, record=None):
+    """Write a model card.
+
+    Arguments
+    ---------
+    title : str
+        What the model is.
+    origin : str
+        A sentence on where it comes from.
+    options : dict
+        What the model was trained on: ``sample_rate`` and so on.
+    n_classes : int
+        Number of classes.
+    record : dict, optional
+        Of ``results.json``.
+
+    Returns
+    -------
+    str
+        Markdown with the header that the Hugging Face hub reads.
+
+    Example
+    -------
+    >>> card = model_card("Dogs", "Trained.", {"sample_rate": 16000}, 2)
+    >>> "| classes | 2 |" in card
+    True
+    """
+    facts = {
+        "classes": n_classes,
+        **{name.replace("_", " "): value for name, value in options.items()},
+        "exported with": f"audiomamba {audiomamba.__version__}",
+    }
+    card = _HEADER.format(
+        title=title,
+        origin=origin,
+        facts="\n".join(_row(*fact) for fact in facts.items()),
+    )
+    if record is None:
+        return card
+    return card + _RECORD.format(
+        metrics="\n".join(_row(*entry) for entry in record["metrics"].items()),
+        protocol=f"On {record['metric']['split']}, {record['rule']}",
+        epoch=record["epoch"],
+        epochs_trained=record["epochs_trained"],
+        command=record["command"],
+        versions=", ".join(f"{k} {v}" for k, v in record["versions"].items()),
+    )

@@ -1,0 +1,166 @@
+"""A recipe's run in miniature, with real parts, and its export."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import speechbrain as sb
+import torch
+
+from audiomamba.dataio.labels import write_labels
+from audiomamba.dataio.pipeline import (
+    AudioReader,
+    LabelEncoder,
+    manifest_dataset,
+)
+from audiomamba.inference.export import export_run
+from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.hparams import load_hparams
+from audiomamba.training.results import run_record, write_json
+
+LABELS = ["low tone", "high, shrill tone", "noise"]
+# 60 frames: 59 hops of 10 ms and one window of 25 ms
+RECIPE = """
+# Of a test
+seed: 1
+output_folder: {folder}
+save_folder: !ref <output_folder>/save
+label_file: !ref <output_folder>/manifests/labels.csv
+n_classes: 3
+sample_rate: 16000
+max_duration: 0.615
+
+compute_features: !new:audiomamba.lobes.features.KaldiFbank
+    n_mels: 32
+    n_frames: 60
+mean_var_norm: !new:audiomamba.lobes.normalization.SpectrogramNorm
+    mean: -6.0
+    std: 4.0
+embedding_model: !new:audiomamba.lobes.audio_mamba.AudioMamba
+    n_mels: 32
+    n_frames: 60
+    patch_size: [8, 10]
+    stride: [8, 10]
+    embed_dim: 16
+    depth: 2
+    mask_padding: {mask_padding}
+classifier: !new:audiomamba.nnet.classifier.LinearClassifier
+
+# A comment that ruamel hangs on the classifier
+    input_size: 16
+    n_classes: !ref <n_classes>
+epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounter
+    limit: 2
+modules:
+    compute_features: !ref <compute_features>
+    mean_var_norm: !ref <mean_var_norm>
+    embedding_model: !ref <embedding_model>
+    classifier: !ref <classifier>
+
+compute_loss: !name:audiomamba.training.losses.cross_entropy
+opt_class: !name:torch.optim.AdamW
+    lr: 0.01
+lr_schedule: !new:audiomamba.training.schedules.WarmupCosine
+    n_epochs: 2
+    warmup_epochs: 1
+    final: 0.01
+head_lr_scale: 1.0
+protocols: [honest]
+wav_augment: null
+spec_augment: null
+norm_augment: null
+metrics: !new:audiomamba.training.metrics.ClassificationMetrics
+    names: [accuracy]
+    activation: softmax
+epoch_log: !new:audiomamba.training.epoch_log.EpochLog
+    folder: !ref <output_folder>
+checkpointer: !new:audiomamba.training.checkpoints.AtomicCheckpointer
+    checkpoints_dir: !ref <save_folder>
+    recoverables:
+        embedding_model: !ref <embedding_model>
+        classifier: !ref <classifier>
+        epoch_counter: !ref <epoch_counter>
+"""
+
+
+def sound(label, seconds, rate, seed):
+    """A tone or noise, with an offset that readers have to remove."""
+    generator = np.random.default_rng(seed)
+    times = np.arange(round(seconds * rate)) / rate
+    pitch = {"low tone": 300, LABELS[1]: 2500}.get(label)
+    wave = generator.standard_normal(len(times)) * 0.1
+    if pitch:
+        wave = 0.1 * wave + 0.4 * np.sin(2 * np.pi * pitch * times)
+    return wave + 0.02
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Twelve clips and their manifest: rates, channels, lengths differ."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows = []
+    for index in range(12):
+        label = LABELS[index % 3]
+        rate = (16000, 44100, 8000)[index % 3]
+        # The last three are longer than the model hears
+        seconds = 0.25 + 0.06 * index
+        wave = sound(label, seconds, rate, index)
+        if index % 2:
+            wave = np.stack([wave, 0.5 * wave], axis=1)
+        soundfile.write(folder / f"{index:02}.wav", wave, rate)
+        rows.append((f"{index:02}", seconds, f"{index:02}.wav", label))
+    columns = ["ID", "duration", "wav", "label"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "all.csv", index=False)
+    return folder
+
+
+def _train(folder, clips, mask_padding):
+    """Train two epochs as a recipe's train.py does, and write its record."""
+    folder.mkdir()
+    source = folder / "recipe.yaml"
+    source.write_text(RECIPE.format(folder=folder, mask_padding=mask_padding))
+    torch.manual_seed(0)
+    hparams = load_hparams(source)
+    sb.create_experiment_directory(folder, source, save_env_desc=False)
+    write_labels(hparams["label_file"], LABELS)
+    dataset = manifest_dataset(clips / "all.csv")
+    reader = AudioReader(clips, 16000, hparams["max_duration"])
+    dataset.add_dynamic_item(reader, *AudioReader.ITEM)
+    dataset.add_dynamic_item(LabelEncoder(LABELS), *LabelEncoder.ITEM)
+    dataset.set_output_keys(["id", "sig", "target"])
+    brain = ClassificationBrain(
+        hparams["modules"],
+        hparams["opt_class"],
+        hparams,
+        {"device": "cpu", "noprogressbar": True},
+        hparams["checkpointer"],
+    )
+    loader = {"batch_size": 5}
+    counter = hparams["epoch_counter"]
+    brain.fit(
+        *(counter, dataset, dataset),
+        train_loader_kwargs=loader,
+        valid_loader_kwargs=loader,
+    )
+    tested = brain.test(dataset, loader)
+    record = run_record(
+        "Tones", "hparams/tones.yaml", tested, brain=brain, hparams=hparams
+    )
+    write_json(folder / "results.json", record)
+    ids, scores, _ = hparams["metrics"].arrays()
+    order = np.argsort(ids)
+    return torch.from_numpy(np.asarray(scores)[order])
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["masked", "padded"])
+def run(request, clips, tmp_path_factory):
+    """A finished run: its folder, its export, and what its test gave."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    scores = _train(folder, clips, request.param)
+    exported = export_run(folder, folder.with_name("exported"))
+    paths = sorted(clips.glob("*.wav"))
+    return SimpleNamespace(
+        folder=folder, exported=exported, scores=scores, paths=paths
+    )

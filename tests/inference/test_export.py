@@ -1,0 +1,124 @@
+"""Exported models give what the run's evaluation gave."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from speechbrain.inference.classifiers import EncoderClassifier
+from speechbrain.inference.speaker import SpeakerRecognition
+
+from audiomamba.inference import AudioTagger, export_run
+from audiomamba.inference.export import ExportError
+from audiomamba.lobes.weights import read_weights
+
+from .conftest import LABELS
+
+CPU = {"device": "cpu"}
+
+
+def test_tagger_gives_the_evaluations_scores(run):
+    tagger = AudioTagger.from_hparams(run.exported, run_opts=CPU)
+    torch.testing.assert_close(
+        tagger.score_batch(run.paths), run.scores, atol=1e-5, rtol=0
+    )
+    assert tagger.labels == LABELS
+
+
+def test_speechbrains_classifier_gives_the_evaluations_scores(run):
+    classifier = EncoderClassifier.from_hparams(str(run.exported), run_opts=CPU)
+    for path, scores in zip(run.paths, run.scores):
+        logits, _, index, names = classifier.classify_file(str(path))
+        torch.testing.assert_close(
+            logits[0].softmax(-1), scores, atol=1e-5, rtol=0
+        )
+        assert names == [LABELS[scores.argmax()]]
+
+
+def test_speechbrains_speaker_recognition_compares_our_embeddings(run):
+    verifier = SpeakerRecognition.from_hparams(str(run.exported), run_opts=CPU)
+    tagger = AudioTagger.from_hparams(run.exported, run_opts=CPU)
+    first, second = run.paths[:2]
+    score, _ = verifier.verify_files(str(first), str(second))
+    wanted = torch.cosine_similarity(*tagger.embed_batch([first, second]), 0)
+    torch.testing.assert_close(score[0], wanted, atol=1e-5, rtol=0)
+
+
+def test_nothing_is_left_in_the_working_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    classifier = EncoderClassifier.from_hparams(str(run.exported), run_opts=CPU)
+    classifier.classify_file(str(run.paths[0]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_serves_as_initialisation(run):
+    state, _ = read_weights(run.exported)
+    assert state["head.weight"].shape == (3, 16)
+    assert state["patch_embed.proj.weight"].shape == (16, 1, 8, 10)
+
+
+def test_card_and_record_travel_without_the_local_folder(run):
+    record = json.loads((run.exported / "results.json").read_text())
+    card = (run.exported / "README.md").read_text()
+    assert "folder" not in record
+    assert record["command"] in card and "library_name: speechbrain" in card
+    assert f"| accuracy | {record['metrics']['accuracy']:.4f} |" in card
+
+
+def test_moved_run_finds_its_labels(run, tmp_path):
+    moved = shutil.copytree(run.folder, tmp_path / "moved")
+    exported = export_run(moved, tmp_path / "target")
+    assert AudioTagger.from_hparams(exported, run_opts=CPU).labels == LABELS
+
+
+@pytest.mark.parametrize("name", ["hyperparams.yaml", "results.json", "save"])
+def test_unfinished_run_is_refused(run, tmp_path, name):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    part = folder / name
+    shutil.rmtree(part) if part.is_dir() else part.unlink()
+    with pytest.raises(ExportError, match=f"no {name}"):
+        export_run(folder, tmp_path / "target")
+
+
+def test_results_of_another_epoch_are_refused(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    record = json.loads((folder / "results.json").read_text())
+    record["epoch"] = 77
+    (folder / "results.json").write_text(json.dumps(record))
+    with pytest.raises(ExportError, match="epoch 77.*--test_only"):
+        export_run(folder, tmp_path / "target")
+
+
+def test_wrong_labels_are_refused_and_nothing_is_left(run, tmp_path):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("index,label\n0,one\n1,two\n")
+    with pytest.raises(ExportError, match="3 outputs.*2 labels"):
+        export_run(run.folder, tmp_path / "target", labels)
+    assert list(tmp_path.iterdir()) == [labels]
+
+
+def test_missing_labels_are_named(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    shutil.rmtree(folder / "manifests")
+    record = json.loads((folder / "results.json").read_text())
+    record["folder"] = str(tmp_path)
+    (folder / "results.json").write_text(json.dumps(record))
+    text = (folder / "hyperparams.yaml").read_text()
+    text = text.replace("manifests/labels.csv", "manifests/gone.csv")
+    (folder / "hyperparams.yaml").write_text(text)
+    with pytest.raises(ExportError, match="gone.csv.*--labels"):
+        export_run(folder, tmp_path / "target")
+
+
+def test_target_in_use_is_kept(run, tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+    with pytest.raises(ExportError, match="exists"):
+        export_run(run.folder, target)
+    assert (target / "mine.txt").read_text() == "mine"
+
+
+def test_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="export_pretrained"):
+        AudioTagger.from_hparams(tmp_path)
