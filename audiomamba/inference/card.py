@@ -47,8 +47,8 @@ _RECORD = """
 |---|---|
 {metrics}
 
-{protocol}; epoch {epoch} of {epochs_trained}. Everything else about the run is
-in `results.json`.
+{protocol}; epoch {epoch} of {epochs_trained}.
+Everything else about the run is in `results.json`.
 
 ```
 {command}
@@ -59,7 +59,7 @@ in `results.json`.
 
 
 def _row(name, value):
-    value = f"{value:.4f}" if isinstance(value, float) else value
+    value = f"{value:.4g}" if isinstance(value, float) else value
     return f"| {name} | {value} |"
 
 

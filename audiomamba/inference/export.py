@@ -244,8 +244,6 @@ def _write_files(folder, parts, options, weights, labels):
         torch.save(state, folder / f"{name}.ckpt")
     encoder = CategoricalEncoder()
     encoder.update_from_iterable(labels)
-    # Said once, so that SpeechBrain does not ask for it at every use
-    encoder.expect_len(len(labels))
     encoder.save(folder / "label_encoder.ckpt")
 
 

@@ -1,0 +1,144 @@
+"""Official checkpoints become folders that load as any exported model."""
+
+import pytest
+import torch
+from speechbrain.inference.classifiers import EncoderClassifier
+
+from audiomamba import AudioMamba
+from audiomamba.inference import AudioTagger
+from audiomamba.lobes.official import initialise
+from audiomamba.nnet.classifier import LinearClassifier
+
+CPU = {"device": "cpu"}
+RECIPE = """
+n_mels: 128
+sample_rate: 16000
+max_duration: 0.655
+compute_features: !new:audiomamba.lobes.features.KaldiFbank
+    n_mels: !ref <n_mels>
+    n_frames: 64
+mean_var_norm: !new:audiomamba.lobes.normalization.SpectrogramNorm
+    mean: -5.0
+    std: 4.0
+embedding_model: !new:torch.nn.Identity
+classifier: !new:torch.nn.Identity
+metrics: !new:audiomamba.training.metrics.ClassificationMetrics
+    names: [mAP]
+    activation: sigmoid
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A checkpoint as the authors save them, a recipe, and class names."""
+    torch.manual_seed(0)
+    encoder = AudioMamba(
+        *(128, 64), embed_dim=16, depth=2, scan="bi_bi", mask_padding=False
+    )
+    head = torch.nn.Linear(16, 3)
+    state = {f"module.{k}": v for k, v in encoder.state_dict().items()}
+    state.update({f"module.head.{k}": v for k, v in head.state_dict().items()})
+    torch.save(state, tmp_path / "best_audio_model.pth")
+    (tmp_path / "Tones" / "hparams").mkdir(parents=True)
+    (tmp_path / "Tones" / "hparams" / "a.yaml").write_text(RECIPE)
+    (tmp_path / "labels.csv").write_text(
+        'index,mid,display_name\n0,/m/0,Dog\n1,/m/1,"Rain, wind"\n2,/m/2,Car\n'
+    )
+    return tmp_path, encoder.eval(), head
+
+
+@pytest.fixture
+def convert():
+    """Run the tool in this process."""
+    from convert_checkpoint import main
+
+    return lambda *arguments: main([*map(str, arguments)])
+
+
+@pytest.fixture
+def options(files):
+    folder, *_ = files
+    return [
+        *("--labels", folder / "labels.csv"),
+        *("--recipe", folder / "Tones" / "hparams" / "a.yaml"),
+    ]
+
+
+def test_converted_model_computes_what_the_official_one_does(
+    files, convert, options
+):
+    folder, encoder, head = files
+    source, target = folder / "best_audio_model.pth", folder / "model"
+    convert(source, target, *options)
+    tagger = AudioTagger.from_hparams(target, run_opts=CPU)
+    assert tagger.labels == ["Dog", "Rain, wind", "Car"]
+    wav = torch.randn(8000, generator=torch.Generator().manual_seed(1))
+    feats = tagger.mods.compute_features((wav - wav.mean())[None])
+    assert feats.shape == (1, 64, 128)
+    with torch.no_grad():
+        wanted = head(encoder((feats + 5.0) / 8.0))[0]
+    scores = tagger.score_batch([wav])
+    torch.testing.assert_close(scores, wanted.sigmoid(), atol=1e-5, rtol=0)
+    classifier = EncoderClassifier.from_hparams(str(target), run_opts=CPU)
+    logits, *_, names = classifier.classify_batch(wav[None])
+    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
+    assert names == [tagger.labels[wanted.argmax()]]
+
+
+def test_converted_model_serves_as_initialisation(files, convert, options):
+    folder, encoder, head = files
+    convert(folder / "best_audio_model.pth", folder / "model", *options)
+    target = AudioMamba(128, 96, embed_dim=16, depth=2, scan="bi_bi")
+    classifier = LinearClassifier(16, 3)
+    assert initialise(target, classifier, folder / "model")
+    torch.testing.assert_close(classifier.weight, head.weight)
+    kernel = encoder.patch_embed.proj.weight
+    torch.testing.assert_close(target.patch_embed.proj.weight, kernel)
+
+
+def test_more_frames_are_heard(files, convert, options):
+    folder, *_ = files
+    source, target = folder / "best_audio_model.pth", folder / "model"
+    convert(source, target, *options, "--n_frames", 128)
+    tagger = AudioTagger.from_hparams(target, run_opts=CPU)
+    assert tagger.max_duration == pytest.approx(1.295)
+    assert tagger.mods.embedding_model.n_frames == 128
+
+
+def test_unknown_class_count_names_the_option(files, convert):
+    folder, *_ = files
+    with pytest.raises(SystemExit, match="3 classes.*--recipe"):
+        convert(folder / "best_audio_model.pth", folder / "model")
+
+
+def test_missing_and_wrong_labels_name_the_option(files, convert, options):
+    folder, *_ = files
+    source, target = folder / "best_audio_model.pth", folder / "model"
+    with pytest.raises(SystemExit, match="3 classes.*no .*--labels"):
+        convert(source, target, *options[2:])
+    (folder / "labels.csv").write_text("index,label\n0,one\n1,two\n")
+    with pytest.raises(SystemExit, match="3 classes.*names 2.*--labels"):
+        convert(source, target, *options)
+    assert not target.exists()
+
+
+def test_checkpoint_without_classifier_is_refused(files, convert, options):
+    folder, encoder, _ = files
+    torch.save(encoder.state_dict(), folder / "headless.pth")
+    with pytest.raises(SystemExit, match="no classifier.*init_from"):
+        convert(folder / "headless.pth", folder / "model", *options)
+
+
+def test_wrong_class_token_is_refused(files, convert, options):
+    folder, *_ = files
+    source, target = folder / "best_audio_model.pth", folder / "model"
+    with pytest.raises(SystemExit, match="cls_token"):
+        convert(source, target, *options, "--cls_token", "both")
+
+
+def test_damaged_checkpoint_is_refused(files, convert, options):
+    folder, *_ = files
+    path = folder / "best_audio_model.pth"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SystemExit, match="best_audio_model.pth"):
+        convert(path, folder / "model", *options)

@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Turn a checkpoint of the AuM repository into a folder that loads anywhere.
+
+    python tools/convert_checkpoint.py aum-base_vggsound.pth model
+
+``audiomamba.inference.AudioTagger.from_hparams("model")`` and SpeechBrain's
+``EncoderClassifier`` load the folder; so does ``init_from`` of a recipe.
+Features, normalisation and class names are those of the recipe for the
+checkpoint's number of classes, or of the one that --recipe names.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from hyperpyyaml import resolve_references
+
+from audiomamba.inference.export import (
+    ExportError,
+    class_names,
+    new_node,
+    read_recipe,
+    write_model,
+)
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+# Number of classes -> recipe, for the corpora of the released checkpoints
+CORPORA = {
+    527: "AudioSet",
+    309: "VGGSound",
+    1251: "VoxCeleb",
+    35: "SpeechCommands",
+    44: "EPIC-Sounds",
+    50: "ESC-50",
+}
+CLS_TOKENS = ("front", "middle", "end", "both", "none")
+
+
+def pair(text):
+    """Read ``16`` or ``128,4``: bins and frames."""
+    numbers = [int(number) for number in text.split(",")]
+    if len(numbers) > 2:
+        raise argparse.ArgumentTypeError(f"{text}: one or two numbers")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def parse_arguments(argv=None):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "checkpoint",
+        help="a .pth or .safetensors file, a folder, or a hub repository",
+    )
+    parser.add_argument("target", type=Path, help="the folder to write")
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV",
+        help="class names: index,label or index,mid,display_name",
+    )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="YAML",
+        help="recipe whose features and normalisation the model was made with",
+    )
+    parser.add_argument(
+        "--cls_token",
+        choices=CLS_TOKENS,
+        default="middle",
+        help="place of the class token (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--token_order",
+        choices=("frequency", "time"),
+        default="frequency",
+        help="time: the model was made with transposed tokens",
+    )
+    parser.add_argument("--n_frames", type=int, help="frames it shall cover")
+    for name in ("patch_size", "stride"):
+        parser.add_argument(
+            f"--{name}", type=pair, metavar="N or BINS,FRAMES", help="wanted"
+        )
+    return parser.parse_args(argv)
+
+
+def find_recipe(n_classes, recipe):
+    """Return the recipe's YAML for a number of classes.
+
+    Arguments
+    ---------
+    n_classes : int
+        The checkpoint's.
+    recipe : Path or None
+        What the user named.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ExportError
+        If there is none.
+    """
+    if recipe is None and n_classes in CORPORA:
+        recipe = RECIPES / CORPORA[n_classes] / "hparams" / "aum_base.yaml"
+    if recipe is None or not recipe.is_file():
+        missing = f"{recipe} is missing" if recipe else "none is known"
+        raise ExportError(
+            f"The checkpoint has {n_classes} classes; {missing}: name the "
+            "recipe that it was trained with by --recipe YAML."
+        )
+    return recipe
+
+
+def find_labels(n_classes, labels, recipe):
+    """Return the class names for a number of classes.
+
+    Arguments
+    ---------
+    n_classes : int
+        The checkpoint's.
+    labels : Path or None
+        What the user named.
+    recipe : Path
+        The YAML; its recipe may come with a label file.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ExportError
+        If there is none, or it is of another number of classes.
+    """
+    path = labels or recipe.resolve().parents[1] / "labels.csv"
+    if not path.is_file():
+        raise ExportError(
+            f"The checkpoint has {n_classes} classes and there is no {path}: "
+            "name a file of the classes by --labels CSV, with the columns "
+            "index,label or index,mid,display_name."
+        )
+    names = class_names(path)
+    if len(names) != n_classes:
+        raise ExportError(
+            f"The checkpoint has {n_classes} classes and {path} names "
+            f"{len(names)}: name the right file by --labels CSV."
+        )
+    return names
+
+
+def encoder_node(encoder):
+    """Return the YAML node that makes an encoder like this one.
+
+    Padding is content, as in the training of the released checkpoints.
+
+    Arguments
+    ---------
+    encoder : AudioMamba
+        Loaded from a checkpoint.
+
+    Returns
+    -------
+    ruamel.yaml.comments.CommentedMap
+    """
+    mixer = encoder.layers[0].mixer
+    return new_node(
+        "audiomamba.lobes.audio_mamba.AudioMamba",
+        {
+            "n_mels": encoder.n_mels,
+            "n_frames": encoder.n_frames,
+            "patch_size": list(encoder.patch_size),
+            "stride": list(encoder.stride),
+            "embed_dim": encoder.embed_dim,
+            "depth": encoder.depth,
+            "scan": encoder.scan,
+            "cls_token": encoder.cls_place,
+            "token_order": encoder.token_order,
+            "mask_padding": False,
+            "state_size": mixer.state_size,
+            "conv_size": mixer.conv1d.kernel_size[0],
+            "expansion": mixer.inner_dim // encoder.embed_dim,
+        },
+    )
+
+
+def convert(checkpoint, target, labels=None, recipe=None, **arguments):
+    """Write the folder of a checkpoint.
+
+    Arguments
+    ---------
+    checkpoint : str or Path
+        As for `audiomamba.load_official`.
+    target : Path
+        The folder; must not exist, or be empty.
+    labels : Path, optional
+        Label file.
+    recipe : Path, optional
+        YAML whose features and normalisation the model was trained with.
+    **arguments
+        Of `audiomamba.load_official`.
+
+    Returns
+    -------
+    Path
+        ``target``.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint, the labels or the recipe do not fit.
+    """
+    from audiomamba import load_official
+
+    encoder, head = load_official(checkpoint, **arguments)
+    if head is None:
+        raise ExportError(
+            f"{checkpoint} has no classifier of sounds, so there is nothing "
+            "to tag with; init_from of a recipe takes it as it is."
+        )
+    recipe = find_recipe(head.out_features, recipe)
+    names = find_labels(head.out_features, labels, recipe)
+    with open(recipe, encoding="utf-8") as file:
+        text = resolve_references(file).read()
+    parts, options, _ = read_recipe(text, recipe)
+    features = parts["compute_features"]
+    if features.get("n_frames") not in (None, encoder.n_frames):
+        # The recipe's clips last as long as the recipe's frames
+        features["n_frames"], options["max_duration"] = encoder.n_frames, None
+    parts["embedding_model"] = encoder_node(encoder)
+    parts["classifier"] = new_node(
+        "audiomamba.nnet.classifier.LinearClassifier",
+        {"input_size": head.in_features, "n_classes": head.out_features},
+    )
+    weights = {
+        "embedding_model": encoder.state_dict(),
+        "classifier": head.state_dict(),
+    }
+    corpus = recipe.resolve().parents[1].name
+    return write_model(
+        *(target, parts, options, weights, names),
+        title=f"Audio Mamba on {corpus}",
+        origin=f"Converted from `{Path(checkpoint).name}`, with the features "
+        f"and the normalisation of the recipe for {corpus}.",
+    )
+
+
+def main(argv=None):
+    """Convert what the command line names."""
+    arguments = vars(parse_arguments(argv))
+    if arguments["cls_token"] == "none":
+        arguments["cls_token"] = None
+    try:
+        target = convert(**arguments)
+    except (ValueError, OSError) as error:
+        sys.exit(f"convert_checkpoint.py: {error}")
+    print(f"Converted to {target}")
+
+
+if __name__ == "__main__":
+    main()
