@@ -33,7 +33,7 @@ setup(
     ],
     extras_require={
         "gpu": ["mamba-ssm>=2.2", "causal-conv1d>=1.4"],
-        "ast": ["transformers>=4.48"],
+        "ast": ["transformers>=5.9,<6"],
         "plots": ["matplotlib>=3.7"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
         "dev": ["pytest>=8", "ruff>=0.5", "yamllint>=1.35"],

@@ -7,27 +7,20 @@ of this package.
 
 import math
 import re
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from audiomamba.lobes.ast import HEAD_SIZE, AudioSpectrogramTransformer
-from audiomamba.lobes.official import (
+from audiomamba.lobes.transfer import (
     HEAD,
     KERNEL,
     TABLE,
-    _check_tensors,
-    _own_grid,
-    _report,
+    check_tensors,
+    own_grid,
+    report,
 )
-from audiomamba.lobes.weights import (
-    CheckpointError,
-    _from_hub,
-    _read_file,
-    _read_folder,
-    _tensors_of,
-)
+from audiomamba.lobes.weights import CheckpointError, read_tensors
 from audiomamba.nnet.patch_embed import resize_patch_kernel
 
 HEAD_NORM = ("head_norm.weight", "head_norm.bias")
@@ -66,23 +59,6 @@ RENAMED = [
         (r"^classifier\.dense\.", "head."),
     )
 ]
-
-
-def _read(source):
-    """Return a checkpoint's tensors by their own names, and what was read."""
-    if isinstance(source, dict):
-        name = "the given state dict"
-        return _tensors_of(source, name), name
-    path = Path(source)
-    if not path.exists():
-        looks_local = path.suffix or len(path.parts) != 2 or path.is_absolute()
-        if looks_local:
-            raise CheckpointError(f"There is no checkpoint {path}.")
-        path = _from_hub(str(source))
-    if path.is_dir():
-        state, path = _read_folder(path)
-        return state, str(path)
-    return _tensors_of(_read_file(path), path), str(path)
 
 
 def _rename(state):
@@ -170,7 +146,7 @@ def _split(checkpoint):
 
     The last is the square grid of an ImageNet checkpoint, or None.
     """
-    state, name = _read(checkpoint)
+    state, name = read_tensors(checkpoint)
     state, dropped = _rename(state)
     arguments = _architecture(state, name)
     grid, head = None, None
@@ -222,7 +198,7 @@ def _fill(encoder, state, grid, name, keep_head_norm):
         own = encoder.head_norm.state_dict()
         state.update({f"head_norm.{key}": own[key] for key in own})
         new.append("head_norm")
-    _check_tensors(state, encoder, name)
+    check_tensors(state, encoder, name)
     encoder.load_state_dict(state)
     return changed, new
 
@@ -279,7 +255,7 @@ def load_official_ast(
     own_patch = tuple(state[KERNEL].shape[2:])
     own_frames, own_stride = 1024, own_patch
     if grid is None:
-        grid, own_frames, own_stride = _own_grid(
+        grid, own_frames, own_stride = own_grid(
             state[TABLE].shape[1] - 1 - arguments["distilled"],
             *(own_patch, n_mels, stride, n_frames, name),
         )
@@ -294,7 +270,7 @@ def load_official_ast(
     )
     n_loaded = len(state)
     changed, new = _fill(encoder, state, grid, name, keep_head_norm=True)
-    _report(name, n_loaded, changed, dropped, new)
+    report(name, n_loaded, changed, dropped, new)
     return encoder.eval(), None if head is None else head.eval()
 
 
@@ -336,7 +312,7 @@ def initialise_ast(encoder, classifier, checkpoint, stride=None):
     """
     state, name, arguments, grid, head, dropped = _split(checkpoint)
     if grid is None:
-        grid, *_ = _own_grid(
+        grid, *_ = own_grid(
             state[TABLE].shape[1] - 1 - arguments["distilled"],
             tuple(state[KERNEL].shape[2:]),
             encoder.n_mels,
@@ -356,5 +332,5 @@ def initialise_ast(encoder, classifier, checkpoint, stride=None):
             dropped.append(f"head of {head.out_features} classes")
         if classifier is not None:
             new.append("classifier")
-    _report(name, n_loaded, changed, dropped, new)
+    report(name, n_loaded, changed, dropped, new)
     return with_head

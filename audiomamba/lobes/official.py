@@ -4,28 +4,24 @@ The names of the tensors are the authors'; what differs from file to file is
 worked out from the tensors' shapes.
 """
 
-import logging
 import math
 import re
 
 import torch
 
 from audiomamba.lobes.audio_mamba import CLS_NAMES, AudioMamba
-from audiomamba.lobes.weights import CheckpointError, read_weights
-from audiomamba.nnet.patch_embed import (
-    grid_length,
-    resize_patch_kernel,
-    to_pair,
+from audiomamba.lobes.transfer import (
+    HEAD,
+    KERNEL,
+    TABLE,
+    check_tensors,
+    own_grid,
+    report,
 )
+from audiomamba.lobes.weights import CheckpointError, read_weights
+from audiomamba.nnet.patch_embed import resize_patch_kernel
 from audiomamba.nnet.position import resample_table
 from audiomamba.nnet.tokens import CLS_TOKENS
-
-logger = logging.getLogger(__name__)
-
-KERNEL, TABLE = "patch_embed.proj.weight", "pos_embed.pos_embed"
-HEAD = ("head.weight", "head.bias")
-# Frames that models are trained on are multiples of one of these.
-USUAL_FRAMES = (64, 8, 1)
 
 
 def _architecture(state, name):
@@ -105,69 +101,6 @@ def _from_vim(state, name):
     return state, (side, side), dropped
 
 
-def _likely_frames(shortest, stride):
-    """Return the roundest of the frames that give the same patches.
-
-    Behind its place among the usual units, the less round the later.
-    """
-    rounded = [-(-shortest // unit) * unit for unit in USUAL_FRAMES]
-    rank = next(i for i, n in enumerate(rounded) if n < shortest + stride)
-    return rank, rounded[rank]
-
-
-def _own_grid(n_patches, patch_size, n_mels, wanted_stride, n_frames, name):
-    """Return the patch grid and the frames of a checkpoint's position table.
-
-    Several strides can lead to the same number of patches.  The wanted grid
-    is taken where it fits; else the stride, wanted or as the patch, at which
-    the frames come out as those of a training set-up do, and then any other.
-    """
-    candidates = [
-        *(to_pair(wanted_stride) if wanted_stride else patch_size,),
-        patch_size,
-        *((s, s) for s in range(min(patch_size), 0, -1)),
-    ]
-    ranked = []
-    for place, stride in enumerate(candidates):
-        n_rows = grid_length(n_mels, patch_size[0], stride[0])
-        if n_patches % n_rows:
-            continue
-        n_columns = n_patches // n_rows
-        shortest = (n_columns - 1) * stride[1] + patch_size[1]
-        grid = (n_rows, n_columns)
-        if place == 0 and n_frames is not None:
-            if grid_length(n_frames, patch_size[1], stride[1]) == n_columns:
-                return grid, n_frames, stride
-        rank, frames = _likely_frames(shortest, stride[1])
-        # A guessed stride comes last, whatever frames it leads to.
-        ranked.append((place > 1, rank, place, grid, frames, stride))
-    if not ranked:
-        raise CheckpointError(
-            f"{name} has {n_patches} patch positions, which no stride up to "
-            f"the patch size {patch_size} makes of {n_mels} mel bins."
-        )
-    return min(ranked)[3:]
-
-
-def _check_tensors(state, encoder, name):
-    """Refuse a state whose names or shapes are not the encoder's."""
-    wanted = encoder.state_dict()
-    differing = [f"{key} is missing" for key in wanted if key not in state]
-    differing += [f"{key} is unknown" for key in state if key not in wanted]
-    differing += [
-        f"{key} is {list(state[key].shape)} and should be {list(value.shape)}"
-        for key, value in wanted.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    if differing:
-        shown = "\n  ".join(differing[:20])
-        more = len(differing) - 20
-        raise CheckpointError(
-            f"{name} does not fit:\n  {shown}"
-            + (f"\n  and {more} more" if more > 0 else "")
-        )
-
-
 def _fit(state, grid, encoder, n_cls):
     """Resample patch kernel and position table to an encoder, in place.
 
@@ -189,19 +122,7 @@ def _fit(state, grid, encoder, n_cls):
     return resampled
 
 
-def _report(name, loaded, resampled, dropped, new):
-    """Say what became of every tensor."""
-    logger.info("%s: %d tensors loaded", name, loaded)
-    for what, names in (
-        ("resampled", resampled),
-        ("dropped", dropped),
-        ("new", new),
-    ):
-        if names:
-            logger.info("%s: %s: %s", name, what, "; ".join(names))
-
-
-def _split(checkpoint, cls_token, n_mels):
+def _split(checkpoint, cls_token):
     """Return a checkpoint's encoder state, head, and what it was built as."""
     state, name = read_weights(checkpoint)
     dropped, grid = [], None
@@ -278,12 +199,12 @@ def load_official(
     (128, 2, None)
     """
     state, name, arguments, n_cls, grid, head, dropped = _split(
-        checkpoint, cls_token, n_mels
+        checkpoint, cls_token
     )
     own_patch = tuple(state[KERNEL].shape[2:])
     if grid is None:
         n_patches = state[TABLE].shape[1] - n_cls
-        grid, own_frames, own_stride = _own_grid(
+        grid, own_frames, own_stride = own_grid(
             n_patches, own_patch, n_mels, stride, n_frames, name
         )
     else:
@@ -300,10 +221,23 @@ def load_official(
         **arguments,
     )
     resampled = _fit(state, grid, encoder, n_cls)
-    _check_tensors(state, encoder, name)
+    check_tensors(state, encoder, name)
     encoder.load_state_dict(state)
-    _report(name, len(state), resampled, dropped, [])
+    report(name, len(state), resampled, dropped, [])
     return encoder.eval(), None if head is None else head.eval()
+
+
+def _initialise_other(encoder, classifier, checkpoint, stride):
+    """Hand an AST over to its own code; refuse what nobody has weights of."""
+    from audiomamba.lobes.ast import AudioSpectrogramTransformer
+    from audiomamba.lobes.ast_official import initialise_ast
+
+    if not isinstance(encoder, AudioSpectrogramTransformer):
+        raise CheckpointError(
+            f"{checkpoint} cannot start a {type(encoder).__name__}: init_from "
+            "is for AudioMamba and AudioSpectrogramTransformer."
+        )
+    return initialise_ast(encoder, classifier, checkpoint, stride)
 
 
 def initialise(encoder, classifier, checkpoint, stride=None):
@@ -314,7 +248,7 @@ def initialise(encoder, classifier, checkpoint, stride=None):
 
     Arguments
     ---------
-    encoder : AudioMamba
+    encoder : AudioMamba or AudioSpectrogramTransformer
         Filled in place; its class token and token order must be those of the
         checkpoint.
     classifier : torch.nn.Module or None
@@ -342,11 +276,13 @@ def initialise(encoder, classifier, checkpoint, stride=None):
     >>> initialise(target, torch.nn.Linear(32, 5), source.state_dict())
     False
     """
-    state, name, arguments, n_cls, grid, head, dropped = _split(
-        checkpoint, encoder.cls_place, encoder.n_mels
+    if not isinstance(encoder, AudioMamba):
+        return _initialise_other(encoder, classifier, checkpoint, stride)
+    state, name, _, n_cls, grid, head, dropped = _split(
+        checkpoint, encoder.cls_place
     )
     if grid is None:
-        grid, *_ = _own_grid(
+        grid, *_ = own_grid(
             state[TABLE].shape[1] - n_cls,
             tuple(state[KERNEL].shape[2:]),
             encoder.n_mels,
@@ -355,7 +291,7 @@ def initialise(encoder, classifier, checkpoint, stride=None):
             name,
         )
     resampled = _fit(state, grid, encoder, n_cls)
-    _check_tensors(state, encoder, name)
+    check_tensors(state, encoder, name)
     with_head = head is not None and (
         getattr(classifier, "weight", torch.empty(0)).shape == head.weight.shape
     )
@@ -365,5 +301,5 @@ def initialise(encoder, classifier, checkpoint, stride=None):
     elif head is not None:
         dropped.append(f"head of {head.out_features} classes")
     new = [] if with_head or classifier is None else ["classifier"]
-    _report(name, len(state), resampled, dropped, new)
+    report(name, len(state), resampled, dropped, new)
     return with_head

@@ -159,8 +159,8 @@ def _from_hub(repository):
         ) from error
 
 
-def read_weights(source):
-    """Return the tensors of a checkpoint.
+def read_tensors(source):
+    """Return the tensors of a checkpoint by the names they have there.
 
     Arguments
     ---------
@@ -172,39 +172,66 @@ def read_weights(source):
     Returns
     -------
     dict
-        Tensors in float32 by the authors' names; the classifier's as
-        ``head.weight`` and ``head.bias``.
+        Tensors by name; a folder's classifier as ``head.*``.
     str
         What was read.
 
     Raises
     ------
     CheckpointError
-        If there is no such thing, it is damaged, holds more than tensors, or
-        belongs to another model.
+        If there is no such thing, it is damaged or holds more than tensors.
 
     Example
     -------
-    >>> state, name = read_weights({"patch_embed.proj.weight": torch.ones(1)})
+    >>> state, name = read_tensors({"weight": torch.ones(1)})
     >>> name
     'the given state dict'
     """
     if isinstance(source, dict):
         name = "the given state dict"
-        state = _tensors_of(source, name)
-    else:
-        path = Path(source)
+        return _tensors_of(source, name), name
+    path = Path(source)
+    if not path.exists():
         looks_local = path.suffix or len(path.parts) != 2 or path.is_absolute()
-        if not path.exists():
-            if looks_local:
-                raise CheckpointError(f"There is no checkpoint {path}.")
-            path = _from_hub(str(source))
-        if path.is_dir():
-            state, name = _read_folder(path)
-        else:
-            state, name = _tensors_of(_read_file(path), path), path
+        if looks_local:
+            raise CheckpointError(f"There is no checkpoint {path}.")
+        path = _from_hub(str(source))
+    if path.is_dir():
+        state, path = _read_folder(path)
+        return state, str(path)
+    return _tensors_of(_read_file(path), path), str(path)
+
+
+def read_weights(source):
+    """Return the tensors of an Audio Mamba or Vim, named as the authors do.
+
+    Arguments
+    ---------
+    source : str, Path or dict
+        As for `read_tensors`.
+
+    Returns
+    -------
+    dict
+        Tensors in float32; the classifier's as ``head.weight`` and
+        ``head.bias``.
+    str
+        What was read.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_tensors`, and if it belongs to another model.
+
+    Example
+    -------
+    >>> key = "module.patch_embed.proj.weight"
+    >>> list(read_weights({key: torch.ones(1)})[0])
+    ['patch_embed.proj.weight']
+    """
+    state, name = read_tensors(source)
     state = strip_prefix(state, name)
     return {
         key: value.float() if value.is_floating_point() else value
         for key, value in state.items()
-    }, str(name)
+    }, name

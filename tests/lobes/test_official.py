@@ -234,3 +234,9 @@ def test_names_and_shapes_that_differ_are_listed_and_nothing_is_changed():
         assert part in str(error.value)
     for key, value in target.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+def test_an_encoder_that_nobody_has_weights_of_is_refused():
+    _, state = official()
+    with pytest.raises(CheckpointError, match="cannot start a Linear"):
+        initialise(torch.nn.Linear(2, 2), None, state)
