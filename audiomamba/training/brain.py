@@ -113,11 +113,14 @@ class ClassificationBrain(CarefulBrain):
         Returns
         -------
         tuple
-            logits [B, C], and the targets after augmentation.
+            logits [B, C], and the targets after augmentation; ``None`` where
+            there are none.
         """
         batch = batch.to(self.device)
         wavs, lengths = batch.sig
-        targets = plain_targets(batch.target)
+        targets = None
+        if hasattr(batch, "target"):
+            targets = plain_targets(batch.target)
         hparams, augment = self.hparams, stage == Stage.TRAIN
         if augment and hparams.wav_augment is not None:
             wavs, lengths, targets = hparams.wav_augment(wavs, lengths, targets)

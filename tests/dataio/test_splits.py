@@ -1,0 +1,48 @@
+"""Holding out: a fixed rule over groups, whatever order and chance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audiomamba.dataio.splits import hold_out
+
+
+@pytest.fixture
+def rows():
+    return pd.DataFrame(
+        {
+            "ID": [f"clip{index}" for index in range(600)],
+            "video": [f"video{index // 6}" for index in range(600)],
+            "label": ["a" if index < 420 else "b" for index in range(600)],
+        }
+    )
+
+
+def test_whole_groups_and_the_share_asked_for(rows):
+    held = hold_out(rows, "video", 0.1)
+    assert held.sum() == 60
+    assert not set(rows["video"][held]) & set(rows["video"][~held])
+
+
+def test_order_and_global_chance_have_no_say(rows):
+    held = set(rows["ID"][hold_out(rows, "video", 0.1)])
+    np.random.seed(3)
+    shuffled = rows.sample(frac=1, random_state=1).reset_index(drop=True)
+    assert set(shuffled["ID"][hold_out(shuffled, "video", 0.1)]) == held
+
+
+def test_a_share_of_every_class(rows):
+    held = hold_out(rows, "video", 0.1, within="label")
+    assert rows["label"][held].value_counts().to_dict() == {"a": 42, "b": 18}
+    few = rows.groupby("label").head(6)
+    # the only group of a class stays in training
+    assert not hold_out(few, "video", 0.5, within="label").any()
+
+
+def test_ends_of_the_share(rows):
+    assert not hold_out(rows, "video", 0).any()
+    assert hold_out(rows, "video", 1e-9).sum() == 6
+    assert (~hold_out(rows, "video", 0.999)).sum() == 6
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="share"):
+            hold_out(rows, "video", share)
