@@ -1,0 +1,118 @@
+"""What holds for the repository as a whole."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOORS = ["ops", "nnet", "lobes", "dataio", "training", "inference"]
+
+
+def tracked(*patterns):
+    """Return the files that belong to the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    paths = [ROOT / line for line in listed.stdout.splitlines()]
+    return sorted(path for path in paths if path.is_file())
+
+
+def required():
+    """Return the requirements that setup.py names, extras included."""
+    tree = ast.parse((ROOT / "setup.py").read_text())
+    call = next(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") == "setup"
+    )
+    arguments = {keyword.arg: keyword.value for keyword in call.keywords}
+    extras = ast.literal_eval(arguments["extras_require"])
+    named = ast.literal_eval(arguments["install_requires"])
+    return [Requirement(r) for r in sum(extras.values(), named)]
+
+
+def pinned():
+    """Return the versions that the constraints pin, by name."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and line[0] != "#"]
+    return {
+        pin.name.lower(): next(iter(pin.specifier)).version
+        for pin in pins
+        if str(pin.specifier).startswith("==")
+    }
+
+
+def test_the_pins_lie_in_the_ranges():
+    pins = pinned()
+    # Built from source on the user's machine, or for export only.
+    unpinned = {"mamba-ssm", "causal-conv1d"}
+    unpinned |= {"onnx", "onnxruntime", "onnxscript"}
+    for requirement in required():
+        name = requirement.name.lower()
+        if name not in unpinned:
+            assert pins[name] in requirement.specifier, requirement
+
+
+def test_links_in_the_documentation_lead_somewhere():
+    for page in tracked("*.md"):
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_no_path_of_one_machine_is_written_down():
+    pattern = re.compile(r"""["'\s(](/work/|/home/\w|/root/|\.\./shared)""")
+    for path in tracked("*.py", "*.md", "*.yaml", "*.sh", "*.toml"):
+        if path != Path(__file__).resolve():
+            found = pattern.search(path.read_text())
+            assert found is None, f"{path}: {found[0] if found else ''}"
+
+
+@pytest.mark.parametrize("script", tracked("*.sh", ".ci/run"), ids=str)
+def test_shell_scripts_parse(script):
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def imported(path):
+    """Yield the modules of this package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_floor_imports_only_from_those_below(floor):
+    above = FLOORS[FLOORS.index(floor) + 1 :]
+    for path in tracked(f"audiomamba/{floor}/*.py"):
+        for module in imported(path):
+            parts = module.split(".")
+            if parts[0] == "audiomamba" and len(parts) > 1:
+                assert parts[1] not in above, f"{path} imports {module}"
+            assert parts[0] not in ("recipes", "tools"), f"{path}: {module}"
+
+
+def test_the_package_imports_optional_packages_only_where_used():
+    program = """
+import sys
+import audiomamba.training.brain, audiomamba.lobes.audio_mamba
+import audiomamba.dataio.pipeline, audiomamba.lobes.features
+optional = {"transformers", "matplotlib", "mamba_ssm", "h5py", "onnx"}
+print(sorted(optional & set(sys.modules)))
+"""
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr

@@ -1,0 +1,84 @@
+"""What holds for the hyperparameters of every recipe."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+YAMLS = sorted(path for path in ROOT.glob("recipes/*/hparams/*.yaml"))
+# The sections of a training YAML, in this order.
+SECTIONS = [
+    "Seed",
+    "Folders",
+    "Data",
+    "Training",
+    "Features",
+    "Loaders",
+    "Objects",
+    "Modules",
+    "Loss and optimiser",
+    "Logging",
+    "Checkpointer",
+]
+# Keys that users and other tools rely on.
+PUBLIC = [
+    "data_folder",
+    "output_folder",
+    "seed",
+    "number_of_epochs",
+    "batch_size",
+    "lr",
+    "num_workers",
+    "skip_prep",
+]
+TRAINING = [path for path in YAMLS if "number_of_epochs:" in path.read_text()]
+# Read by SpeechBrain's Brain, by name.
+SPEECHBRAIN = {
+    "precision",
+    "max_grad_norm",
+    "grad_accumulation_factor",
+    "ckpt_interval_minutes",
+    "__set_seed",
+}
+
+
+def keys(path):
+    """Return the top-level keys of a YAML in order."""
+    return re.findall(r"^(\w+):", path.read_text(), re.MULTILINE)
+
+
+def test_there_are_recipes():
+    assert len(TRAINING) >= 12
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda p: "/".join(p.parts[-3:]))
+def test_sections_stand_in_one_order(path):
+    sections = re.findall(r"^# ([A-Z][\w ]+)$", path.read_text(), re.MULTILINE)
+    assert [s for s in sections if s in SECTIONS] == SECTIONS
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=lambda p: "/".join(p.parts[-3:]))
+def test_a_yaml_is_complete_and_short(path):
+    assert not set(PUBLIC) - set(keys(path))
+    assert len(set(keys(path))) == len(keys(path))
+    assert len(path.read_text().splitlines()) <= 125
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda p: "/".join(p.parts[-3:]))
+def test_every_key_is_used(path):
+    text = path.read_text()
+    recipe = path.parents[1]
+    readers = [*recipe.glob("*.py"), *ROOT.glob("audiomamba/*/*.py")]
+    code = "\n".join(reader.read_text() for reader in readers)
+    for key in set(keys(path)) - SPEECHBRAIN:
+        referenced = re.search(rf"<{key}[>\[]", text)
+        read = re.search(rf"""["']{key}["']|hparams\.{key}\b""", code)
+        assert referenced or read, key
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda p: "/".join(p.parts[-3:]))
+def test_no_key_is_swallowed_by_a_flag(path):
+    # A key that begins a flag's name is taken for the flag.
+    swallowed = {"skip", "eval", "log", "opt", "remove", "debug", "device"}
+    assert not swallowed & set(keys(path))
