@@ -24,6 +24,9 @@ from speechbrain.utils.distributed import (
     if_main_process,
     main_process_only,
 )
+from speechbrain.utils.logger import get_logger
+
+logger = get_logger(__name__)
 
 UNFINISHED = "unfinished-"
 
@@ -174,8 +177,9 @@ class AtomicCheckpointer(Checkpointer):
         Checkpoint
             The saved checkpoint; ``None`` on other ranks than the first.
         """
+        # SpeechBrain would name the unfinished folder: say the final one.
         saved = super().save_checkpoint(
-            plain_scalars(meta or {}), end_of_epoch, name, verbosity
+            plain_scalars(meta or {}), end_of_epoch, name, logging.DEBUG
         )
         ddp_barrier()
         if if_main_process():
@@ -190,6 +194,7 @@ class AtomicCheckpointer(Checkpointer):
                     for key, path in saved.paramfiles.items()
                 },
             )
+            logger.log(verbosity, f"Saved a checkpoint in {final}")
         ddp_barrier()
         return saved
 

@@ -21,6 +21,8 @@ def readable(name, value):
     base = name.split("_", 1)[-1] if name.startswith("test_") else name
     if base in PERCENT:
         return f"{100 * value:.2f} %"
+    if name == "seconds":
+        return f"{value:.1f}"
     if name == "lr":
         return f"{value:.2e}"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,11 +1,8 @@
 """Loading of a recipe's YAML, with as many classes as the data hold."""
 
 import io
-from contextlib import contextmanager
 from pathlib import Path
 
-import speechbrain as sb
-import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
@@ -98,29 +95,3 @@ def _write_resolved(folder, hparams_file, overrides):
     resolved = resolve_references(io.StringIO(source), overrides).read()
     target = Path(folder) / "hyperparams.yaml"
     target.write_text(f"# From {hparams_file}\n{resolved}", encoding="utf-8")
-
-
-@contextmanager
-def process_group(run_opts):
-    """Open torch's process group under torchrun, and close it in any case.
-
-    SpeechBrain never closes it, and processes that end with it open crash now
-    and then.  Without torchrun this does nothing.
-
-    Arguments
-    ---------
-    run_opts : RunOptions
-        From SpeechBrain's ``parse_arguments``.
-
-    Example
-    -------
-    >>> with process_group({"distributed_backend": "gloo"}):
-    ...     torch.distributed.is_initialized()
-    False
-    """
-    try:
-        sb.utils.distributed.ddp_init_group(run_opts)
-        yield
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()

@@ -11,6 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from speechbrain.utils.distributed import main_process_only
+from speechbrain.utils.logger import get_logger
+
+from audiomamba.training.epoch_log import describe
+
+logger = get_logger(__name__)
 
 PACKAGES = (
     "torch",
@@ -217,3 +223,37 @@ def run_record(dataset, hparams_file, tested, *, brain, hparams):
         "command": command_line(),
         "folder": os.getcwd(),
     }
+
+
+@main_process_only
+def save_results(dataset, hparams_file, tested, *, brain, hparams, labels):
+    """Write what a run leaves behind, in its output folder.
+
+    ``results.json``, ``classes.csv`` (one row per class) and, for up to 50
+    classes and where matplotlib is installed, ``confusion.png``.  The last two
+    are of the headline's protocol, on the reported split.
+
+    Arguments
+    ---------
+    dataset, hparams_file, tested, brain, hparams
+        As for `run_record`.
+    labels : list of str
+        Names of the classes, by index.
+    """
+    folder = Path(hparams["output_folder"])
+    record = run_record(
+        dataset, hparams_file, tested, brain=brain, hparams=hparams
+    )
+    metrics = brain.hparams.metrics
+    metrics.class_table(labels).to_csv(folder / "classes.csv", index=False)
+    try:
+        metrics.plot_confusion(labels, folder / "confusion.png")
+    except ModuleNotFoundError as error:
+        logger.info(f"no confusion.png: {error}; the extra 'plots' has it.")
+    write_json(folder / "results.json", record)
+    for protocol, entry in tested.items():
+        brain.hparams.epoch_log.note(
+            f"test ({protocol}: {entry['rule']}), epoch {entry['epoch']}: "
+            f"{describe(entry['test'])}"
+        )
+    logger.info(f"results: {folder / 'results.json'}")

@@ -171,9 +171,9 @@ class WarmupCosine:
     final: float = 0.01
 
     def __post_init__(self):
-        if not 0 <= self.warmup_epochs < self.n_epochs:
+        if not 0 <= self.warmup_epochs <= self.n_epochs:
             raise ValueError(
-                f"warmup_epochs={self.warmup_epochs} must be less than "
+                f"warmup_epochs={self.warmup_epochs} must be in 0 to "
                 f"n_epochs={self.n_epochs}."
             )
 
