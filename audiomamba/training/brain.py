@@ -12,10 +12,11 @@ from audiomamba.training.checkpoints import best_first
 from audiomamba.training.encoders import as_embedding, takes_lengths
 from audiomamba.training.steps import CarefulBrain
 
-# protocol -> (split that chooses the epoch, the rule in words)
+# protocol -> (split that chooses the epoch, or None; the rule in words)
 PROTOCOLS = {
     "honest": ("valid", "best epoch on the validation split"),
     "paper": ("test", "best epoch on the reported split, as the authors"),
+    "last": (None, "last epoch, whatever its figures"),
 }
 
 
@@ -52,8 +53,8 @@ class ClassificationBrain(CarefulBrain):
     augmentation in between while training.  Batches carry ``id``, ``sig``
     (padded waveforms) and ``target`` (class index, or multi-hot row).
 
-    Scores of all ranks are united, and the epoch is chosen by one or two
-    named protocols; both figures come from one run.
+    Scores of all ranks are united, and the epoch is chosen by one or more
+    named protocols; their figures come from one run.
 
     The hyperparameters must have ``seed``, ``n_classes``, ``compute_loss``,
     ``metrics``, ``lr_schedule``, ``head_lr_scale``, ``protocols``,
@@ -85,7 +86,7 @@ class ClassificationBrain(CarefulBrain):
         if unknown or not self.hparams.protocols:
             raise ValueError(
                 f"protocols: {self.hparams.protocols}; a list of "
-                f"{' and '.join(PROTOCOLS)}, the headline first."
+                f"{', '.join(PROTOCOLS)}, the headline first."
             )
         self.reported_set = None
         self.encoder_takes_lengths = takes_lengths(self.modules.embedding_model)
@@ -200,19 +201,31 @@ class ClassificationBrain(CarefulBrain):
         train_set, valid_set : DynamicItemDataset
             What to train on and what to validate on after each epoch.
         reported_set : DynamicItemDataset
-            The split whose figure is reported, for the protocol ``paper``.
+            The split whose figure is reported, for the protocol ``paper``; may
+            be ``valid_set`` itself, which is then evaluated once and named
+            ``test`` in the log.
         progressbar : bool
             Whether to show one; by default unless ``--noprogressbar``.
         train_loader_kwargs, valid_loader_kwargs : dict
             Options of the loaders; the second also for ``reported_set``.
         """
         self.n_epochs = epoch_counter.limit
+        self.validates_on_reported = reported_set is valid_set
+        if self.validates_on_reported and "honest" in self.hparams.protocols:
+            raise ValueError(
+                "protocol 'honest' needs a valid_set that is not the reported "
+                "one; hold out a part of the training set, or take 'last'."
+            )
         if "paper" in self.hparams.protocols and not self.test_only:
             if reported_set is None:
                 raise ValueError("protocol 'paper' needs fit(reported_set=).")
-            self.reported_set = self.make_dataloader(
-                reported_set, Stage.TEST, None, **(valid_loader_kwargs or {})
-            )
+            if not self.validates_on_reported:
+                self.reported_set = self.make_dataloader(
+                    reported_set,
+                    Stage.TEST,
+                    None,
+                    **(valid_loader_kwargs or {}),
+                )
         super().fit(
             epoch_counter,
             train_set,
@@ -275,7 +288,8 @@ class ClassificationBrain(CarefulBrain):
 
     def _end_epoch(self, epoch):
         """Log one line and save a checkpoint that both protocols can find."""
-        parts = {"train": self.train_stats, "valid": self.stats}
+        validated = "test" if self.validates_on_reported else "valid"
+        parts = {"train": self.train_stats, validated: self.stats}
         if self.reported is not None:
             parts["test"] = self.reported
         self.hparams.epoch_log.write(epoch, parts, self.n_epochs)
@@ -352,7 +366,8 @@ class ClassificationBrain(CarefulBrain):
         tested = {}
         for protocol in reversed(self.hparams.protocols):
             split, rule = PROTOCOLS[protocol]
-            key = f"{split}_{self.hparams.metrics.headline}"
+            headline = self.hparams.metrics.headline
+            key = f"{split}_{headline}" if split else "epoch"
             self.evaluate(
                 test_set, max_key=key, test_loader_kwargs=test_loader_kwargs
             )

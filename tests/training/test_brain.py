@@ -65,8 +65,30 @@ def test_honest_run_never_sees_the_test_split(make_run):
     assert "test_accuracy" not in run.hparams["epoch_log"].history()[0]
 
 
+def test_last_epoch_without_a_validation_split(make_run):
+    run = make_run(protocols=["paper", "last"])
+    train, _, reported = run.sets
+    run.sets = train, reported, reported
+    run.fit()
+    tested = run.test()
+    curve = run.hparams["epoch_log"].history()
+    assert "valid_accuracy" not in curve[0]
+    accuracies = [row["test_accuracy"] for row in curve]
+    assert tested["last"]["epoch"] == 3
+    assert tested["last"]["test"]["accuracy"] == accuracies[-1]
+    assert tested["paper"]["test"]["accuracy"] == max(accuracies)
+
+
+def test_honest_needs_a_split_of_its_own(make_run):
+    run = make_run()
+    train, _, reported = run.sets
+    run.sets = train, reported, reported
+    with pytest.raises(ValueError, match="not the reported one"):
+        run.fit()
+
+
 def test_unknown_protocol_and_missing_split_are_refused(make_run):
-    with pytest.raises(ValueError, match="honest and paper"):
+    with pytest.raises(ValueError, match="honest, paper, last"):
         make_run(protocols=["lucky"])
     run = make_run()
     with pytest.raises(ValueError, match="reported_set"):
