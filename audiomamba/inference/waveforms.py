@@ -1,5 +1,7 @@
 """From files and streams to the waveforms that a model was trained on."""
 
+import math
+
 import torch
 
 from audiomamba.dataio.audio import resample
@@ -59,6 +61,9 @@ class WaveformNormalizer:
         """
         wav = audio.float()
         wav = wav.mean(dim=1) if wav.ndim == 2 else wav
+        if self.max_duration:
+            # Before resampling, as the reader: its filter hears no further
+            wav = wav[: math.ceil(self.max_duration * sample_rate)]
         wav = resample(wav.cpu(), sample_rate, self.sample_rate, name)
         if self.max_duration:
             wav = wav[: round(self.max_duration * self.sample_rate)]

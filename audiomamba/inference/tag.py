@@ -1,0 +1,262 @@
+"""The command ``audiomamba-tag``: name the sounds of files."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+DESCRIPTION = """\
+Name the sounds of audio files of any format, rate and length.
+
+    audiomamba-tag dog.wav --model exported_model
+    audiomamba-tag *.flac --model owner/name --top 3 --json > tags.jsonl
+    audiomamba-tag street.wav --model exported_model --window 2 --hop 1
+    audiomamba-tag street.wav --model exported_model --plot street.png
+
+Files that cannot be read are named on the standard error and the exit status
+is 1; the others are done all the same.
+"""
+
+
+def parse_arguments(argv=None):
+    """Read the command line.
+
+    Arguments
+    ---------
+    argv : list of str, optional
+        Instead of the program's own arguments.
+
+    Returns
+    -------
+    argparse.Namespace
+
+    Example
+    -------
+    >>> parse_arguments(["a.wav", "--model", "m", "--top", "3"]).top
+    3
+    """
+    parser = argparse.ArgumentParser(
+        prog="audiomamba-tag",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR",
+        help="an exported model, or its name on the Hugging Face hub; only "
+        "from whom you trust: it can run code",
+    )
+    parser.add_argument(
+        "--top", type=_positive, default=5, help="tags to show (default: 5)"
+    )
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="S",
+        help="tag windows of so many seconds; default: the clip as the model "
+        "was trained on, with --hop or --plot 10 s or what the model hears",
+    )
+    parser.add_argument(
+        "--hop",
+        type=float,
+        metavar="S",
+        help="seconds from window to window; default: half a window",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object per file and line"
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="PNG",
+        help="draw spectrogram and tags; a folder for several files",
+    )
+    parser.add_argument(
+        "--device", help="cpu, cuda:0, ...; default: a GPU where there is one"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.plot and len(arguments.files) > 1 and arguments.plot.suffix:
+        parser.error(
+            f"--plot {arguments.plot}: of several files name a folder, which "
+            "gets a picture of each"
+        )
+    return arguments
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _rows(tags):
+    return [{"label": label, "probability": round(p, 6)} for label, p in tags]
+
+
+def as_json(path, tags, windows):
+    """Put a file's result in a line of JSON.
+
+    Arguments
+    ---------
+    path : str
+        The file.
+    tags : list of tuple or None
+        (label, probability) of the whole clip.
+    windows : list of TaggedWindow or None
+        Of its windows.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> as_json("a.wav", [("Dog", 0.75)], None)
+    '{"file": "a.wav", "tags": [{"label": "Dog", "probability": 0.75}]}'
+    """
+    result = {"file": path}
+    if windows is None:
+        result["tags"] = _rows(tags)
+    else:
+        result["windows"] = [
+            {
+                "start": round(window.start, 3),
+                "stop": round(window.stop, 3),
+                "tags": _rows(window.tags),
+            }
+            for window in windows
+        ]
+    return json.dumps(result, ensure_ascii=False)
+
+
+def as_text(path, tags, windows):
+    """Put a file's result in lines for people.
+
+    Arguments
+    ---------
+    path, tags, windows
+        As for `as_json`.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> print(as_text("a.wav", [("Dog", 0.75), ("Rain", 0.02)], None))
+    a.wav
+      75.0%  Dog
+       2.0%  Rain
+    """
+    if windows is None:
+        return "\n".join([path, *(f"  {p:5.1%}  {n}" for n, p in tags)])
+    lines = [path]
+    for window in windows:
+        found = ", ".join(f"{name} {p:.1%}" for name, p in window.tags)
+        lines.append(f"  {window.start:8.1f} - {window.stop:.1f} s  {found}")
+    return "\n".join(lines)
+
+
+def tag(tagger, path, arguments):
+    """Tag a file as the command line asks for.
+
+    Arguments
+    ---------
+    tagger : AudioTagger
+        The model.
+    path : str
+        The file.
+    arguments : argparse.Namespace
+        Of `parse_arguments`.
+
+    Returns
+    -------
+    str
+        What to print.
+    """
+    tags = windows = None
+    wants = (arguments.window, arguments.hop, arguments.plot)
+    if all(want is None for want in wants):
+        tags = tagger.tag_file(path, arguments.top)
+    else:
+        windows = list(
+            tagger.tag_stream(
+                path, arguments.window, arguments.hop, arguments.top
+            )
+        )
+    if arguments.plot:
+        from audiomamba.inference.plot import plot_tags
+
+        target = arguments.plot
+        if not target.suffix:
+            target = target / f"{Path(path).name}.png"
+        plot_tags(path, windows, tagger.labels, target, arguments.top)
+    write = as_json if arguments.json else as_text
+    return write(path, tags, windows)
+
+
+def load_model(arguments):
+    """Load the model of the command line, or end with the reason."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from audiomamba.inference import AudioTagger
+
+    run_opts = {"device": arguments.device} if arguments.device else None
+    try:
+        return AudioTagger.from_hparams(arguments.model, run_opts=run_opts)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        sys.exit(
+            f"audiomamba-tag: {arguments.model} is no exported model here, "
+            f"nor on the hub: {error}"
+        )
+
+
+def main(argv=None):
+    """Tag the files of the command line.
+
+    Arguments
+    ---------
+    argv : list of str, optional
+        Instead of the program's own arguments.
+
+    Returns
+    -------
+    int
+        The exit status: 0, or 1 if a file failed.
+    """
+    from audiomamba.dataio.audio import AudioError
+
+    arguments = parse_arguments(argv)
+    if arguments.plot:
+        from audiomamba.inference.plot import require_matplotlib
+
+        require_matplotlib()
+    tagger = load_model(arguments)
+    failed = []
+    progress = tqdm(
+        arguments.files, unit="file", disable=len(arguments.files) == 1
+    )
+    for path in progress:
+        try:
+            tqdm.write(tag(tagger, path, arguments))
+        except AudioError as error:
+            failed.append(error)
+            tqdm.write(f"audiomamba-tag: {error}", file=sys.stderr)
+        except ValueError as error:
+            sys.exit(f"audiomamba-tag: {error}")
+    if failed:
+        total = len(arguments.files)
+        print(
+            f"audiomamba-tag: {len(failed)} of {total} files failed",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

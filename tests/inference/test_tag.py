@@ -1,0 +1,99 @@
+"""The command audiomamba-tag."""
+
+import json
+
+import pytest
+
+from audiomamba.inference.tag import main
+
+from .conftest import LABELS
+
+
+@pytest.fixture
+def tag(run, capsys):
+    """Run the command; returns the status and what it printed."""
+
+    def call(*arguments):
+        options = ["--model", run.exported, "--device", "cpu"]
+        status = main([*map(str, [*arguments, *options])])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_text_shows_labels_and_probabilities(tag, run):
+    status, output, _ = tag(run.paths[0], "--top", 2)
+    name, *lines = output.splitlines()
+    best = run.scores[0].max()
+    assert status == 0 and name == str(run.paths[0])
+    assert lines[0] == f"  {best:5.1%}  {LABELS[run.scores[0].argmax()]}"
+    assert len(lines) == 2
+
+
+def test_json_has_one_line_per_file(tag, run):
+    status, output, _ = tag(*run.paths[:3], "--json", "--top", 3)
+    results = [json.loads(line) for line in output.splitlines()]
+    assert status == 0
+    assert [r["file"] for r in results] == [str(p) for p in run.paths[:3]]
+    for result, scores in zip(results, run.scores):
+        found = {t["label"]: t["probability"] for t in result["tags"]}
+        assert found == pytest.approx(
+            dict(zip(LABELS, scores.tolist())), abs=1e-5
+        )
+
+
+def test_windows_say_when(tag, run):
+    options = ("--window", 0.2, "--hop", 0.1, "--json", "--top", 1)
+    _, output, _ = tag(run.paths[5], *options)
+    windows = json.loads(output)["windows"]
+    assert [w["start"] for w in windows] == [0, 0.1, 0.2, 0.3, 0.35]
+    assert windows[-1]["stop"] == 0.55
+    _, output, _ = tag(run.paths[5], *options[:4])
+    assert "0.3 - 0.5 s" in output.replace("  ", " ")
+
+
+def test_bad_files_are_named_and_the_others_done(tag, run, tmp_path):
+    text = tmp_path / "text.wav"
+    text.write_text("no sound")
+    missing = tmp_path / "missing.wav"
+    files = (text, run.paths[0], missing, run.paths[1])
+    status, output, errors = tag(*files, "--top", 1)
+    assert status == 1
+    assert str(run.paths[0]) in output and str(run.paths[1]) in output
+    assert f"{text}: is no audio" in errors
+    assert f"{missing}: is missing" in errors
+    assert "2 of 4 files failed" in errors
+
+
+def test_pictures_are_drawn(tag, run, tmp_path):
+    matplotlib = pytest.importorskip("matplotlib.image")
+    status, *_ = tag(run.paths[5], "--plot", tmp_path / "new" / "out.png")
+    picture = matplotlib.imread(tmp_path / "new" / "out.png")
+    assert status == 0 and picture.shape[0] > 400 and picture.shape[1] > 1000
+    # Neither blank nor of one colour
+    assert picture[..., :3].std() > 0.1
+    tag(*run.paths[:2], "--plot", tmp_path / "folder")
+    names = [path.name for path in sorted((tmp_path / "folder").iterdir())]
+    assert names == ["00.wav.png", "01.wav.png"]
+
+
+def test_one_picture_of_several_files_is_refused(tag, run):
+    with pytest.raises(SystemExit, match="2"):
+        tag(*run.paths[:2], "--plot", "out.png")
+
+
+def test_missing_matplotlib_is_said_before_anything_else(
+    tag, run, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"audiomamba\[plots\]"):
+        tag(run.paths[0], "--plot", tmp_path / "out.png")
+
+
+def test_wrong_windows_and_models_end_with_the_reason(tag, run, tmp_path):
+    with pytest.raises(SystemExit, match="hears 0.615"):
+        tag(run.paths[0], "--window", 10)
+    with pytest.raises(SystemExit, match="no exported model"):
+        main([str(run.paths[0]), "--model", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        main([str(run.paths[0]), "--model", str(tmp_path), "--top", "0"])

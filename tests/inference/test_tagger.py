@@ -1,0 +1,235 @@
+"""Tagging: any file, any batch, any length."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from speechbrain.dataio.encoder import CategoricalEncoder
+
+from audiomamba.dataio.audio import AudioError, read_audio
+from audiomamba.inference import AudioTagger
+from audiomamba.inference.features import OwnFrames
+from audiomamba.inference.waveforms import WaveformNormalizer, windows
+from audiomamba.lobes import AudioMamba, KaldiFbank, SpectrogramNorm
+
+
+def make_tagger(
+    n_frames=None, mask_padding=True, activation="softmax", **normalizer
+):
+    torch.manual_seed(0)
+    labels = CategoricalEncoder()
+    labels.update_from_iterable(["a", "b", "c"])
+    features = KaldiFbank(n_mels=32, n_frames=n_frames)
+    encoder = AudioMamba(
+        *(32, 60, [8, 10], [8, 10], 16, 2), mask_padding=mask_padding
+    )
+    return AudioTagger(
+        modules={
+            "compute_features": features,
+            "mean_var_norm": SpectrogramNorm(-6.0, 4.0),
+            "embedding_model": encoder,
+            "classifier": torch.nn.Linear(16, 3),
+        },
+        hparams={
+            "label_encoder": labels,
+            "activation": activation,
+            "audio_normalizer": WaveformNormalizer(**normalizer),
+        },
+        run_opts={"device": "cpu"},
+    )
+
+
+def noise(*sizes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return [0.1 * torch.randn(size, generator=generator) for size in sizes]
+
+
+@pytest.mark.parametrize("n_frames", [None, 60])
+@pytest.mark.parametrize("mask_padding", [True, False])
+def test_results_do_not_depend_on_the_batch(n_frames, mask_padding):
+    tagger = make_tagger(n_frames, mask_padding)
+    # Shorter than a window, than a patch, odd, equal, and long
+    clips = noise(100, 1000, 7777, 16000, 7777, 20001)
+    together = tagger.score_batch(clips)
+    alone = torch.cat([tagger.score_batch([clip]) for clip in clips])
+    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+    assert together.std(dim=0).min() > 1e-4
+
+
+def test_long_clips_are_counted_exactly():
+    tagger = make_tagger(n_frames=60)
+    # float32 cannot tell 5 minutes from 5 minutes and one sample
+    n_samples = 5 * 60 * 16000 + 1
+    short, long = noise(n_samples - 7, n_samples)
+    together = tagger.score_batch([short, long])
+    torch.testing.assert_close(
+        together[0], tagger.score_batch([short])[0], atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 96000])
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff"])
+def test_any_file_is_read(tmp_path, rate, name):
+    (wav,) = noise(rate)
+    soundfile.write(tmp_path / name, torch.stack([wav, wav], 1).numpy(), rate)
+    tags = make_tagger().tag_file(tmp_path / name)
+    assert sorted(label for label, _ in tags) == ["a", "b", "c"]
+    assert sum(p for _, p in tags) == pytest.approx(1.0)
+    assert tags == sorted(tags, key=lambda tag: -tag[1])
+
+
+def test_waveforms_and_files_give_the_same(tmp_path):
+    tagger = make_tagger(max_duration=0.5)
+    (wav,) = noise(12000)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wav.numpy() + 0.1, 16000, subtype="FLOAT")
+    of_file, of_wave = tagger.score_batch([path, wav])
+    torch.testing.assert_close(of_file, of_wave, atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        tagger.embed_file(path), tagger.embed_batch([wav[:8000]])[0]
+    )
+
+
+def test_speechbrains_reader_hears_what_ours_does(tmp_path):
+    normalize = WaveformNormalizer(max_duration=0.2)
+    soundfile.write(
+        tmp_path / "a.wav", np.random.default_rng(0).random((8000, 2)), 22050
+    )
+    samples, rate = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    ours = normalize.read(tmp_path / "a.wav")
+    theirs = normalize(torch.from_numpy(samples), rate)
+    assert ours.shape == theirs.shape == (3200,)
+    torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=0)
+
+
+def test_multi_label_probabilities_are_independent():
+    tagger = make_tagger(activation="sigmoid")
+    (row,) = tagger.score_batch(noise(8000))
+    assert row.sum().item() != pytest.approx(1.0, abs=1e-3)
+    assert ((row > 0) & (row < 1)).all()
+
+
+def test_top_k_never_exceeds_the_classes():
+    tagger = make_tagger()
+    clips = noise(8000)
+    assert len(tagger.tag_batch(clips, top_k=1)[0]) == 1
+    assert len(tagger.tag_batch(clips, top_k=50)[0]) == 3
+    assert len(tagger.tag_batch(clips, top_k=None)[0]) == 3
+
+
+def test_unreadable_files_and_shapes_are_refused(tmp_path):
+    tagger = make_tagger()
+    (tmp_path / "text.wav").write_text("no sound")
+    with pytest.raises(AudioError, match="text.wav"):
+        tagger.tag_file(tmp_path / "text.wav")
+    for bad in (torch.zeros(2, 100), torch.zeros(0)):
+        with pytest.raises(ValueError, match="samples"):
+            tagger.tag_batch([bad])
+
+
+def test_missing_module_is_named():
+    with pytest.raises(ValueError, match="classifier"):
+        AudioTagger(
+            modules={"compute_features": KaldiFbank()},
+            hparams=vars(make_tagger().hparams),
+            run_opts={"device": "cpu"},
+        )
+
+
+def test_own_frames_leave_the_content():
+    padded = KaldiFbank(n_mels=32, n_frames=60)
+    own = OwnFrames(padded)
+    wavs = torch.nn.utils.rnn.pad_sequence(noise(4000, 9000, 20000), True)
+    lengths = torch.tensor([4000, 9000, 20000]) / 20000
+    feats = own(wavs[:2], lengths[:2])
+    assert feats.shape == (2, 54, 32)
+    torch.testing.assert_close(feats, padded(wavs, lengths)[:2, :54])
+    frames = own.frame_lengths(lengths[:2], 20000) * 54
+    torch.testing.assert_close(frames, torch.tensor([23.0, 54.0]))
+    assert own(wavs, lengths).shape == own(wavs).shape == (3, 60, 32)
+
+
+# ------------------------------------------------------------------- streams
+
+
+@pytest.mark.parametrize("n_samples", [1, 9, 10, 11, 14, 25, 100, 103])
+@pytest.mark.parametrize("size, hop", [(10, 10), (10, 4), (10, 1)])
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_windows_cover_the_stream(n_samples, size, hop, block):
+    stream = torch.arange(n_samples)
+    cut = list(windows(stream.split(block), size, hop))
+    for start, window in cut:
+        assert len(window) == min(size, n_samples)
+        assert torch.equal(window, stream[start : start + size])
+    starts = [start for start, _ in cut]
+    assert starts[0] == 0 and starts == sorted(set(starts))
+    assert starts[-1] + len(cut[-1][1]) == n_samples
+    assert max(np.diff(starts), default=0) <= hop
+
+
+def test_stream_is_the_windows_as_clips(tmp_path):
+    tagger = make_tagger(n_frames=60)
+    (wav,) = noise(3 * 22050)
+    path = tmp_path / "a.flac"
+    soundfile.write(path, torch.stack([wav, -0.5 * wav], 1).numpy(), 22050)
+    found = list(tagger.tag_stream(path, window=0.5, hop=0.2))
+    assert len(found) == 14 and found[-1].stop == pytest.approx(3.0)
+    for window in (found[0], found[5], found[-1]):
+        part = read_audio(
+            path,
+            start=round(window.start * 22050),
+            stop=round(window.stop * 22050),
+        )
+        (wanted,) = tagger.score_batch([part])
+        torch.testing.assert_close(
+            window.probabilities, wanted, atol=1e-6, rtol=0
+        )
+
+
+def test_stream_of_blocks_is_the_stream_of_a_file(tmp_path):
+    tagger = make_tagger(n_frames=60)
+    (wav,) = noise(20000)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wav.numpy(), 8000, subtype="FLOAT")
+    of_file = list(tagger.tag_stream(path, 0.5, 0.25))
+    blocks = wav[:, None].split(999)
+    of_blocks = list(tagger.tag_stream(blocks, 0.5, 0.25, sample_rate=8000))
+    assert [w.start for w in of_blocks] == [w.start for w in of_file]
+    torch.testing.assert_close(
+        torch.stack([w.probabilities for w in of_blocks]),
+        torch.stack([w.probabilities for w in of_file]),
+    )
+
+
+def test_stream_is_lazy():
+    """An endless stream is tagged as it comes."""
+
+    def endless():
+        while True:
+            yield 0.1 * torch.ones(16000)
+
+    stream = make_tagger().tag_stream(endless(), window=1.0, hop=1.0)
+    assert [next(stream).start for _ in range(20)] == list(range(20))
+
+
+def test_default_window_is_what_the_model_hears(tmp_path):
+    clips = noise(16000)
+    (heard, *_) = make_tagger(n_frames=60).tag_stream(clips)
+    assert heard.stop == pytest.approx(0.615)
+    (whole,) = make_tagger().tag_stream(clips)
+    assert (whole.start, whole.stop) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "window, hop, message",
+    [
+        (0.5, 0.6, "hop"),
+        (0.5, 0.0, "positive"),
+        (-1.0, None, "positive"),
+        (0.7, 0.1, "hears 0.615"),
+    ],
+)
+def test_windows_that_leave_something_out_are_refused(window, hop, message):
+    tagger = make_tagger(n_frames=60)
+    with pytest.raises(ValueError, match=message):
+        next(tagger.tag_stream(noise(16000), window, hop))
