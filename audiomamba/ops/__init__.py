@@ -9,7 +9,11 @@ engine       what it is
 ===========  ==========================================================
 reference    plain PyTorch: any device, float64, the oracle of the tests
 cpu          Numba kernels for the CPU, compiled on first use and cached
+triton       Triton kernels for the GPU, compiled on first use and cached
+mamba_ssm    the stock packages mamba-ssm 2 and causal-conv1d, on the GPU
 ===========  ==========================================================
+
+Where both GPU engines work, the first use tries them and keeps the faster.
 """
 
 from audiomamba.ops.causal_conv1d import causal_conv1d

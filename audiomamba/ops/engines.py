@@ -3,15 +3,24 @@
 An engine is a module with four functions: ``scan_forward``,
 ``scan_backward``, ``conv_forward`` and ``conv_backward``.  The best engine for
 a device is chosen once; ``use_engine`` chooses another one for a block.
+
+Engines are listed by preference.  Where both ``triton`` and ``mamba_ssm``
+work, their first use tries them on one layer and keeps the faster one: which
+one that is depends on the GPU and on the versions.
 """
 
 import contextlib
 import functools
+import logging
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
 import torch
+
+from audiomamba.ops.trial import fastest
+
+logger = logging.getLogger(__name__)
 
 HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -40,6 +49,15 @@ class Engine:
 
 # The best first.
 ENGINES = {
+    "triton": Engine(
+        "audiomamba.ops.triton", "cuda", ("triton",), "pip install triton"
+    ),
+    "mamba_ssm": Engine(
+        "audiomamba.ops.mamba_ssm",
+        "cuda",
+        ("mamba_ssm", "causal_conv1d"),
+        "pip install mamba-ssm causal-conv1d --no-build-isolation",
+    ),
     "cpu": Engine("audiomamba.ops.cpu", "cpu", ("numba",), "pip install numba"),
     "reference": Engine("audiomamba.ops.reference", None, (), ""),
 }
@@ -47,19 +65,42 @@ ENGINES = {
 _chosen = None
 
 
-@functools.lru_cache(maxsize=None)
-def _missing(name):
-    """Return the packages that an engine needs and that are not installed."""
-    return tuple(p for p in ENGINES[name].needs if find_spec(p) is None)
+@functools.cache
+def _problem(name):
+    """Return why an engine cannot be used, None where it can."""
+    engine = ENGINES[name]
+    missing = [p for p in engine.needs if find_spec(p) is None]
+    if missing:
+        return (
+            f"it needs {', '.join(missing)}, which is not installed: "
+            f"{engine.install}"
+        )
+    try:
+        for module in (*engine.needs, engine.module):
+            import_module(module)
+    # A broken build of a package raises anything: undefined symbols come as
+    # ImportError or OSError, missing names as NameError or AttributeError.
+    except Exception as error:
+        return f"it does not load ({type(error).__name__}: {error})"
+    return None
 
 
-def available_engines(device="cpu"):
-    """List the engines that can run on a device, the best first.
+@functools.cache
+def _usable(name):
+    """Return whether an engine can be used, and log once why it cannot."""
+    problem = _problem(name)
+    if problem is not None:
+        logger.warning("The engine %r is left out: %s", name, problem)
+    return problem is None
+
+
+def available_engines(device=None):
+    """List the engines that can run on a device, the preferred one first.
 
     Arguments
     ---------
-    device : str or torch.device
-        The device.
+    device : str or torch.device or None
+        The device; None for the GPU where there is one, else the CPU.
 
     Returns
     -------
@@ -70,11 +111,13 @@ def available_engines(device="cpu"):
     >>> available_engines("cpu")
     ['cpu', 'reference']
     """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = torch.device(device).type
     return [
         name
         for name, engine in ENGINES.items()
-        if engine.device in (None, kind) and not _missing(name)
+        if engine.device in (None, kind) and _usable(name)
     ]
 
 
@@ -92,7 +135,7 @@ def use_engine(name):
     Raises
     ------
     ValueError
-        If there is no such engine, or its packages are not installed.
+        If there is no such engine, or its packages are missing or broken.
 
     Example
     -------
@@ -108,10 +151,9 @@ def use_engine(name):
         raise ValueError(
             f"No engine is called {name!r}; there are {', '.join(ENGINES)}."
         )
-    if _missing(name):
+    if _problem(name) is not None:
         raise ValueError(
-            f"The engine {name!r} needs {', '.join(_missing(name))}, which is "
-            f"not installed: {ENGINES[name].install}"
+            f"The engine {name!r} cannot be used: {_problem(name)}"
         )
     before, _chosen = _chosen, name
     try:
@@ -120,7 +162,7 @@ def use_engine(name):
         _chosen = before
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _best(kind, dtype):
     """Return the name of the best engine for a device type and a dtype.
 
@@ -128,10 +170,20 @@ def _best(kind, dtype):
     """
     if dtype not in HALF_OR_SINGLE:
         return "reference"
-    return available_engines(kind)[0]
+    return _fastest(kind)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
+def _fastest(kind):
+    """Return the fastest engine for a device type, by trying if need be."""
+    names = available_engines(kind)
+    rivals = [name for name in names if ENGINES[name].device == kind]
+    if len(rivals) < 2:
+        return names[0]
+    return fastest({name: _load(name) for name in rivals}, kind)
+
+
+@functools.cache
 def _load(name):
     return import_module(ENGINES[name].module)
 

@@ -1,0 +1,199 @@
+"""The causal convolution with SiLU and its gradient, tile by tile.
+
+A program computes a tile of steps and channels of one sequence.  The taps
+read the same rows again, which the first-level cache holds; the gradient
+computes what the activation was given again instead of storing it.
+"""
+
+import triton
+import triton.language as tl
+
+from audiomamba.ops.triton.configs import tuned
+from audiomamba.ops.triton.tiles import sigmoid, silu_slope, valid_steps
+
+# No configuration has shorter tiles: there is room for that many parts.
+SHORTEST_TILE = 16
+
+
+@triton.jit
+def tile_of(n_channels, STEPS: tl.constexpr, WIDTH: tl.constexpr):
+    """Return this program's steps [STEPS, 1], channels [1, WIDTH], which are.
+
+    What is third says which of the channels exist.
+    """
+    steps = tl.program_id(1) * STEPS + tl.arange(0, STEPS)[:, None]
+    channels = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)[None, :]
+    return steps, channels, channels < n_channels
+
+
+@triton.jit
+def load_tile(base, stride, steps, channels, inside, n_steps):
+    """Return a tile in float32, zeros outside the sequence."""
+    exists = inside & (steps >= 0) & (steps < n_steps)
+    at = steps * stride + channels
+    return tl.load(base + at, exists, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def load_tap(weight, tap, channels, inside, TAPS: tl.constexpr):
+    """Return one tap of the kernels of all channels, [1, WIDTH]."""
+    at = channels * TAPS + tap
+    return tl.load(weight + at, inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def convolved(
+    x,
+    x_step,
+    weight,
+    bias,
+    steps,
+    channels,
+    inside,
+    n_steps,
+    SIGN: tl.constexpr,
+    TAPS: tl.constexpr,
+):
+    """Return the convolution at the given steps, before the activation."""
+    y = load_tile(x, x_step, steps, channels, inside, n_steps)
+    y *= load_tap(weight, TAPS - 1, channels, inside, TAPS)
+    for distance in tl.static_range(1, TAPS):
+        source = steps + SIGN * distance
+        row = load_tile(x, x_step, source, channels, inside, n_steps)
+        y += row * load_tap(weight, TAPS - 1 - distance, channels, inside, TAPS)
+    if bias is not None:
+        y += tl.load(bias + channels, inside, other=0.0).to(tl.float32)
+    return y
+
+
+@tuned(
+    dict(STEPS=16, WIDTH=128, num_warps=4),
+    dict(STEPS=32, WIDTH=128, num_warps=4),
+    dict(STEPS=16, WIDTH=256, num_warps=4),
+    key=["size", "TAPS"],
+)
+@triton.jit(do_not_specialize=["n_steps", "size"])
+def forward_kernel(
+    x,
+    weight,
+    bias,
+    lengths,
+    out,
+    x_batch,
+    x_step,
+    n_steps,
+    n_channels,
+    size,
+    ACTIVATION: tl.constexpr,
+    SIGN: tl.constexpr,
+    TAPS: tl.constexpr,
+    STEPS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Convolve a tile; SIGN is -1 for looking back and 1 for ahead."""
+    batch = tl.program_id(2).to(tl.int64)
+    valid = valid_steps(lengths, batch, n_steps)
+    steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
+    y = convolved(
+        *(x + batch * x_batch, x_step, weight, bias),
+        *(steps, channels, inside, valid, SIGN, TAPS),
+    )
+    if ACTIVATION:
+        y *= sigmoid(y)
+    y = tl.where(steps < valid, y, 0.0)
+    at = batch * n_steps * n_channels + steps * n_channels + channels
+    tl.store(out + at, y, inside & (steps < n_steps))
+
+
+@triton.jit
+def gradient_inside(
+    grad,
+    grad_step,
+    x,
+    x_step,
+    weight,
+    bias,
+    steps,
+    channels,
+    inside,
+    n_steps,
+    ACTIVATION: tl.constexpr,
+    SIGN: tl.constexpr,
+    TAPS: tl.constexpr,
+):
+    """Return the gradient before the activation at the given steps."""
+    g = load_tile(grad, grad_step, steps, channels, inside, n_steps)
+    if ACTIVATION:
+        y = convolved(
+            *(x, x_step, weight, bias, steps, channels, inside, n_steps),
+            *(SIGN, TAPS),
+        )
+        g *= silu_slope(y)
+    return g
+
+
+@tuned(
+    dict(STEPS=16, WIDTH=128, num_warps=4),
+    dict(STEPS=32, WIDTH=64, num_warps=4),
+    dict(STEPS=32, WIDTH=128, num_warps=8),
+    key=["size", "TAPS"],
+)
+@triton.jit(do_not_specialize=["n_steps", "size"])
+def backward_kernel(
+    grad,
+    x,
+    weight,
+    bias,
+    lengths,
+    dx,
+    dweight,
+    dbias,
+    grad_batch,
+    grad_step,
+    x_batch,
+    x_step,
+    n_steps,
+    n_channels,
+    size,
+    ACTIVATION: tl.constexpr,
+    SIGN: tl.constexpr,
+    TAPS: tl.constexpr,
+    STEPS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Differentiate a tile.
+
+    dweight [B, tiles, K, D] and dbias [B, tiles, D] are parts of sums.
+    """
+    batch = tl.program_id(2).to(tl.int64)
+    valid = valid_steps(lengths, batch, n_steps)
+    steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
+    grad = grad + batch * grad_batch
+    x = x + batch * x_batch
+    part = batch * tl.num_programs(1) + tl.program_id(1)
+    g = gradient_inside(
+        *(grad, grad_step, x, x_step, weight, bias),
+        *(steps, channels, inside, valid, ACTIVATION, SIGN, TAPS),
+    )
+    total = g * load_tap(weight, TAPS - 1, channels, inside, TAPS)
+    own = load_tile(x, x_step, steps, channels, inside, valid)
+    row = (part * TAPS + TAPS - 1) * n_channels
+    column = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
+    exists = column < n_channels
+    tl.store(dweight + row + column, tl.sum(g * own, 0), exists)
+    tl.store(dbias + part * n_channels + column, tl.sum(g, 0), exists)
+    for distance in tl.static_range(1, TAPS):
+        source = steps + SIGN * distance
+        seen = load_tile(x, x_step, source, channels, inside, valid)
+        row = (part * TAPS + TAPS - 1 - distance) * n_channels
+        tl.store(dweight + row + column, tl.sum(g * seen, 0), exists)
+        target = gradient_inside(
+            *(grad, grad_step, x, x_step, weight, bias),
+            *(steps - SIGN * distance, channels, inside, valid),
+            *(ACTIVATION, SIGN, TAPS),
+        )
+        tap = load_tap(weight, TAPS - 1 - distance, channels, inside, TAPS)
+        total += target * tap
+    total = tl.where(steps < valid, total, 0.0)
+    at = batch * n_steps * n_channels + steps * n_channels + channels
+    tl.store(dx + at, total, inside & (steps < n_steps))

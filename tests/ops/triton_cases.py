@@ -1,0 +1,188 @@
+"""The Triton kernels against the float64 reference.
+
+`test_triton.py` runs this file in a process of its own: on the GPU where
+there is one, else on the CPU in Triton's interpreter, which has to be chosen
+before Triton is imported.
+"""
+
+import pytest
+import torch
+
+from audiomamba.ops import reference, selective_scan, use_engine
+from audiomamba.ops import triton as kernels
+
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
+SCAN_NAMES = ("u", "delta", "A", "A_b", "B", "C", "D", "z", "delta_bias")
+CONV_NAMES = ("x", "weight", "bias")
+
+
+def normal(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator).to(DEVICE)
+
+
+def scan_inputs(batch, length, width, n_state, ways="both", plain=False):
+    """Return the scan's nine tensors; u and z are halves of one tensor."""
+    u, z = normal(batch, length, 2 * width).chunk(2, -1)
+    delta, bias = normal(batch, length, width, seed=1), normal(width, seed=2)
+    A, A_b = -normal(2, width, n_state, seed=3).exp()
+    # Slices, as of a projection's output.
+    B, C = normal(batch, length, 3 + 2 * n_state, seed=4)[..., 3:].chunk(2, -1)
+    D = normal(width, seed=5)
+    A = None if ways == "backward" else A
+    A_b = None if ways == "forward" else A_b
+    if plain:
+        delta, D, z, bias = delta.abs(), None, None, None
+    return [u, delta, A, A_b, B, C, D, z, bias]
+
+
+def steps(lengths):
+    return None if lengths is None else torch.tensor(lengths, device=DEVICE)
+
+
+def double(tensors):
+    return [None if t is None else t.double() for t in tensors]
+
+
+def assert_close(found, wanted, limit, name):
+    if wanted is None:
+        assert found is None, name
+        return
+    assert found.shape == wanted.shape, name
+    largest = wanted.abs().max().clamp(min=1e-30)
+    assert (found - wanted).abs().max() < limit * largest, name
+
+
+def check_scan(tensors, softplus, lengths):
+    rest = (softplus, steps(lengths))
+    grad = normal(*tensors[0].shape, seed=6)
+    y = kernels.scan_forward(*tensors, *rest)
+    assert_close(y, reference.scan_forward(*double(tensors), *rest), 1e-5, "y")
+    found = kernels.scan_backward(grad, *tensors, *rest)
+    wanted = reference.scan_backward(grad.double(), *double(tensors), *rest)
+    for name, f, w in zip(SCAN_NAMES, found, wanted, strict=True):
+        assert_close(f, w, 1e-4, name)
+
+
+@pytest.mark.parametrize("ways", ["forward", "backward", "both"])
+@pytest.mark.parametrize("softplus", [True, False])
+@pytest.mark.parametrize("plain", [True, False])
+def test_scan_of_a_ragged_batch(ways, softplus, plain):
+    tensors = scan_inputs(2, 5, 11, 5, ways, plain)
+    if not softplus and tensors[8] is not None:
+        tensors[1], tensors[8] = tensors[1].abs(), tensors[8].abs()
+    check_scan(tensors, softplus, [5, 2])
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 3, 16), (2, 4, 8, 16), (1, 7, 40, 16)],
+    ids=str,
+)
+def test_scan_of_full_sequences(shape):
+    check_scan(scan_inputs(*shape), True, None)
+
+
+@pytest.mark.skipif(not GPU, reason="the interpreter would take minutes")
+@pytest.mark.parametrize("lengths", [None, [513, 40, 1]])
+@pytest.mark.parametrize("ways", ["forward", "backward", "both"])
+def test_scan_of_long_sequences(ways, lengths):
+    tensors = scan_inputs(3, 513, 200, 16, ways)
+    check_scan(tensors, True, lengths)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_halves_keep_a_float32_state(dtype):
+    tensors = scan_inputs(1, 9, 8, 16)
+    for i in (0, 1, 4, 5, 7):
+        tensors[i] = tensors[i].to(dtype)
+    grad = normal(1, 9, 8, seed=6).to(dtype)
+    y = kernels.scan_forward(*tensors, True, None)
+    wanted = reference.scan_forward(*double(tensors), True, None)
+    # Only the output is rounded, on a GPU to the nearest half; the
+    # interpreter cuts bfloat16 off.
+    rounding = torch.finfo(dtype).eps * (0.51 if GPU else 1.01)
+    assert y.dtype == dtype
+    assert ((y - wanted).abs() <= rounding * wanted.abs() + 1e-5).all()
+    found = kernels.scan_backward(grad, *tensors, True, None)
+    wanted = reference.scan_backward(
+        grad.double(), *double(tensors), True, None
+    )
+    for name, f, w, t in zip(SCAN_NAMES, found, wanted, tensors, strict=True):
+        assert f.dtype == t.dtype, name
+        largest = w.abs().max()
+        slack = rounding * w.abs() + 1e-4 * largest
+        assert ((f - w).abs() <= slack).all(), name
+
+
+def test_padding_is_not_read_and_gives_zero():
+    tensors = scan_inputs(2, 6, 8, 4)
+    wanted = kernels.scan_forward(*tensors, True, steps([6, 3]))
+    for i in (0, 1, 4, 5, 7):
+        tensors[i] = tensors[i].clone()
+        tensors[i][1, 3:] = float("nan")
+    found = kernels.scan_forward(*tensors, True, steps([6, 3]))
+    assert torch.equal(found, wanted)
+    assert torch.equal(found[1, 3:], torch.zeros_like(found[1, 3:]))
+    grad = normal(2, 6, 8)
+    grad[1, 3:] = float("nan")
+    gradients = kernels.scan_backward(grad, *tensors, True, steps([6, 3]))
+    for name, gradient in zip(SCAN_NAMES, gradients, strict=True):
+        assert torch.isfinite(gradient).all(), name
+
+
+def test_gradients_repeat_exactly():
+    tensors, grad = scan_inputs(2, 3, 40, 4), normal(2, 3, 40)
+    first = kernels.scan_backward(grad, *tensors, True, None)
+    second = kernels.scan_backward(grad, *tensors, True, None)
+    for name, one, other in zip(SCAN_NAMES, first, second, strict=True):
+        assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("activation", [True, False])
+@pytest.mark.parametrize(
+    "shape",
+    # batch, length, width, taps, lengths
+    [(1, 1, 3, 4, None), (2, 21, 130, 3, None), (3, 18, 20, 4, [1, 18, 9])],
+    ids=str,
+)
+def test_convolution(reverse, activation, shape):
+    batch, length, width, taps, lengths = shape
+    x = normal(batch, length, 2 * width)[..., width:]
+    bias = None if taps == 3 else normal(width, seed=2)
+    tensors = (x, normal(width, taps, seed=1), bias)
+    rest = (activation, reverse, steps(lengths))
+    grad = normal(batch, length, width, seed=3)
+    y = kernels.conv_forward(*tensors, *rest)
+    assert_close(y, reference.conv_forward(*double(tensors), *rest), 1e-5, "y")
+    found = kernels.conv_backward(grad, *tensors, *rest)
+    wanted = reference.conv_backward(grad.double(), *double(tensors), *rest)
+    for name, f, w in zip(CONV_NAMES, found, wanted, strict=True):
+        assert_close(f, w, 1e-4, name)
+
+
+def test_convolution_does_not_read_padding():
+    x, weight = normal(2, 6, 8), normal(8, 4, seed=1)
+    grad = normal(2, 6, 8, seed=2)
+    x[1, 3:] = grad[1, 3:] = float("nan")
+    rest = (True, True, steps([6, 3]))
+    y = kernels.conv_forward(x, weight, None, *rest)
+    assert torch.equal(y[1, 3:], torch.zeros_like(y[1, 3:]))
+    gradients = kernels.conv_backward(grad, x, weight, None, *rest)
+    assert all(torch.isfinite(g).all() for g in gradients if g is not None)
+
+
+@pytest.mark.skipif(not GPU, reason="needs a GPU")
+def test_the_operator_trains_on_the_gpu():
+    u, delta, A, _, B, C, D, z, bias = scan_inputs(2, 33, 48, 16)
+    u = u.clone().requires_grad_()
+    gradients = []
+    for engine in ("triton", "reference"):
+        with use_engine(engine):
+            y = selective_scan(
+                *(u, delta, A, B, C, D, z, bias, True), reverse=True
+            )
+            gradients += torch.autograd.grad(y.square().sum(), u)
+    assert_close(*gradients, 1e-4, "u")
