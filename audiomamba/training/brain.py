@@ -94,8 +94,10 @@ class ClassificationBrain(CarefulBrain):
     # ------------------------------------------------------------- forward
 
     def _module(self, name, stage):
-        """A module; while evaluating without the wrapper of DDP, whose
-        synchronisation would wait for ranks that have fewer batches."""
+        """A module; while evaluating, what DDP wraps.
+
+        Its synchronisation would wait for ranks that have fewer batches.
+        """
         module = self.modules[name]
         if stage != Stage.TRAIN and isinstance(module, DistributedDataParallel):
             return module.module

@@ -87,6 +87,7 @@ class WarmupMultiStep:
             )
 
     def __call__(self, step, epoch, steps_per_epoch):
+        """Return the factor of the rate; see the module's docstring."""
         finished = epoch - 1
         drops = max(0, (finished - self.start) // self.every + 1)
         warm = stepped_warmup(step, self.warmup_steps, self.warmup_every)
@@ -136,6 +137,7 @@ class WarmupEpochSteps:
             )
 
     def __call__(self, step, epoch, steps_per_epoch):
+        """Return the factor of the rate; see the module's docstring."""
         warmup_steps = self.warmup_epochs * steps_per_epoch
         if step < warmup_steps:
             return self.first + (1 - self.first) * step / warmup_steps
@@ -178,6 +180,7 @@ class WarmupCosine:
             )
 
     def __call__(self, step, epoch, steps_per_epoch):
+        """Return the factor of the rate; see the module's docstring."""
         warmup = self.warmup_epochs * steps_per_epoch
         if step < warmup:
             return min(1.0, (step + 1) / warmup)
