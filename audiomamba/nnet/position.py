@@ -37,6 +37,12 @@ def resample_table(table, grid):
     return resampled[0].permute(1, 2, 0).to(table.dtype)
 
 
+# Where PyTorch cannot tell exporting from compiling (before 2.7), both are
+_exporting = getattr(
+    torch.compiler, "is_exporting", torch.compiler.is_compiling
+)
+
+
 def columns_of(table, n_columns, width):
     """Return the table's columns for clips of given lengths.
 
@@ -65,7 +71,9 @@ def columns_of(table, n_columns, width):
     [[0.0, 1.0, 2.0], [0.0, 0.25, 0.75]]
     """
     covered = table.shape[1]
-    if width <= covered:
+    # An exported program takes the general way, which is the same for short
+    # clips, so that one program holds for clips of any length
+    if not _exporting() and width <= covered:
         return table[None, :, :width]
     steps = torch.arange(width, device=table.device, dtype=torch.float32)
     if n_columns is None:

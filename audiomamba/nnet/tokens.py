@@ -98,7 +98,7 @@ class TokenRow:
     @staticmethod
     def _take(tokens, places):
         """Pick tokens [B, L, D] at places [B or 1, P]."""
-        index = places[..., None].expand(len(tokens), -1, tokens.shape[2])
+        index = places[..., None].expand(tokens.shape[0], -1, tokens.shape[2])
         return tokens.gather(1, index)
 
     def arrange(self, patches, cls_tokens):
@@ -116,8 +116,9 @@ class TokenRow:
         torch.Tensor
             [B, L, D].
         """
-        cls_tokens = cls_tokens.expand(len(patches), -1, -1)
-        bank = torch.cat([patches.flatten(1, 2), cls_tokens], dim=1)
+        cls_tokens = cls_tokens.expand(patches.shape[0], -1, -1)
+        # Row by row: one copy, where flatten and cat make two
+        bank = torch.cat([*patches.unbind(1), cls_tokens], dim=1)
         return self._take(bank, self.source)
 
     def pool_clip(self, tokens):
