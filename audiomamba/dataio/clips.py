@@ -6,10 +6,62 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.corpus import list_audio
 from audiomamba.dataio.files import write_csv
 from audiomamba.dataio.manifest import LABEL_SEPARATOR
+from audiomamba.dataio.problems import missing_corpus
+from audiomamba.dataio.splits import hold_out
 
 logger = logging.getLogger(__name__)
+
+
+def find_clips(
+    dataset, data_folder, lists, source, tree, prepare_file, n_workers=None
+):
+    """List the audio files of a corpus whose lists must be there, too.
+
+    Arguments
+    ---------
+    dataset, data_folder, source, tree, prepare_file
+        As for `missing_corpus`.
+    lists : iterable of Path
+        The owners' lists.
+    n_workers : int, optional
+        Threads.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `list_audio`.
+
+    Raises
+    ------
+    PreparationError
+        Saying what is not there, and what to do.
+
+    Example
+    -------
+    >>> find_clips("X", "none", [], "x.org", "", "recipes/X/x_prepare.py")
+    Traceback (most recent call last):
+    ...
+    audiomamba.dataio.problems.PreparationError: X was not found: there is no \
+folder none.
+    ...
+    """
+    lost = [str(path) for path in lists if not Path(path).is_file()]
+    audio = None
+    if not Path(data_folder).is_dir():
+        missing = f"there is no folder {data_folder}"
+    elif lost:
+        missing = f"there is no list {' or '.join(lost)}"
+    else:
+        audio = list_audio(data_folder, n_workers=n_workers)
+        missing = f"there is no wav or flac file in {data_folder}"
+    if audio is None or audio.empty:
+        raise missing_corpus(
+            dataset, data_folder, missing, source, tree, prepare_file
+        )
+    return audio
 
 
 def locate_clips(rows, files, data_folder, problems):
@@ -140,3 +192,34 @@ def _class_counts(listed, usable):
             },
         }
     )
+
+
+def with_validation(train, test, group, share):
+    """Split a part off training, where the owners of a corpus did not.
+
+    Arguments
+    ---------
+    train, test : pandas.DataFrame
+        Rows of manifests.
+    group : str
+        Column whose values stay together; see `hold_out`.
+    share : float
+        Of the groups; 0 for no validation split.
+
+    Returns
+    -------
+    dict
+        ``train``, ``test`` and, with a share, ``valid``.
+
+    Example
+    -------
+    >>> rows = pd.DataFrame({"ID": list("abcd")})
+    >>> splits = with_validation(rows, rows[:1], "ID", share=0.25)
+    >>> {name: len(part) for name, part in splits.items()}
+    {'train': 3, 'test': 1, 'valid': 1}
+    """
+    held = hold_out(train, group, share)
+    splits = {"train": train[~held], "test": test}
+    if share:
+        splits["valid"] = train[held]
+    return splits

@@ -1,5 +1,6 @@
 """Running recipes and tools as users do, on miniature corpora."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -68,3 +69,17 @@ def run_recipe():
 def read_results():
     """Output folder -> its ``results.json``."""
     return lambda folder: json.loads(Path(folder, "results.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def load_script():
+    """Import a recipe's script: folder, name without suffix -> module."""
+
+    def load(recipe, name):
+        path = ROOT / "recipes" / recipe / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load

@@ -1,0 +1,261 @@
+"""VGGSound from its files to results, as a user runs it."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from audiomamba.dataio.labels import read_labels
+from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.problems import PreparationError
+
+TINY = {
+    "embedding_model": "{embed_dim: 32, depth: 1, drop_path: 0.0}",
+    "classifier": "{input_size: 32}",
+    "lr_schedule": "{warmup_steps: 0}",
+    "number_of_epochs": 2,
+    "batch_size": 8,
+    "num_workers": 1,
+    "n_frames": 128,
+    "lr": 0.003,
+    "precision": "fp32",
+    "valid_share": 0.2,
+}
+LABELS = Path(__file__).parents[2] / "recipes" / "VGGSound" / "labels.csv"
+
+
+@pytest.fixture(scope="module")
+def corpus(make_corpus):
+    return make_corpus("VGGSound", n_train=4, n_test=2, seconds=1.0).folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, run_recipe, tmp_path_factory):
+    """Output folder and log of the paper's recipe, but a small model."""
+    folder = tmp_path_factory.mktemp("run")
+    output = run_recipe(
+        "VGGSound",
+        "hparams/aum_base.yaml",
+        **TINY,
+        data_folder=corpus,
+        output_folder=folder,
+    )
+    return folder, output
+
+
+def test_manifests_hold_the_list(trained, corpus):
+    with open(corpus / "vggsound.csv", newline="") as file:
+        listed = {
+            f"{video}_{int(start):06d}": (label, split)
+            for video, start, label, split in csv.reader(file)
+        }
+    tables = {
+        split: read_manifest(trained[0] / "manifests" / f"{split}.csv")
+        for split in ("train", "valid", "test")
+    }
+    assert {name: len(table) for name, table in tables.items()} == {
+        "train": 26, "valid": 6, "test": 16,
+    }  # fmt: skip
+    for split, table in tables.items():
+        wanted = "test" if split == "test" else "train"
+        for row in table.itertuples():
+            assert listed.pop(row.ID) == (row.label, wanted)
+            assert Path(row.wav).stem == row.ID
+            assert (corpus / row.wav).is_file()
+    assert not listed
+
+
+def test_the_loss_falls_and_both_protocols_are_recorded(trained, read_results):
+    results = read_results(trained[0])
+    losses = [row["train_loss"] for row in results["curve"]]
+    assert len(losses) == 2 and losses[1] < losses[0]
+    assert results["dataset"] == "VGGSound"
+    assert results["metric"]["name"] == "accuracy"
+    assert results["n_classes"] == 309
+    assert list(results["protocols"]) == ["paper", "honest"]
+    for record in results["protocols"].values():
+        metrics = record["test"]
+        assert {"top5", "mAP", "mAUC", "d_prime", "loss"} <= set(metrics)
+        assert metrics["n_classes_scored"] == 8
+    table = pd.read_csv(trained[0] / "classes.csv")
+    assert table["label"].tolist() == read_labels(LABELS)
+    assert table["clips"].sum() == 16
+    recall = (table["recall"] * table["clips"]).sum() / 16
+    assert recall == pytest.approx(results["metric"]["value"])
+
+
+def test_a_second_start_reuses_and_another_seed_changes_nothing(
+    trained, corpus, run_recipe, tmp_path
+):
+    folder, output = trained
+    assert "Wrote manifests" in output
+    before = os.stat(folder / "manifests" / "train.csv").st_ino
+    again = run_recipe(
+        "VGGSound",
+        "hparams/aum_base.yaml",
+        "--test_only",
+        **TINY,
+        data_folder=corpus,
+        output_folder=folder,
+    )
+    assert "Nothing has changed" in again
+    assert os.stat(folder / "manifests" / "train.csv").st_ino == before
+    run_recipe(
+        "VGGSound",
+        "hparams/aum_tiny.yaml",
+        **{**TINY, "number_of_epochs": 1, "seed": 7, "lr_schedule": "{}"},
+        data_folder=corpus,
+        output_folder=tmp_path,
+    )
+    for split in ("train", "valid", "test"):
+        name = f"manifests/{split}.csv"
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_bad_entries_are_named(make_corpus, run_recipe, tmp_path):
+    made = make_corpus(
+        "VGGSound", n_train=2, n_test=1, seconds=1.0, broken=True
+    )
+    options = {"data_folder": made.folder, "output_folder": tmp_path}
+    output = run_recipe(
+        "VGGSound", "hparams/aum_base.yaml", **TINY, **options, fails=True
+    )
+    assert "Traceback" not in output
+    assert "train lacks 27.3% of its rows, more than max_missing" in output
+    output = run_recipe(
+        "VGGSound",
+        "hparams/aum_base.yaml",
+        **{**TINY, "number_of_epochs": 1},
+        **options,
+        max_missing=0.5,
+    )
+    assert "7 problems, left out: 1 of 9 test, 6 of 22 train" in output
+    assert "test: 8 of 9 (88.9 %) clips usable; by class from" in output
+    named = (tmp_path / "manifests" / "problems.txt").read_text()
+    complaints = [
+        line.split(": ")[1].removeprefix("audio/")
+        if ": audio/" in line
+        else line.split(": ")[2]
+        for line in made.output.splitlines()
+        if line.startswith("broken: ")
+    ]
+    assert len(complaints) == len(named.splitlines()) == 7
+    assert [name for name in complaints if name not in named] == []
+
+
+def test_a_corpus_that_is_not_there(run_recipe, tmp_path):
+    output = run_recipe(
+        "VGGSound",
+        "hparams/aum_tiny.yaml",
+        data_folder=tmp_path,
+        output_folder=tmp_path / "out",
+        fails=True,
+    )
+    assert "VGGSound was not found: there is no list" in output
+    assert "make_mini_corpus.py VGGSound" in output
+    assert "Traceback" not in output
+
+
+# ---------------------------------------------------------------------- lists
+
+
+@pytest.fixture(scope="module")
+def prepare(load_script):
+    return load_script("VGGSound", "vggsound_prepare").prepare_vggsound
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Four clips, two of one video, in two forms and folders."""
+    clips = [
+        ("-abcdefg_10", 3, "playing piano", "train"),
+        ("-abcdefg_10", 40, "bird chirping, tweeting", "train"),
+        ("_bcdefgh-12", 0, "dog barking", "train"),
+        ("0bcdefgh_13", 123456, "dog barking", "test"),
+    ]
+    folder = tmp_path / "corpus"
+    (folder / "a").mkdir(parents=True)
+    for index, (video, start, _, _) in enumerate(clips):
+        place = folder / ("a", "")[index % 2]
+        name = f"{video}_{start:06d}.{('wav', 'flac')[index % 2]}"
+        soundfile.write(place / name, np.zeros(160), 16000)
+    write(folder / "vggsound.csv", clips)
+    return folder
+
+
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def labels_by_id(save):
+    return {
+        split: dict(zip(table["ID"], table["label"]))
+        for split in ("train", "valid", "test")
+        if (save / f"{split}.csv").is_file()
+        for table in [read_manifest(save / f"{split}.csv")]
+    }
+
+
+def test_clips_of_one_video_stay_together(prepare, small, tmp_path):
+    save = tmp_path / "save"
+    prepare(small, save, LABELS, valid_share=0.5)
+    found = labels_by_id(save)
+    assert found["test"] == {"0bcdefgh_13_123456": "dog barking"}
+    video = {
+        "-abcdefg_10_000003": "playing piano",
+        "-abcdefg_10_000040": "bird chirping, tweeting",
+    }
+    other = {"_bcdefgh-12_000000": "dog barking"}
+    assert [found["train"], found["valid"]] in ([video, other], [other, video])
+
+
+def test_the_test_list_decides(prepare, small, tmp_path, caplog):
+    write(small / "test.csv", [("_bcdefgh-12_000000.mp4", "dog barking")])
+    prepare(small, tmp_path / "save", LABELS, valid_share=0)
+    found = labels_by_id(tmp_path / "save")
+    assert list(found["test"]) == ["_bcdefgh-12_000000"]
+    assert "0bcdefgh_13_123456" not in found["train"]
+    assert "disagree on what is test in 2 clips" in caplog.text
+
+
+def test_bad_lines_of_the_lists_are_named(prepare, small, tmp_path):
+    with open(small / "vggsound.csv", "a") as file:
+        file.write(
+            "short,1,dog barking,train\n"
+            "0bcdefgh_14,one,dog barking,train\n"
+            "0bcdefgh_15,1,dog barking,validation\n"
+            "0bcdefgh_16,1,bird chirping, tweeting,train\n"
+            "_bcdefgh-12,0,dog barking,train\n"
+        )
+    write(
+        small / "test.csv",
+        [
+            ("0bcdefgh_13_123456.mp4", "dog barking"),
+            ("_bcdefgh-12_000000.mp4", "playing piano"),
+            ("0bcdefgh_17.mp4", "dog barking"),
+        ],
+    )
+    prepare(small, tmp_path / "save", LABELS, valid_share=0, max_missing=1.0)
+    named = (tmp_path / "save" / "problems.txt").read_text()
+    expected = [
+        "vggsound.csv, line 5: ['short'",
+        "vggsound.csv, line 6: ['0bcdefgh_14'",
+        "vggsound.csv, line 7: ['0bcdefgh_15'",
+        "vggsound.csv, line 8: ['0bcdefgh_16'",
+        "vggsound.csv, line 9: _bcdefgh-12_000000 stands in another line",
+        "_bcdefgh-12_000000: is 'playing piano' in",
+        "test.csv, line 3: ['0bcdefgh_17.mp4'",
+    ]
+    assert [text for text in expected if text not in named] == []
+    assert len(named.splitlines()) == len(expected)
+
+
+def test_a_list_of_something_else_is_refused(prepare, small, tmp_path):
+    (small / "vggsound.csv").write_text("<html>not found</html>\n")
+    with pytest.raises(PreparationError, match="no list of VGGSound"):
+        prepare(small, tmp_path / "save", LABELS)
