@@ -14,8 +14,15 @@ from audiomamba.training.steps import CarefulBrain
 
 # protocol -> (split that chooses the epoch, or None; the rule in words)
 PROTOCOLS = {
-    "honest": ("valid", "best epoch on the validation split"),
-    "paper": ("test", "best epoch on the reported split, as the authors"),
+    "honest": (
+        "valid",
+        "best epoch on the validation split, of equals the earliest",
+    ),
+    "paper": (
+        "test",
+        "best epoch on the reported split, as the authors, of equals the "
+        "earliest",
+    ),
     "last": (None, "last epoch, whatever its figures"),
 }
 
@@ -375,7 +382,7 @@ class ClassificationBrain(CarefulBrain):
             )
             tested[protocol] = {
                 "epoch": self.chosen["epoch"],
-                "rule": f"{rule}, of equals the earliest",
+                "rule": rule,
                 "chosen_by": {key: self.chosen[key]},
                 "test": self.stats,
             }
