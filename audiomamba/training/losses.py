@@ -99,3 +99,47 @@ def binary_cross_entropy(logits, targets):
     """
     rows = as_rows(targets, logits.shape[-1])
     return F.binary_cross_entropy_with_logits(logits.float(), rows)
+
+
+class SpeechBrainLoss:
+    """A loss of SpeechBrain's over [B, 1, C] and [B, 1], for [B, C] and [B].
+
+    Arguments
+    ---------
+    loss : callable
+        For example ``LogSoftmaxWrapper`` over ``AdditiveAngularMargin``.
+
+    Example
+    -------
+    >>> import torch
+    >>> from speechbrain.nnet.losses import (
+    ...     AdditiveAngularMargin,
+    ...     LogSoftmaxWrapper,
+    ... )
+    >>> margin = AdditiveAngularMargin(margin=0.2, scale=30)
+    >>> loss = SpeechBrainLoss(LogSoftmaxWrapper(margin))
+    >>> cosines = torch.tensor([[1.0, -1.0], [0.0, 0.9]])
+    >>> loss(cosines, torch.tensor([0, 1])) < 0.01
+    tensor(True)
+    """
+
+    def __init__(self, loss):
+        self.loss = loss
+
+    def __call__(self, logits, targets):
+        """Compute the mean loss.
+
+        Arguments
+        ---------
+        logits : torch.Tensor
+            [B, C].
+        targets : torch.Tensor
+            Indices [B] or rows [B, C].
+
+        Returns
+        -------
+        torch.Tensor
+            float32.
+        """
+        targets = as_indices(targets)
+        return self.loss(logits.float().unsqueeze(1), targets.unsqueeze(1))

@@ -173,6 +173,28 @@ def _processor_name():
     return platform.processor() or platform.machine()
 
 
+def environment(device):
+    """What a run computed with, and how it was started.
+
+    Arguments
+    ---------
+    device : str
+        Where it computed.
+
+    Returns
+    -------
+    dict
+        ``hardware``, ``versions``, ``commit``, ``command`` and ``folder``.
+    """
+    return {
+        "hardware": hardware(device),
+        "versions": package_versions(),
+        "commit": source_commit(),
+        "command": command_line(),
+        "folder": os.getcwd(),
+    }
+
+
 def run_record(dataset, hparams_file, tested, *, brain, hparams):
     """Put a run's results together.
 
@@ -217,11 +239,7 @@ def run_record(dataset, hparams_file, tested, *, brain, hparams):
         "parameters": brain.count_parameters(),
         "wall_time_s": round(brain.train_seconds(), 1),
         "precision": brain.precision,
-        "hardware": hardware(brain.device),
-        "versions": package_versions(),
-        "commit": source_commit(),
-        "command": command_line(),
-        "folder": os.getcwd(),
+        **environment(brain.device),
     }
 
 

@@ -25,6 +25,7 @@ SPLITS = {"1": "train", "2": "valid", "3": "test"}
 # As distributed; anything else is a damaged or converted copy
 SAMPLE_RATE = 16000
 CHANNELS = 1
+VOXCELEB1 = ("vox1_dev_wav", "vox1_test_wav")
 
 SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
 TREE = """
@@ -77,7 +78,7 @@ def prepare_voxceleb(
         return
     data_folder = Path(data_folder)
     split_file = Path(split_file or data_folder / SPLIT_FILE)
-    roots = _find_corpus(data_folder, split_file)
+    roots = find_corpus(data_folder, [split_file])
     audio = list_audio(data_folder, roots, (".wav",), n_workers)
     key = inputs_key({"allow_missing": allow_missing}, [split_file], audio)
     if is_prepared(save_folder, key):
@@ -102,21 +103,43 @@ def prepare_voxceleb(
     write_manifests(save_folder, splits, speakers, key, left_out)
 
 
-def _find_corpus(data_folder, split_file):
-    """Folders in ``data_folder`` that hold the speakers' folders."""
+def find_corpus(data_folder, lists, parts=VOXCELEB1):
+    """Find the folders that hold the speakers' folders.
+
+    Arguments
+    ---------
+    data_folder : Path
+        The corpus.
+    lists : iterable of Path
+        Files that must be there too.
+    parts : iterable of str
+        Folders of the owners' archives.
+
+    Returns
+    -------
+    list of str
+        Relative to ``data_folder``.
+
+    Raises
+    ------
+    PreparationError
+        If a list or all of the folders are missing.
+    """
     roots = []
-    for part in ("", "vox1_dev_wav/", "vox1_test_wav/"):
+    for part in ("", *parts):
         if (data_folder / part / "wav").is_dir():
-            roots.append(f"{part}wav")
+            roots.append(f"{part}/wav".lstrip("/"))
         elif part and (data_folder / part).is_dir():
-            roots.append(part.rstrip("/"))
+            roots.append(part)
     missing = None
     if not data_folder.is_dir():
         missing = f"there is no folder {data_folder}"
     elif not roots:
-        missing = f"{data_folder} has no wav, vox1_dev_wav or vox1_test_wav"
-    elif not split_file.is_file():
-        missing = f"there is no list {split_file}"
+        missing = f"{data_folder} has no wav, {' or '.join(parts)}"
+    else:
+        absent = [str(path) for path in lists if not path.is_file()]
+        if absent:
+            missing = f"there is no list {', '.join(absent)}"
     if missing:
         raise missing_corpus(
             "VoxCeleb", data_folder, missing, SOURCE, TREE, __file__
@@ -153,13 +176,32 @@ def _read_split_file(path, problems):
     return rows[~repeated].assign(ID=rows["name"].str[: -len(".wav")])
 
 
-def _locate(listed, audio, roots, data_folder, problems):
-    """Add the path of each listed utterance; report those without a file."""
+def utterances(audio, roots):
+    """Name the files as the lists do.
+
+    Arguments
+    ---------
+    audio : pandas.DataFrame
+        The files under ``roots``, of `list_audio`.
+    roots : list of str
+        Of `find_corpus`.
+
+    Returns
+    -------
+    dict
+        ``<speaker>/<session>/<utterance>.wav`` -> path from ``data_folder``.
+    """
     places = {}
     for wav in audio["wav"]:
         root = next(root for root in roots if wav.startswith(f"{root}/"))
         # of copies in several folders the first one is taken
         places.setdefault(wav[len(root) + 1 :], wav)
+    return places
+
+
+def _locate(listed, audio, roots, data_folder, problems):
+    """Add the path of each listed utterance; report those without a file."""
+    places = utterances(audio, roots)
     rows = listed.assign(wav=listed["name"].map(places))
     lost = rows["wav"].isna()
     folders = " or ".join(str(data_folder / root) for root in roots)

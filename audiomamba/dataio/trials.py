@@ -1,0 +1,84 @@
+"""Trial lists of speaker verification, in VoxCeleb's form."""
+
+import re
+
+import pandas as pd
+
+from audiomamba.dataio.problems import PreparationError, Problems
+
+_TRIAL = re.compile(r"([01])\s+([^/\s]+/[^/\s]+/\S+?)\s+([^/\s]+/[^/\s]+/\S+)")
+
+
+def read_trials(path):
+    """Read a trial list.
+
+    Arguments
+    ---------
+    path : str or Path
+        Lines such as
+        ``1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav``:
+        1 for one speaker, 0 for two, and the two files.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``label``, ``first`` and ``second``, in the order of the list.
+
+    Raises
+    ------
+    PreparationError
+        If it is missing, has no trial, or lines of another form.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "trials.txt"
+    >>> _ = path.write_text("1 a/x/1.wav a/y/1.wav\\n0 a/x/1.wav b/x/1.wav\\n")
+    >>> read_trials(path).values.tolist()
+    [[1, 'a/x/1.wav', 'a/y/1.wav'], [0, 'a/x/1.wav', 'b/x/1.wav']]
+    """
+    problems, trials = Problems(), []
+    try:
+        with open(path, encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, start=1):
+                match = _TRIAL.fullmatch(line.strip())
+                if match and ".." not in line:
+                    trials.append((int(match[1]), match[2], match[3]))
+                elif line.strip():
+                    problems.add(
+                        f"{path}, line {number}: {line.strip()[:80]!r} is not "
+                        "of the form '1 id10270/5r0dWxy17C8/00001.wav "
+                        "id10270/GWXujl-xAVM/00017.wav' with 0 or 1 in front; "
+                        "correct or delete the line"
+                    )
+    except FileNotFoundError as error:
+        raise PreparationError(
+            f"there is no trial list {path}; the lists of VoxCeleb are at "
+            "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
+        ) from error
+    if problems.messages:
+        problems.settle(f"{path}.problems.txt")
+    if not trials:
+        raise PreparationError(f"{path}: holds no trial; fetch it again")
+    return pd.DataFrame(trials, columns=["label", "first", "second"])
+
+
+def speakers_of(trials):
+    """Speakers that a trial list needs: the folders that its files are in.
+
+    Arguments
+    ---------
+    trials : pandas.DataFrame
+        Of `read_trials`.
+
+    Returns
+    -------
+    set of str
+
+    Example
+    -------
+    >>> trials = pd.DataFrame({"first": ["a/x/1.wav"], "second": ["b/y/1.wav"]})
+    >>> sorted(speakers_of(trials))
+    ['a', 'b']
+    """
+    files = pd.concat([trials["first"], trials["second"]]).unique()
+    return {name.split("/", 1)[0] for name in files}

@@ -1,0 +1,198 @@
+"""Speaker verification on VoxCeleb1's trial lists: EER and minDCF.
+
+    python verify.py hparams/verify.yaml --data_folder /path/to/VoxCeleb \
+        --model_folder results/aum_embeddings/1
+
+One process, on one GPU or on the CPU.  Every file is embedded once, whole, in
+batches of similar length that have no say in the result; started again with
+the same model and files, the embeddings are used again.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.logger import get_logger
+from verification_prepare import prepare_trials
+
+from audiomamba.dataio.files import write_csv
+from audiomamba.dataio.manifest import inputs_key, read_manifest
+from audiomamba.dataio.pipeline import AudioReader
+from audiomamba.dataio.trials import read_trials, speakers_of
+from audiomamba.training.embeddings import embed_manifest, load_embedder
+from audiomamba.training.hparams import load_hparams
+from audiomamba.training.results import environment, write_json
+from audiomamba.training.session import session
+from audiomamba.training.verification import (
+    cohort_statistics,
+    cosine_scores,
+    error_figures,
+    s_norm,
+)
+
+logger = get_logger("verify")
+
+
+def embed(name, embedder, weights, hparams):
+    """Embed a manifest's files, or find them embedded already.
+
+    Arguments
+    ---------
+    name : str
+        ``files`` or ``cohort``.
+    embedder : Embedder
+        The model.
+    weights : Path
+        The file its weights are from.
+    hparams : dict
+        Loaded hyperparameters.
+
+    Returns
+    -------
+    rows : pandas.Series
+        File ID -> row.
+    embeddings : numpy.memmap
+        [files, D], rows of length 1.
+    """
+    sample_rate, folder = hparams["sample_rate"], hparams["manifest_folder"]
+    model = Path(hparams["model_folder"], "hyperparams.yaml")
+    manifests = [Path(folder, f"{name}.csv"), Path(folder, "prepared.json")]
+    key = inputs_key({"rate": sample_rate}, [weights, model, *manifests])
+    return embed_manifest(
+        embedder,
+        manifests[0],
+        AudioReader(hparams["data_folder"], sample_rate),
+        Path(hparams["output_folder"], f"{name}.npy"),
+        key,
+        hparams["batch_seconds"],
+        hparams["num_workers"],
+    )
+
+
+def verify(name, rows, embeddings, statistics, trained_on, hparams):
+    """Score one trial list, write the scores and compute the figures.
+
+    Arguments
+    ---------
+    name : str
+        Of the list, in ``trials``.
+    rows : pandas.Series
+        File ID -> row.
+    embeddings : np.ndarray
+        [files, D].
+    statistics : tuple or None
+        Of `cohort_statistics`, for the normalised scores.
+    trained_on : set of str or None
+        Speakers that the encoder knows; None: not known which.
+    hparams : dict
+        Loaded hyperparameters.
+
+    Returns
+    -------
+    dict
+        Numbers of trials and speakers; per kind of score, EER and minDCF.
+    """
+    listed = read_trials(Path(hparams["data_folder"], hparams["trials"][name]))
+    speakers = speakers_of(listed)
+    known = speakers & trained_on if trained_on is not None else None
+    if known:
+        logger.warning(
+            f"{name}: the encoder was trained on {len(known)} of its "
+            f"{len(speakers)} speakers, so its figures are too good."
+        )
+    ids = listed[["first", "second"]].replace(r"\.wav$", "", regex=True)
+    usable = ids.isin(rows.index).all(axis=1)
+    trials = listed[usable].reset_index(drop=True)
+    first, second = (rows[ids.loc[usable, side]].to_numpy() for side in ids)
+    scores = {"cosine": cosine_scores(embeddings, first, second)}
+    if statistics is not None:
+        normalised = s_norm(scores["cosine"], first, second, statistics)
+        scores["s_norm"] = normalised
+    path = Path(hparams["output_folder"], f"scores_{name}.csv")
+    write_csv(path, trials.assign(**scores).round(6))
+    costs = {key: hparams[key] for key in ("p_target", "c_miss", "c_fa")}
+    figures = {
+        kind: error_figures(trials["label"].to_numpy(), values, **costs)
+        for kind, values in scores.items()
+    }
+    for kind, values in figures.items():
+        logger.info(
+            f"{name}, {len(trials)} trials, {kind}: "
+            f"EER {values['EER']:.2%}, minDCF {values['minDCF']:.4f}"
+        )
+    return {
+        "n_trials": len(trials),
+        "n_trials_left_out": int((~usable).sum()),
+        "n_speakers": len(speakers),
+        "n_speakers_trained_on": None if known is None else len(known),
+        **figures,
+    }
+
+
+def main(hparams_file, run_opts, overrides):
+    """Prepare, embed, score and write the results."""
+    started = time.monotonic()
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    with_norm = hparams["score_norm"]
+    cohort_manifest = hparams["cohort_manifest"] if with_norm else None
+    prepare_trials(
+        hparams["data_folder"],
+        hparams["manifest_folder"],
+        list(hparams["trials"].values()),
+        cohort_manifest,
+        hparams["cohort_size"],
+        hparams["allow_missing"],
+        hparams["skip_prep"],
+    )
+    on_gpu = "cuda" if torch.cuda.is_available() else "cpu"
+    device = run_opts["device"] or on_gpu
+    embedder, weights, epoch = load_embedder(hparams["model_folder"], device)
+    rows, embeddings = embed("files", embedder, weights, hparams)
+    statistics, trained_on = None, None
+    if Path(hparams["cohort_manifest"]).is_file():
+        trained_on = set(read_manifest(hparams["cohort_manifest"])["label"])
+    if with_norm:
+        _, cohort = embed("cohort", embedder, weights, hparams)
+        top_n = hparams["cohort_top_n"]
+        statistics = cohort_statistics(embeddings, cohort, top_n)
+    found = {
+        name: verify(name, rows, embeddings, statistics, trained_on, hparams)
+        for name in hparams["trials"]
+    }
+    split, kind = next(iter(found)), "s_norm" if with_norm else "cosine"
+    record = {
+        "dataset": "VoxCeleb",
+        "hparams_file": hparams_file,
+        "metric": {
+            "name": "EER",
+            "value": found[split][kind]["EER"],
+            "split": split,
+        },
+        "protocol": f"verification, {kind}",
+        "rule": "best epoch on the validation split, of equals the earliest",
+        "epoch": epoch,
+        "model": str(weights),
+        "metrics": found[split][kind],
+        "trials": found,
+        "seed": hparams["seed"],
+        "parameters": sum(p.numel() for p in embedder.parameters()),
+        "wall_time_s": round(time.monotonic() - started, 1),
+        "precision": "fp32",
+        **environment(device),
+    }
+    path = Path(hparams["output_folder"], "results.json")
+    write_json(path, record)
+    logger.info(f"results: {path}")
+
+
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    with session(run_opts):
+        main(hparams_file, run_opts, overrides)

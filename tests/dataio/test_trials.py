@@ -1,0 +1,44 @@
+"""Trial lists: VoxCeleb's form, and what is not."""
+
+import pytest
+
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.trials import read_trials, speakers_of
+
+
+def test_the_owners_form(tmp_path):
+    path = tmp_path / "trials.txt"
+    path.write_text(
+        "1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav\r\n"
+        "0 id10270/5r0dWxy17C8/00001.wav id10273/-0OCmm_/00001.wav\n\n"
+    )
+    trials = read_trials(path)
+    assert trials["label"].tolist() == [1, 0]
+    assert trials["second"].iloc[1] == "id10273/-0OCmm_/00001.wav"
+    assert speakers_of(trials) == {"id10270", "id10273"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2 a/x/1.wav a/y/1.wav",
+        "1 a/x/1.wav",
+        "1 a/x/1.wav a/y/1.wav b/z/1.wav",
+        "1 1.wav 2.wav",
+        "1 ../x/1.wav a/y/1.wav",
+        "a/x/1.wav a/y/1.wav",
+    ],
+)
+def test_other_lines_are_named(tmp_path, line):
+    path = tmp_path / "trials.txt"
+    path.write_text(f"1 a/x/1.wav a/y/1.wav\n{line}\n")
+    with pytest.raises(PreparationError, match="trials.txt, line 2"):
+        read_trials(path)
+
+
+def test_missing_and_empty(tmp_path):
+    with pytest.raises(PreparationError, match="robots.ox.ac.uk"):
+        read_trials(tmp_path / "none.txt")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(PreparationError, match="holds no trial"):
+        read_trials(tmp_path / "empty.txt")
