@@ -1,0 +1,268 @@
+"""Speech Commands from its files to results, as a user runs it."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from audiomamba.dataio.labels import read_labels
+from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.problems import PreparationError
+
+TINY = {
+    "embedding_model": "{embed_dim: 32, depth: 1, drop_path: 0.0}",
+    "classifier": "{input_size: 32}",
+    "number_of_epochs": 2,
+    "batch_size": 8,
+    "num_workers": 1,
+    "lr": 0.003,
+    "precision": "fp32",
+}
+RECIPE = Path(__file__).parents[2] / "recipes" / "SpeechCommands"
+SPLITS = ("train", "valid", "test")
+# in the order of the released checkpoints, not of the alphabet
+WORDS = ["stop", "down", "right", "no", "left", "yes", "up", "go"]
+
+
+@pytest.fixture(scope="module")
+def corpus(make_corpus):
+    return make_corpus("SpeechCommands", n_speakers=4, n_takes=2).folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, run_recipe, tmp_path_factory):
+    """Output folder and log of the paper's recipe, but a small model."""
+    folder = tmp_path_factory.mktemp("run")
+    output = run_recipe(
+        "SpeechCommands",
+        "hparams/aum_base.yaml",
+        **TINY,
+        data_folder=corpus,
+        output_folder=folder,
+    )
+    return folder, output
+
+
+def manifests(folder):
+    return {split: read_manifest(folder / f"{split}.csv") for split in SPLITS}
+
+
+def test_manifests_hold_the_lists_and_the_rest(trained, corpus):
+    tables = manifests(trained[0] / "manifests")
+    for split, name in (("valid", "validation"), ("test", "testing")):
+        listed = (corpus / f"{name}_list.txt").read_text().split()
+        assert tables[split]["wav"].tolist() == sorted(listed)
+    everything = {
+        path.relative_to(corpus).as_posix()
+        for path in corpus.glob("[a-z]*/*.wav")
+    }
+    found = [wav for table in tables.values() for wav in table["wav"]]
+    assert len(found) == 64 and set(found) == everything
+    for table in tables.values():
+        assert (table["wav"].str.split("/").str[0] == table["label"]).all()
+        assert (table["ID"] + ".wav" == table["wav"]).all()
+    assert "A part of Speech Commands" in trained[1]
+    assert "32 train (whole: 84,843)" in trained[1]
+
+
+def test_the_loss_falls_and_classes_keep_their_order(trained, read_results):
+    results = read_results(trained[0])
+    losses = [row["train_loss"] for row in results["curve"]]
+    assert len(losses) == 2 and losses[1] < losses[0]
+    assert results["dataset"] == "SpeechCommands"
+    assert results["metric"]["name"] == "accuracy"
+    assert results["protocol"] == "honest" and results["n_classes"] == 8
+    assert read_labels(trained[0] / "manifests" / "labels.csv") == WORDS
+    table = pd.read_csv(trained[0] / "classes.csv")
+    assert table["label"].tolist() == WORDS
+    assert table["clips"].tolist() == [2] * 8
+
+
+def test_a_second_start_reuses_and_another_seed_changes_nothing(
+    trained, corpus, run_recipe, tmp_path
+):
+    folder, output = trained
+    assert "Wrote manifests" in output
+    before = os.stat(folder / "manifests" / "train.csv").st_ino
+    again = run_recipe(
+        "SpeechCommands",
+        "hparams/aum_base.yaml",
+        "--test_only",
+        **TINY,
+        data_folder=corpus,
+        output_folder=folder,
+    )
+    assert "Nothing has changed" in again
+    assert os.stat(folder / "manifests" / "train.csv").st_ino == before
+    run_recipe(
+        "SpeechCommands",
+        "hparams/aum_tiny.yaml",
+        **{**TINY, "number_of_epochs": 1, "seed": 7},
+        data_folder=corpus,
+        output_folder=tmp_path,
+    )
+    for name in (*(f"{split}.csv" for split in SPLITS), "labels.csv"):
+        first = (folder / "manifests" / name).read_bytes()
+        assert (tmp_path / "manifests" / name).read_bytes() == first
+
+
+def test_bad_entries_are_named(make_corpus, run_recipe, tmp_path):
+    made = make_corpus("SpeechCommands", n_speakers=3, n_takes=1, broken=True)
+    options = {"data_folder": made.folder, "output_folder": tmp_path}
+    output = run_recipe(
+        "SpeechCommands", "hparams/aum_base.yaml", **options, fails=True
+    )
+    assert "Traceback" not in output and "9 problems with the data" in output
+    complaints = [
+        line.split(": ", 1)[1].removeprefix("testing_list.txt: ")
+        for line in made.output.splitlines()
+        if line.startswith("broken: ")
+    ]
+    assert len(complaints) == 9
+    for complaint in complaints:
+        name = complaint.removeprefix("validation_list.txt: ").split(": ")[0]
+        assert name in output, complaint
+    for words in ("NaN", "2 channels", "8000 Hz", "is empty", "cut short"):
+        assert words in output
+    output = run_recipe(
+        "SpeechCommands",
+        "hparams/aum_tiny.yaml",
+        **{**TINY, "number_of_epochs": 1},
+        **options,
+        allow_missing=True,
+    )
+    assert "9 problems, left out: 1 of 9 test, 6 of 14 train, 1 of 9 valid" in (
+        output
+    )
+
+
+def test_a_corpus_that_is_not_there(run_recipe, tmp_path):
+    output = run_recipe(
+        "SpeechCommands",
+        "hparams/aum_tiny.yaml",
+        data_folder=tmp_path,
+        output_folder=tmp_path / "out",
+        fails=True,
+    )
+    assert "SpeechCommands was not found" in output
+    assert "make_mini_corpus.py SpeechCommands" in output
+    assert "Traceback" not in output
+
+
+# ---------------------------------------------------------------- preparation
+
+
+@pytest.fixture(scope="module")
+def script(load_script):
+    return load_script("SpeechCommands", "speech_commands_prepare")
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Six clips of two words, two of them in each split."""
+    folder = tmp_path / "corpus"
+    for word in ("yes", "zero"):
+        (folder / word).mkdir(parents=True)
+        for take in range(3):
+            path = folder / word / f"0a7c2a8d_nohash_{take}.wav"
+            soundfile.write(path, np.zeros(8000 + take), 16000)
+    for take, name in ((1, "validation"), (2, "testing")):
+        lines = [f"{w}/0a7c2a8d_nohash_{take}.wav" for w in ("yes", "zero")]
+        (folder / f"{name}_list.txt").write_text("\r\n".join(lines) + "\r\n")
+    return folder
+
+
+def test_all_places_of_the_corpus_give_the_same_rows(script, small, tmp_path):
+    prepare = script.prepare_speech_commands
+    prepare(small, tmp_path / "flat")
+    flat = manifests(tmp_path / "flat")
+    assert [len(table) for table in flat.values()] == [2, 2, 2]
+    for place in script.PLACES[1:]:
+        home = tmp_path / place.replace("/", "-")
+        shutil.copytree(small, home / place)
+        prepare(home, home / "save")
+        for split, table in manifests(home / "save").items():
+            assert table["ID"].equals(flat[split]["ID"])
+            assert (table["wav"] == f"{place}/" + flat[split]["wav"]).all()
+
+
+def test_the_archive_is_unpacked_once(script, corpus, make_corpus, tmp_path):
+    packed = make_corpus(
+        "SpeechCommands", n_speakers=4, n_takes=2, packed=True
+    ).folder
+    script.prepare_speech_commands(packed, tmp_path / "packed")
+    script.prepare_speech_commands(corpus, tmp_path / "flat")
+    unpacked = manifests(tmp_path / "packed")
+    for split, table in manifests(tmp_path / "flat").items():
+        assert table["ID"].equals(unpacked[split]["ID"])
+    (packed / script.ARCHIVE).unlink()
+    script.prepare_speech_commands(packed, tmp_path / "packed")
+
+
+def test_a_download_is_fetched_checked_and_used(
+    script, make_corpus, tmp_path, monkeypatch
+):
+    packed = make_corpus(
+        "SpeechCommands", n_speakers=3, n_takes=1, packed=True
+    ).folder
+    archive = packed / script.ARCHIVE
+    monkeypatch.setattr(script, "SOURCE", archive.as_uri())
+    home = tmp_path / "data"
+    with pytest.raises(PreparationError, match="checksum"):
+        script.prepare_speech_commands(home, tmp_path / "save", download=True)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(script, "SHA256", digest)
+    script.prepare_speech_commands(home, tmp_path / "save", download=True)
+    assert len(manifests(tmp_path / "save")["train"]) == 8
+
+
+def test_what_is_no_word_is_named(script, small, tmp_path):
+    (small / "zero").rename(small / "zeroes")
+    for name in ("validation", "testing"):
+        path = small / f"{name}_list.txt"
+        path.write_text(path.read_text().replace("zero/", "zeroes/"))
+    with pytest.raises(PreparationError) as caught:
+        script.prepare_speech_commands(small, tmp_path / "save")
+    assert f"{small / 'zeroes'}: holds 3 clips and is none" in str(caught.value)
+    script.prepare_speech_commands(small, tmp_path / "save", allow_missing=True)
+    assert read_labels(tmp_path / "save" / "labels.csv") == ["yes"]
+
+
+def test_a_clip_in_both_lists_and_lines_that_lead_elsewhere(
+    script, small, tmp_path
+):
+    path = small / "validation_list.txt"
+    path.write_text(
+        path.read_text() + "yes/0a7c2a8d_nohash_2.wav\n../a.wav\n/a/b.wav\n"
+    )
+    with pytest.raises(PreparationError) as caught:
+        script.prepare_speech_commands(small, tmp_path / "save")
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert "stands in the other list too" in message
+    assert "line 4: '../a.wav' is not of the form" in message
+
+
+def test_a_whole_corpus_that_lacks_training_clips(
+    script, small, tmp_path, monkeypatch, caplog
+):
+    counts = {"train": 3, "valid": 2, "test": 2}
+    monkeypatch.setattr(script, "COUNTS", counts)
+    with pytest.raises(PreparationError, match="1 of its 3 training clips"):
+        script.prepare_speech_commands(small, tmp_path / "save")
+    monkeypatch.setattr(script, "COUNTS", {**counts, "train": 2})
+    with caplog.at_level("INFO"):
+        script.prepare_speech_commands(small, tmp_path / "save")
+    assert "Speech Commands V2, whole" in caplog.text
+
+
+def test_the_label_file_is_that_of_all_35_words(script):
+    words = read_labels(script.WORDS)
+    assert len(words) == 35
+    assert words[:3] == ["backward", "follow", "five"] and words[34] == "one"
+    assert script.WORDS == RECIPE / "labels.csv"
