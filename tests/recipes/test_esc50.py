@@ -1,0 +1,311 @@
+"""ESC-50 from its files to the average of the folds, as a user runs it."""
+
+import os
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from audiomamba.dataio.labels import read_labels
+from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.problems import PreparationError
+
+TINY = {
+    "embedding_model": "{embed_dim: 32, depth: 1, drop_path: 0.0}",
+    "classifier": "{input_size: 32}",
+    "number_of_epochs": 2,
+    "batch_size": 8,
+    "num_workers": 1,
+    "n_frames": 96,
+    "max_duration": 1.0,
+    "lr": 0.003,
+    "precision": "fp32",
+}
+# in the order of the owners' targets
+ESC10 = ["dog", "rooster", "rain", "sea_waves", "crackling_fire", "clock_tick"]
+CLASSES = [*ESC10[:5], "keyboard_typing", "clock_tick", "church_bells"]
+
+
+@pytest.fixture(scope="module")
+def corpus(make_corpus):
+    return make_corpus("ESC-50", n_clips=1, seconds=1.0).folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, run_recipe, tmp_path_factory):
+    """Output folder and log of AST's recipe on two folds, a small model."""
+    folder = tmp_path_factory.mktemp("run")
+    output = run_recipe(
+        "ESC50",
+        "hparams/aum_base.yaml",
+        "--folds",
+        1,
+        3,
+        script="run_folds.py",
+        **TINY,
+        data_folder=corpus,
+        output_folder=folder,
+    )
+    return folder, output
+
+
+def meta(corpus):
+    return pd.read_csv(corpus / "meta" / "esc50.csv", dtype=str)
+
+
+def test_manifests_hold_the_folds(trained, corpus):
+    listed = meta(corpus).set_index("filename")
+    for fold in ("1", "3"):
+        folder = trained[0] / f"fold{fold}" / "manifests"
+        tables = {
+            s: read_manifest(folder / f"{s}.csv") for s in ("train", "test")
+        }
+        assert {s: len(t) for s, t in tables.items()} == {
+            "train": 32,
+            "test": 8,
+        }
+        for split, table in tables.items():
+            for row in table.itertuples():
+                entry = listed.loc[f"{row.ID}.wav"]
+                assert (entry["fold"] == fold) == (split == "test")
+                assert row.label == entry["category"]
+                assert row.wav == f"audio/{row.ID}.wav"
+
+
+def test_the_loss_falls_and_classes_keep_their_order(trained, read_results):
+    for fold in (1, 3):
+        folder = trained[0] / f"fold{fold}"
+        results = read_results(folder)
+        losses = [row["train_loss"] for row in results["curve"]]
+        assert len(losses) == 2 and losses[1] < losses[0]
+        assert results["dataset"] == "ESC-50" and results["n_classes"] == 8
+        assert list(results["protocols"]) == ["paper", "last"]
+        assert results["protocols"]["last"]["epoch"] == 2
+        assert read_labels(folder / "manifests" / "labels.csv") == CLASSES
+
+
+def test_the_record_of_all_folds_is_their_average(trained, read_results):
+    folds = [read_results(trained[0] / f"fold{fold}") for fold in (1, 3)]
+    results = read_results(trained[0])
+    last = [r["protocols"]["last"]["test"]["accuracy"] for r in folds]
+    average = results["protocols"]["last"]
+    assert average["test"]["accuracy"] == pytest.approx(np.mean(last))
+    assert average["std"]["accuracy"] == pytest.approx(np.std(last, ddof=1))
+    assert average["folds"] == {"1": last[0], "3": last[1]}
+    assert results["protocol"] == "paper"
+    paper = results["protocols"]["paper"]["test"]["accuracy"]
+    assert results["metric"]["value"] == paper >= average["test"]["accuracy"]
+    assert results["metric"]["split"] == "test, mean of folds 1, 3"
+    assert results["command"].startswith("python run_folds.py hparams/")
+    assert "standard deviation over 2 folds" in trained[1]
+
+
+def test_a_second_start_reuses_and_another_seed_changes_nothing(
+    trained, corpus, run_recipe, tmp_path
+):
+    folder, output = trained
+    assert output.count("Wrote manifests") == 2
+    before = os.stat(folder / "fold1" / "manifests" / "train.csv").st_ino
+    again = run_recipe(
+        "ESC50",
+        "hparams/aum_base.yaml",
+        "--folds",
+        1,
+        3,
+        "--test_only",
+        script="run_folds.py",
+        **TINY,
+        data_folder=corpus,
+        output_folder=folder,
+    )
+    assert again.count("Nothing has changed") == 2
+    after = os.stat(folder / "fold1" / "manifests" / "train.csv").st_ino
+    assert after == before
+    run_recipe(
+        "ESC50",
+        "hparams/aum_tiny.yaml",
+        **{**TINY, "number_of_epochs": 1, "seed": 7, "fold": 3},
+        data_folder=corpus,
+        output_folder=tmp_path,
+    )
+    for name in ("train.csv", "test.csv", "labels.csv"):
+        first = (folder / "fold3" / "manifests" / name).read_bytes()
+        assert (tmp_path / "manifests" / name).read_bytes() == first
+
+
+def test_bad_entries_are_named(make_corpus, run_recipe, tmp_path):
+    made = make_corpus("ESC-50", n_clips=1, seconds=1.0, broken=True)
+    options = {"data_folder": made.folder, "output_folder": tmp_path}
+    output = run_recipe("ESC50", "hparams/aum_base.yaml", **options, fails=True)
+    assert "Traceback" not in output and "7 problems with the data" in output
+    complaints = [
+        line.split(": ", 1)[1]
+        for line in made.output.splitlines()
+        if line.startswith("broken: ")
+    ]
+    assert len(complaints) == 7
+    for complaint in complaints:
+        name = complaint.removeprefix("meta/esc50.csv: ").split(": ")[0]
+        assert name in output, complaint
+    output = run_recipe(
+        "ESC50",
+        "hparams/aum_tiny.yaml",
+        **{**TINY, "number_of_epochs": 1},
+        **options,
+        allow_missing=True,
+    )
+    assert "7 problems, left out: 4 of 12 test, 1 of 33 train" in output
+
+
+def test_a_corpus_that_is_not_there(run_recipe, tmp_path):
+    output = run_recipe(
+        "ESC50",
+        "hparams/aum_base.yaml",
+        script="run_folds.py",
+        data_folder=tmp_path,
+        output_folder=tmp_path / "out",
+        fails=True,
+    )
+    assert "ESC-50 was not found" in output
+    assert "make_mini_corpus.py ESC-50" in output
+    assert "fold 1 ended with status 1" in output
+    assert "Traceback" not in output
+
+
+# ---------------------------------------------------------------- preparation
+
+
+@pytest.fixture(scope="module")
+def prepare(load_script):
+    return load_script("ESC50", "esc50_prepare").prepare_esc50
+
+
+@pytest.fixture
+def small(tmp_path):
+    """One clip of two classes in each of three folds; rain is in ESC-10."""
+    folder = tmp_path / "corpus"
+    (folder / "audio").mkdir(parents=True)
+    (folder / "meta").mkdir()
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold in (2, 3, 5):
+        for target, name in ((10, "rain"), (49, "hand_saw")):
+            clip = f"{fold}-100{target}-A-{target}.wav"
+            soundfile.write(folder / "audio" / clip, np.zeros(4410), 44100)
+            esc10 = name == "rain"
+            lines.append(f"{clip},{fold},{target},{name},{esc10},100{target},A")
+    (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_esc10_is_the_clips_marked_so(prepare, corpus, tmp_path):
+    prepare(corpus, tmp_path, fold=2, subset="esc10")
+    assert read_labels(tmp_path / "labels.csv") == ESC10
+    listed = meta(corpus).query("esc10 == 'True'")
+    found = pd.concat(
+        read_manifest(tmp_path / f"{split}.csv") for split in ("train", "test")
+    )
+    assert sorted(found["ID"] + ".wav") == sorted(listed["filename"])
+
+
+def test_the_archive_s_own_folder_will_do(prepare, small, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(small, home / "ESC-50-master")
+    prepare(home, tmp_path / "save", fold=3)
+    table = read_manifest(tmp_path / "save" / "test.csv")
+    assert table["wav"].tolist() == [
+        "ESC-50-master/audio/3-10010-A-10.wav",
+        "ESC-50-master/audio/3-10049-A-49.wav",
+    ]
+
+
+def test_folds_that_are_not_there(prepare, small, tmp_path, caplog):
+    with pytest.raises(PreparationError, match="has clips of folds 2, 3, 5"):
+        prepare(small, tmp_path / "save", fold=1)
+    prepare(small, tmp_path / "save", fold=5)
+    assert "no clips of folds 1, 4" in caplog.text
+
+
+def test_a_list_of_ones_own(prepare, small, tmp_path):
+    table = meta(small)
+    table["fold"] = ["1", "1", "2", "2", "1", "1"]
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    prepare(small, tmp_path / "save", 2, meta_file=tmp_path / "mine.csv")
+    found = read_manifest(tmp_path / "save" / "test.csv")
+    assert found["ID"].tolist() == ["3-10010-A-10", "3-10049-A-49"]
+
+
+def test_classes_that_cannot_be_learned_are_named(
+    prepare, small, tmp_path, caplog
+):
+    path = small / "meta" / "esc50.csv"
+    kept = [
+        line
+        for line in path.read_text().splitlines()
+        if "hand_saw" not in line or line.startswith("5")
+    ]
+    path.write_text("\n".join(kept) + "\n")
+    prepare(small, tmp_path / "save", fold=5)
+    assert "fold 5 has clips of hand_saw, and the others have none" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    "old, new, complaint",
+    [
+        (",49,hand_saw", ",48,hand_saw", "its target is not that of"),
+        (",10,rain", ",10,Rain", "its target is not that of"),
+        ("2-10049-A-49.wav,2", "../2-10049-A-49.wav,2", "no name of a wav"),
+        ("2-10049-A-49.wav,2", "3-10049-A-49.wav,2", "an earlier line too"),
+        ("3,49,hand_saw,False", "3,49,hand_saw,no", "neither True nor False"),
+        ("esc10", "esc_10", "has no column"),
+    ],
+)
+def test_a_damaged_list_is_refused(
+    prepare, small, tmp_path, old, new, complaint
+):
+    path = small / "meta" / "esc50.csv"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(PreparationError, match=complaint):
+        prepare(small, tmp_path / "save", fold=2)
+
+
+@pytest.mark.parametrize("fold, subset", [(6, "esc50"), (1, "esc20")])
+def test_choices_that_are_none(prepare, small, tmp_path, fold, subset):
+    with pytest.raises(PreparationError, match="the fold one of 1, 2, 3"):
+        prepare(small, tmp_path / "save", fold=fold, subset=subset)
+
+
+# --------------------------------------------------------------------- folds
+
+
+@pytest.fixture(scope="module")
+def average_folds(load_script):
+    return load_script("ESC50", "run_folds").average_folds
+
+
+def curve(*accuracies):
+    epochs = range(1, len(accuracies) + 1)
+    return pd.DataFrame(
+        {"epoch": epochs, "train_loss": 1.0, "test_accuracy": accuracies}
+    )
+
+
+def test_the_epoch_is_that_of_the_best_mean(average_folds):
+    found = average_folds({1: curve(0.9, 0.5, 0.2), 2: curve(0.1, 0.7, 0.8)})
+    # epoch 1 and 3 are best for one fold each, epoch 2 on average
+    assert found["paper"]["epoch"] == 2
+    assert found["paper"]["test"] == {"accuracy": pytest.approx(0.6)}
+    assert found["paper"]["folds"] == {1: 0.5, 2: 0.7}
+    assert found["last"]["epoch"] == 3
+    assert found["last"]["test"] == {"accuracy": pytest.approx(0.5)}
+    assert found["last"]["std"]["accuracy"] == pytest.approx(0.6 / 2**0.5)
+
+
+def test_folds_of_different_lengths_are_not_averaged(average_folds):
+    with pytest.raises(SystemExit, match="different numbers of epochs"):
+        average_folds({1: curve(0.5), 2: curve(0.5, 0.6)})
