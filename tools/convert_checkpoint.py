@@ -31,7 +31,7 @@ CORPORA = {
     1251: "VoxCeleb",
     35: "SpeechCommands",
     44: "EPIC-Sounds",
-    50: "ESC-50",
+    50: "ESC50",
 }
 CLS_TOKENS = ("front", "middle", "end", "both", "none")
 

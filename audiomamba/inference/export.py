@@ -18,7 +18,11 @@ from audiomamba.training.checkpoints import best_first
 from audiomamba.training.results import write_json
 
 PARTS = tuple(AudioTagger.MODULES_NEEDED)
-OPTIONS = ("sample_rate", "max_duration", "remove_mean", "activation")
+# What the recipes' readers do with a clip, where the YAML does not say it
+_READER = {"remove_mean": True, "keep": "start"}
+# EPIC-Sounds: recognisable by its features
+_EPIC_FEATURES = "LogMelSpectrogram"
+_EPIC_READER = {"remove_mean": False, "keep": "centre"}
 
 _HPARAMS = """\
 # A model exported by audiomamba, for AudioTagger.from_hparams and SpeechBrain's
@@ -31,6 +35,7 @@ audio_normalizer: !new:audiomamba.inference.waveforms.WaveformNormalizer
     sample_rate: !ref <sample_rate>
     max_duration: !ref <max_duration>
     remove_mean: !ref <remove_mean>
+    keep: !ref <keep>
 
 modules:
     compute_features: !ref <compute_features>
@@ -79,7 +84,8 @@ def read_recipe(text, name):
     dict
         Module name -> YAML node.
     dict
-        ``sample_rate``, ``max_duration``, ``remove_mean``, ``activation``.
+        ``sample_rate``, ``max_duration``, ``remove_mean``, ``keep`` (see
+        `audiomamba.inference.waveforms.WaveformNormalizer`), ``activation``.
     dict
         The whole YAML, nothing of it made.
 
@@ -103,10 +109,12 @@ def read_recipe(text, name):
             f"{name} has no {', '.join(missing)}: it is no "
             "YAML of a classification recipe."
         )
+    of_epic = str(recipe["compute_features"].tag).endswith(_EPIC_FEATURES)
+    reader = _EPIC_READER if of_epic else _READER
     options = {
         "sample_rate": recipe["sample_rate"],
         "max_duration": recipe.get("max_duration"),
-        "remove_mean": recipe.get("remove_mean", True),
+        **{name: recipe.get(name, value) for name, value in reader.items()},
         "activation": recipe["metrics"].get("activation", "softmax"),
     }
     return {key: _plain(recipe[key]) for key in PARTS}, options, recipe
@@ -183,7 +191,7 @@ def write_model(
     parts : dict
         Module name -> YAML node, see `read_recipe`.
     options : dict
-        ``sample_rate``, ``max_duration``, ``remove_mean``, ``activation``.
+        As of `read_recipe`.
     weights : dict
         Module name -> state dict; at least of encoder and classifier.
     labels : list of str
@@ -235,7 +243,7 @@ def _write_files(folder, parts, options, weights, labels):
             {"features": parts["compute_features"]},
         )
     text = _HPARAMS.format(
-        options=_dump({name: options[name] for name in OPTIONS}),
+        options=_dump(options),
         parts="\n".join(_dump({name: parts[name]}) for name in PARTS),
         loadables="\n".join(f"        {n}: !ref <{n}>" for n in weights),
     )

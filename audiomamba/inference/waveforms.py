@@ -6,6 +6,14 @@ import torch
 
 from audiomamba.dataio.audio import resample
 from audiomamba.dataio.pipeline import AudioReader
+from audiomamba.nnet.inputs import check_choice
+
+
+class _Centre:
+    """Chooses the middle of a clip, where `RandomCrop` chooses any part."""
+
+    def offset(self, item_id, spare):
+        return spare // 2
 
 
 class WaveformNormalizer:
@@ -21,9 +29,11 @@ class WaveformNormalizer:
     sample_rate : int
         The model's, in Hz.
     max_duration : float, optional
-        Seconds that are kept, the first ones; None keeps all.
+        Seconds that are kept; None keeps all.
     remove_mean : bool
         Whether the recipe's reader subtracts the mean of what is kept.
+    keep : str
+        Which part is kept of a longer recording: "start" or "centre".
 
     Example
     -------
@@ -34,12 +44,21 @@ class WaveformNormalizer:
     (torch.Size([8000]), tensor(True))
     """
 
-    def __init__(self, sample_rate=16000, max_duration=None, remove_mean=True):
+    def __init__(
+        self,
+        sample_rate=16000,
+        max_duration=None,
+        remove_mean=True,
+        keep="start",
+    ):
+        check_choice("keep", keep, ("start", "centre"))
         self.sample_rate = sample_rate
         self.max_duration = max_duration
         self.remove_mean = remove_mean
+        self.keep = keep
+        crop = _Centre() if max_duration and keep == "centre" else None
         self._reader = AudioReader(
-            "", sample_rate, max_duration, remove_mean=remove_mean
+            "", sample_rate, max_duration, crop, remove_mean
         )
 
     def __call__(self, audio, sample_rate, name="a waveform"):
@@ -63,7 +82,10 @@ class WaveformNormalizer:
         wav = wav.mean(dim=1) if wav.ndim == 2 else wav
         if self.max_duration:
             # Before resampling, as the reader: its filter hears no further
-            wav = wav[: math.ceil(self.max_duration * sample_rate)]
+            kept = math.ceil(self.max_duration * sample_rate)
+            spare = max(0, len(wav) - kept)
+            first = spare // 2 if self.keep == "centre" else 0
+            wav = wav[first : first + kept]
         wav = resample(wav.cpu(), sample_rate, self.sample_rate, name)
         if self.max_duration:
             wav = wav[: round(self.max_duration * self.sample_rate)]

@@ -9,7 +9,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
 from audiomamba.inference import AudioTagger, export_run
-from audiomamba.inference.export import ExportError
+from audiomamba.inference.export import ExportError, read_recipe
 from audiomamba.lobes.weights import read_weights
 
 from .conftest import LABELS
@@ -122,3 +122,22 @@ def test_target_in_use_is_kept(run, tmp_path):
 def test_folder_that_is_no_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="export_pretrained"):
         AudioTagger.from_hparams(tmp_path)
+
+
+def test_each_recipes_reader_is_recorded():
+    text = (
+        "compute_features: !new:audiomamba.lobes.features.{features} {{}}\n"
+        "mean_var_norm: {{}}\nembedding_model: {{}}\nclassifier: {{}}\n"
+        "sample_rate: 24000\nmetrics: {{activation: softmax}}\n{more}"
+    )
+    found = [
+        read_recipe(text.format(features=features, more=more), "a.yaml")[1]
+        for features, more in (
+            ("KaldiFbank", ""),
+            ("LogMelSpectrogram", "max_duration: 10.0"),
+            ("LogMelSpectrogram", "remove_mean: True"),
+        )
+    ]
+    assert [entry["remove_mean"] for entry in found] == [True, False, True]
+    assert [entry["keep"] for entry in found] == ["start", "centre", "centre"]
+    assert [entry["max_duration"] for entry in found] == [None, 10.0, None]

@@ -90,8 +90,18 @@ def test_waveforms_and_files_give_the_same(tmp_path):
     )
 
 
-def test_speechbrains_reader_hears_what_ours_does(tmp_path):
-    normalize = WaveformNormalizer(max_duration=0.2)
+@pytest.mark.parametrize("keep, first", [("start", 0), ("centre", 1600)])
+def test_a_longer_clip_is_cut_as_in_the_recipe(tmp_path, keep, first):
+    (wav,) = noise(4800)
+    soundfile.write(tmp_path / "a.wav", wav.numpy(), 16000, subtype="FLOAT")
+    normalize = WaveformNormalizer(16000, 0.1, False, keep)
+    for kept in (normalize.read(tmp_path / "a.wav"), normalize(wav, 16000)):
+        assert torch.equal(kept, wav[first : first + 1600])
+
+
+@pytest.mark.parametrize("keep", ["start", "centre"])
+def test_speechbrains_reader_hears_what_ours_does(tmp_path, keep):
+    normalize = WaveformNormalizer(max_duration=0.2, keep=keep)
     soundfile.write(
         tmp_path / "a.wav", np.random.default_rng(0).random((8000, 2)), 22050
     )

@@ -142,3 +142,36 @@ def test_damaged_checkpoint_is_refused(files, convert, options):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(SystemExit, match="best_audio_model.pth"):
         convert(path, folder / "model", *options)
+
+
+@pytest.mark.parametrize(
+    "n_classes, label, n_frames, activation",
+    [
+        (527, "Speech", 1024, "sigmoid"),
+        (309, "playing tennis", 1024, "sigmoid"),
+        (44, "scrub / scrape / scour / wipe", 1024, "softmax"),
+        (35, "backward", 128, "sigmoid"),
+        (50, "rooster", 512, "softmax"),
+    ],
+)
+def test_released_heads_find_their_recipe(
+    tmp_path, convert, n_classes, label, n_frames, activation
+):
+    encoder = AudioMamba(n_frames=n_frames, embed_dim=16, depth=1)
+    head = torch.nn.Linear(16, n_classes)
+    state = {f"head.{k}": v for k, v in head.state_dict().items()}
+    torch.save({**encoder.state_dict(), **state}, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "model")
+    tagger = AudioTagger.from_hparams(tmp_path / "model", run_opts=CPU)
+    assert len(tagger.labels) == n_classes and label in tagger.labels[:2]
+    assert tagger.hparams.activation == activation
+    assert tagger.mods.compute_features.n_frames == n_frames
+
+
+def test_recipe_without_a_label_file_names_the_option(tmp_path, convert):
+    encoder = AudioMamba(embed_dim=16, depth=1)
+    head = torch.nn.Linear(16, 1251)
+    state = {f"head.{k}": v for k, v in head.state_dict().items()}
+    torch.save({**encoder.state_dict(), **state}, tmp_path / "a.pth")
+    with pytest.raises(SystemExit, match="1251 classes.*--labels"):
+        convert(tmp_path / "a.pth", tmp_path / "model")
