@@ -58,6 +58,8 @@ class TokenRow:
             ),
             None: lambda: n_patches[:, :0],
         }[cls_token]()
+        # One column per class token; what is exported holds no empty unbind
+        self._cls_columns = self.cls_places.unbind(1) if self.n_cls else ()
         self.source = self._source(n_patches, device)
 
     def _source(self, n_patches, device):
@@ -68,7 +70,7 @@ class TokenRow:
         n_all = self.n_rows * self.width
         places = torch.arange(n_all + self.n_cls, device=device)[None]
         number = places
-        for cls_place in self.cls_places.unbind(1):
+        for cls_place in self._cls_columns:
             number = number - (places > cls_place[:, None]).long()
         if self.token_order == "frequency":
             row, column = number // self.columns, number % self.columns
@@ -76,7 +78,7 @@ class TokenRow:
             row, column = number % self.n_rows, number // self.n_rows
         source = row * self.width + column
         source = source.masked_fill(number >= n_patches, 0)
-        for i, cls_place in enumerate(self.cls_places.unbind(1)):
+        for i, cls_place in enumerate(self._cls_columns):
             at = places == cls_place[:, None]
             source = source.masked_fill(at, n_all + i)
         return source
@@ -90,7 +92,7 @@ class TokenRow:
             place = row * self.columns[..., None] + column
         else:
             place = column * self.n_rows + row
-        for cls_place in self.cls_places.unbind(1):
+        for cls_place in self._cls_columns:
             place = place + (place >= cls_place[:, None, None]).long()
         last = self.n_rows * self.width + self.n_cls - 1
         return place.clamp(max=last)

@@ -1,0 +1,128 @@
+"""Programs that run without this package's Python code, or without PyTorch."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from audiomamba.inference import export_onnx, export_program
+from audiomamba.inference.program import FeatureClassifier, least_frames
+from audiomamba.lobes import AudioMamba, SpectrogramNorm
+from audiomamba.ops import use_engine
+
+# Shorter, as long as and longer than the position table; more than the
+# example, and alone
+SHAPES = [(1, 20), (3, 60), (5, 61), (2, 333)]
+
+
+def make_model(**options):
+    torch.manual_seed(0)
+    encoder = AudioMamba(32, 60, [8, 10], [8, 10], 16, 1, **options)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    parts = SimpleNamespace(
+        mean_var_norm=SpectrogramNorm(-6.0, 4.0),
+        embedding_model=encoder.eval(),
+        classifier=torch.nn.Linear(16, 3),
+    )
+    return SimpleNamespace(mods=parts, device="cpu")
+
+
+def inputs(batch, frames):
+    generator = torch.Generator().manual_seed(batch * frames)
+    feats = 4 * torch.randn(batch, frames, 32, generator=generator) - 6
+    lengths = 0.2 + 0.8 * torch.rand(batch, generator=generator)
+    return feats, lengths
+
+
+OPTIONS = [
+    {},
+    {"scan": "fo_fo", "cls_token": None, "mask_padding": False},
+    {"scan": "bi_bi", "cls_token": "both", "token_order": "time"},
+]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", OPTIONS)
+def test_program_computes_what_the_model_does(options, tmp_path):
+    model, path = make_model(**options), tmp_path / "new" / "model.pt2"
+    export_program(model, path)
+    run = torch.export.load(path).module()
+    for shape in SHAPES:
+        wanted = FeatureClassifier(model)(*inputs(*shape))
+        torch.testing.assert_close(
+            run(*inputs(*shape)), wanted, atol=1e-4, rtol=0
+        )
+
+
+@torch.no_grad()
+def test_program_keeps_operators_engines_and_least_length():
+    program = export_program(make_model())
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert targets.count("audiomamba.scan.default") == 1
+    assert targets.count("audiomamba.causal_conv1d.default") == 1
+    run = program.module()
+    shortest = least_frames(make_model().mods.embedding_model)
+    assert run(*inputs(1, shortest)).shape == (1, 3)
+    with pytest.raises(AssertionError, match="20"):
+        run(*inputs(1, shortest - 1))
+    with use_engine("reference"):
+        reference = run(*inputs(2, 60))
+    torch.testing.assert_close(run(*inputs(2, 60)), reference)
+
+
+def test_saved_program_needs_the_operators_only(tmp_path):
+    """In a process of its own, with nothing but the operators imported."""
+    path = tmp_path / "model.pt2"
+    export_program(make_model(), path)
+    code = (
+        "import sys, torch, audiomamba.ops;"
+        f"run = torch.export.load({str(path)!r}).module();"
+        "print(run(torch.zeros(2, 60, 32), torch.ones(2)).shape);"
+        "assert 'audiomamba.lobes' not in sys.modules;"
+        "assert 'speechbrain' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[2, 3]" in done.stdout
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", OPTIONS)
+def test_onnxruntime_computes_what_the_model_does(options, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = make_model(**options)
+    path = export_onnx(model, tmp_path / "new" / "model.onnx")
+    session = onnxruntime.InferenceSession(
+        path, providers=["CPUExecutionProvider"]
+    )
+    for shape in SHAPES:
+        feats, lengths = inputs(*shape)
+        (logits,) = session.run(
+            ["logits"], {"feats": feats.numpy(), "lengths": lengths.numpy()}
+        )
+        wanted = FeatureClassifier(model)(feats, lengths)
+        torch.testing.assert_close(
+            torch.from_numpy(logits), wanted, atol=1e-4, rtol=0
+        )
+    # Standard operators only
+    exported = onnx.load(path)
+    onnx.checker.check_model(exported, full_check=True)
+    assert {i.domain for i in exported.opset_import} <= {"", "ai.onnx"}
+    kinds = [node.op_type for node in exported.graph.node]
+    assert kinds.count("Scan") == (1 if options.get("scan") == "fo_fo" else 2)
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "audiomamba.inference.onnx.find_spec", lambda name: None
+    )
+    with pytest.raises(ModuleNotFoundError, match=r"audiomamba\[onnx\]"):
+        export_onnx(make_model(), tmp_path / "model.onnx")
