@@ -58,7 +58,7 @@ class _LogMel(torch.nn.Module):
         """Samples that fill ``n_frames`` frames; None where any number do."""
         if self.n_frames is None:
             return None
-        spare = len(self.window) - sum(self.margins)
+        spare = self.size - sum(self.margins)
         return (self.n_frames - 1) * self.hop + spare
 
     def forward(self, wavs, lengths=None):

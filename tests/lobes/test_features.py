@@ -261,3 +261,12 @@ class TestLogMelSpectrogram:
         got = features.frame_lengths(lengths, 24000) * n_frames
         wanted = [min(201, n_frames), min(51, n_frames)]
         assert got.round().long().tolist() == wanted
+
+
+@pytest.mark.parametrize("kind", [KaldiFbank, LogMelSpectrogram])
+def test_max_samples_fill_the_frames_and_no_more(kind):
+    assert kind().max_samples is None
+    full = kind(n_frames=37).max_samples
+    counted = kind()
+    assert counted(torch.zeros(1, full)).shape[1] == 37
+    assert counted(torch.zeros(1, full - 1)).shape[1] == 36
