@@ -149,8 +149,18 @@ class AtomicCheckpointer(Checkpointer):
                 shutil.rmtree(folder)
 
     def _new_checkpoint_dirpath(self):
-        final = super()._new_checkpoint_dirpath()
-        return final.with_name(UNFINISHED + final.name)
+        """A name that sorts behind all others of the same second.
+
+        SpeechBrain takes the first free number, which may be that of a
+        deleted checkpoint and sort before an older one.
+        """
+        stem, first = super()._new_checkpoint_dirpath().name.rsplit("+", 1)
+        taken = [
+            int(folder.name.rsplit("+", 1)[1])
+            for folder in self.checkpoints_dir.glob(f"{stem}+*")
+        ]
+        number = max([int(first) - 1, *taken]) + 1
+        return self.checkpoints_dir / f"{UNFINISHED}{stem}+{number:02d}"
 
     def _custom_checkpoint_dirpath(self, name):
         final = super()._custom_checkpoint_dirpath(name)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from audiomamba.training.checkpoints import AtomicCheckpointer
 from audiomamba.training.hparams import load_hparams
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "VoxCeleb"
@@ -52,7 +53,7 @@ def trained(start, tmp_path_factory):
 
 def weights(folder):
     """Weights of the newest checkpoint of a run."""
-    newest = max(Path(folder, "save").glob("CKPT*"))
+    newest = AtomicCheckpointer(Path(folder, "save")).find_checkpoint().path
     return {
         f"{name}.{key}": value
         for name in ("embedding_model", "classifier")

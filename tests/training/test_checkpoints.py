@@ -90,3 +90,13 @@ def test_numpy_meta_survives_a_load(tmp_path):
     AtomicCheckpointer(tmp_path, {}).save_checkpoint({"map": np.float64(0.25)})
     found = AtomicCheckpointer(tmp_path, {}).find_checkpoint(max_key="map")
     assert found.meta["map"] == 0.25
+
+
+def test_names_sort_by_age(tmp_path):
+    """Also within a second, when earlier ones of it are deleted."""
+    checkpointer = AtomicCheckpointer(tmp_path, {})
+    for epoch in range(1, 30):
+        checkpointer.save_and_keep_best({"epoch": epoch, "best": 0.0}, ["best"])
+        newest = checkpointer.find_checkpoint()
+        assert newest.meta["epoch"] == epoch
+        assert newest.path == max(tmp_path.iterdir())
