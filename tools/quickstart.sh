@@ -27,7 +27,8 @@ import json
 import sys
 
 record = json.load(open(sys.argv[1]))
-print(f"test {record['metric']}: {record['value']:.2f} %")
+metric = record["metric"]
+print(f"test {metric['name']}: {100 * metric['value']:.2f} %")
 PYTHON
 python "$root/tools/export_pretrained.py" "$here/run" "$here/pretrained"
 file="$(awk '$1 == 3 { print $2; exit }' "$here/VoxCeleb/iden_split.txt")"
