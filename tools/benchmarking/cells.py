@@ -172,7 +172,7 @@ def _scan_step(cell):
     B, C = (new(*row, N_STATES) for _ in range(2))
     D, bias = (new(width, dtype=torch.float32) for _ in range(2))
     A, A_b = decay(), decay()
-    gradient = torch.randn_like(u)
+    gradient = torch.randn_like(u) if training else None
     inputs = [u, delta, A, A_b, B, C, D, z, bias]
 
     def scan():
