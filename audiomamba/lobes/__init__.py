@@ -8,6 +8,7 @@ _HOME = {
     "aum_small": "audiomamba.lobes.audio_mamba",
     "aum_base": "audiomamba.lobes.audio_mamba",
     "AudioSpectrogramTransformer": "audiomamba.lobes.ast",
+    "CTCEncoder": "audiomamba.lobes.ctc",
     "KaldiFbank": "audiomamba.lobes.features",
     "LogMelSpectrogram": "audiomamba.lobes.features",
     "SpectrogramNorm": "audiomamba.lobes.normalization",
