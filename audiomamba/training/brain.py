@@ -96,6 +96,7 @@ class ClassificationBrain(CarefulBrain):
                 f"{', '.join(PROTOCOLS)}, the headline first."
             )
         self.reported_set = None
+        self.clips = {}
         self.encoder_takes_lengths = takes_lengths(self.modules.embedding_model)
 
     # ------------------------------------------------------------- forward
@@ -219,12 +220,15 @@ class ClassificationBrain(CarefulBrain):
             Options of the loaders; the second also for ``reported_set``.
         """
         self.n_epochs = epoch_counter.limit
+        self.clips["train"] = len(train_set)
         self.validates_on_reported = reported_set is valid_set
         if self.validates_on_reported and "honest" in self.hparams.protocols:
             raise ValueError(
                 "protocol 'honest' needs a valid_set that is not the reported "
                 "one; hold out a part of the training set, or take 'last'."
             )
+        if not self.validates_on_reported:
+            self.clips["valid"] = len(valid_set)
         if "paper" in self.hparams.protocols and not self.test_only:
             if reported_set is None:
                 raise ValueError("protocol 'paper' needs fit(reported_set=).")
@@ -372,6 +376,7 @@ class ClassificationBrain(CarefulBrain):
         dict
             Protocol -> ``epoch``, ``rule`` and the metrics on ``test``.
         """
+        self.clips["test"] = len(test_set)
         tested = {}
         for protocol in reversed(self.hparams.protocols):
             split, rule = PROTOCOLS[protocol]

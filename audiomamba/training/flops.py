@@ -14,6 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import audiomamba.ops  # noqa: F401 (registers the operators)
+from audiomamba.training.encoders import as_embedding
 
 # Operations per step, channel, state and direction.  Forward: the product
 # delta A, its exponential, the product (delta u) B, the recurrence's
@@ -101,6 +102,67 @@ def count_flops(module, *shapes, training=False):
         if training:
             output.sum().backward()
     return counter.get_total_flops()
+
+
+class ClipModel(torch.nn.Module):
+    """Encoder and classifier in a row, on features alone.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Any of SpeechBrain's.
+    classifier : torch.nn.Module
+        Takes [B, 1, D].
+
+    Example
+    -------
+    >>> from audiomamba import AudioMamba
+    >>> encoder = AudioMamba(n_frames=64, embed_dim=16, depth=1)
+    >>> model = ClipModel(encoder, torch.nn.Linear(16, 3))
+    >>> model(torch.randn(2, 64, 128)).shape
+    torch.Size([2, 1, 3])
+    """
+
+    def __init__(self, encoder, classifier):
+        super().__init__()
+        self.encoder, self.classifier = encoder, classifier
+
+    def forward(self, feats):
+        """Compute logits [B, 1, C] of feats [B, T, F]."""
+        return self.classifier(as_embedding(self.encoder(feats)))
+
+
+def count_clip(encoder, classifier, n_frames, n_mels=128):
+    """Count the operations of one clip: its test, and a step of training.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Any of SpeechBrain's.
+    classifier : torch.nn.Module
+        Takes [B, 1, D].
+    n_frames : int
+        Frames of the clip.
+    n_mels : int
+        Mel bins.
+
+    Returns
+    -------
+    dict
+        ``forward``, and ``training``: the forward and the backward pass.
+
+    Example
+    -------
+    >>> from audiomamba import AudioMamba
+    >>> encoder = AudioMamba(n_frames=64, embed_dim=16, depth=1)
+    >>> sorted(count_clip(encoder, torch.nn.Linear(16, 3), 64))
+    ['forward', 'training']
+    """
+    model, shape = ClipModel(encoder, classifier), (1, n_frames, n_mels)
+    return {
+        "forward": count_flops(model, shape),
+        "training": count_flops(model, shape, training=True),
+    }
 
 
 def count_parameters(module):

@@ -1,11 +1,14 @@
 """Loading of a recipe's YAML, with as many classes as the data hold."""
 
 import io
+import re
 from pathlib import Path
 
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
+
+from audiomamba.dataio.problems import PreparationError
 
 logger = get_logger(__name__)
 
@@ -25,6 +28,12 @@ def load_hparams(hparams_file, overrides=""):
     dict
         The hyperparameters.
 
+    Raises
+    ------
+    PreparationError
+        If a value must be given and was not; with what the comment behind it
+        says.
+
     Example
     -------
     >>> path = getfixture("tmpdir") / "tiny.yaml"
@@ -32,8 +41,19 @@ def load_hparams(hparams_file, overrides=""):
     >>> load_hparams(str(path), "seed: 2")
     {'seed': 2, 'n_classes': 3}
     """
-    with open(hparams_file, encoding="utf-8") as file:
-        return load_hyperpyyaml(file, overrides)
+    text = Path(hparams_file).read_text(encoding="utf-8")
+    try:
+        return load_hyperpyyaml(text, overrides)
+    except ValueError as error:
+        missing = re.match(r"'(\w+)' is a !PLACEHOLDER", str(error))
+        if missing is None:
+            raise
+        key = missing[1]
+        comment = re.search(rf"^{key}: !PLACEHOLDER *#? *(.*)$", text, re.M)
+        raise PreparationError(
+            f"{hparams_file} needs {key}: give it --{key} <path>.  What is "
+            f"meant: {comment[1] if comment else ''}"
+        ) from None
 
 
 def match_classes(hparams, n_classes, hparams_file, overrides=""):

@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
+from torch.nn.parallel import DistributedDataParallel
 
 from audiomamba.training.epoch_log import describe
+from audiomamba.training.flops import count_clip
 
 logger = get_logger(__name__)
 
@@ -195,6 +197,36 @@ def environment(device):
     }
 
 
+def flops_per_clip(brain, hparams):
+    """Count the operations of a clip of the YAML's ``n_frames``.
+
+    Arguments
+    ---------
+    brain : ClassificationBrain
+        With the model.
+    hparams : dict
+        Loaded hyperparameters.
+
+    Returns
+    -------
+    dict or None
+        From `count_clip`; ``None`` where the YAML has no ``n_frames`` and
+        ``n_mels``, or for an encoder that cannot run without data.
+    """
+    if not {"n_frames", "n_mels"} <= set(hparams):
+        return None
+    model = [brain.modules[name] for name in ("embedding_model", "classifier")]
+    model = [
+        module.module if isinstance(module, DistributedDataParallel) else module
+        for module in model
+    ]
+    try:
+        return count_clip(*model, hparams["n_frames"], hparams["n_mels"])
+    except (NotImplementedError, RuntimeError) as error:
+        logger.warning(f"floating-point operations not counted: {error}")
+        return None
+
+
 def run_record(dataset, hparams_file, tested, *, brain, hparams):
     """Put a run's results together.
 
@@ -236,7 +268,9 @@ def run_record(dataset, hparams_file, tested, *, brain, hparams):
         "curve": brain.hparams.epoch_log.history(),
         "seed": hparams["seed"],
         "n_classes": hparams["n_classes"],
+        "clips": brain.clips,
         "parameters": brain.count_parameters(),
+        "flops_per_clip": flops_per_clip(brain, hparams),
         "wall_time_s": round(brain.train_seconds(), 1),
         "precision": brain.precision,
         **environment(brain.device),

@@ -7,6 +7,7 @@ import torch
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.lobes.weights import CheckpointError
 
 logger = get_logger(__name__)
 
@@ -17,7 +18,7 @@ def session(run_opts):
 
     SpeechBrain never closes it, and processes that end with it open crash now
     and then.  Without torchrun there is none.  What is wrong with the user's
-    data ends the program with its message alone, without a traceback.
+    data or weights ends the program with its message alone, no traceback.
 
     Arguments
     ---------
@@ -33,7 +34,7 @@ def session(run_opts):
     try:
         sb.utils.distributed.ddp_init_group(run_opts)
         yield
-    except PreparationError as error:
+    except (PreparationError, CheckpointError) as error:
         logger.error(error)
         raise SystemExit(1) from None
     finally:

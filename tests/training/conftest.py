@@ -95,6 +95,8 @@ def make_run(tmp_path):
         hparams = {
             "seed": 7,
             "n_classes": N_CLASSES,
+            "n_frames": 64,
+            "n_mels": 16,
             "compute_loss": cross_entropy,
             "metrics": ClassificationMetrics(["accuracy", "top5"]),
             "lr_schedule": WarmupMultiStep(1, 1, 0.5, 4, 2),

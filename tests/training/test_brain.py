@@ -165,6 +165,9 @@ def test_record_holds_what_is_needed_to_repeat_it(make_run, tmp_path):
     assert read["metric"]["value"] == read["metrics"]["accuracy"]
     assert read["protocol"] == "honest"
     assert read["parameters"] == 171
+    assert read["clips"] == {"train": 22, "valid": 9, "test": 9}
+    flops = read["flops_per_clip"]
+    assert 2 * flops["forward"] <= flops["training"] <= 3 * flops["forward"]
     assert len(read["curve"]) == read["epochs_trained"] == 3
     assert read["wall_time_s"] > 0
     for key in ("rule", "seed", "versions", "commit", "command", "hardware"):

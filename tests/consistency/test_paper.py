@@ -1,0 +1,219 @@
+"""Every YAML of the paper's rows against a table of what the paper says.
+
+``paper_hyperparameters.csv`` holds the published scripts' figures, row by row;
+``paper_models.csv`` the models'.  Here they meet what the YAMLs build: models
+on PyTorch's meta device, so that nothing is allocated.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.training.flops import count_parameters
+from audiomamba.training.hparams import load_hparams
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CORPORA = pd.read_csv(HERE / "paper_hyperparameters.csv")
+MODELS = pd.read_csv(HERE / "paper_models.csv")
+# Nothing on AudioSet starts from AudioSet.
+ROWS = [
+    pytest.param(corpus, model, id=f"{corpus.corpus}-{model['name']}")
+    for _, corpus in CORPORA.iterrows()
+    for _, model in MODELS.iterrows()
+    if (corpus.recipe, model.initialisation) != ("AudioSet", "AudioSet")
+]
+# Top-level keys in which siblings may differ, and the block of the model.
+OWN_KEYS = {"output_folder", "init_from", "embed_dim", "scan", "cls_token"}
+OWN_KEYS |= {"embedding_model"}
+# Parameters of the paper's models with their heads, in millions.
+PARAMETERS = {
+    ("AudioSet", "aum_base"): 92.108,
+    ("VGGSound", "aum_base"): 91.940,
+    ("VoxCeleb1", "aum_base"): 92.664,
+    ("Speech Commands V2", "aum_base"): 91.385,
+    ("EPIC-SOUNDS", "aum_base"): 91.736,
+    ("AudioSet", "aum_small_imagenet"): 25.539,
+    ("VGGSound", "aum_small_imagenet"): 25.455,
+    ("VoxCeleb1", "aum_small_imagenet"): 25.818,
+    ("Speech Commands V2", "aum_small_imagenet"): 25.178,
+    ("EPIC-SOUNDS", "aum_small_imagenet"): 25.353,
+}
+
+
+def path_of(corpus, name):
+    """Return the YAML of a row."""
+    prefix = corpus.prefix if isinstance(corpus.prefix, str) else ""
+    folder = ROOT / "recipes" / corpus.recipe / "hparams"
+    return folder / f"{prefix}{name}.yaml"
+
+
+def load(path, tmp_path, **overrides):
+    """Load a YAML, the models without memory.
+
+    Features and crops are made as well, but on the CPU: they compute.
+    """
+    text = path.read_text()
+    overrides["output_folder"] = str(tmp_path)
+    if "!PLACEHOLDER" in text:
+        overrides.setdefault("init_from", "weights.pth")
+    for key in ("crop", "compute_features"):
+        if re.search(rf"^{key}: !new", text, re.MULTILINE):
+            overrides[key] = None
+    with torch.device("meta"):
+        return load_hparams(str(path), overrides)
+
+
+def schedule_words(schedule):
+    """Return a schedule as the table puts it."""
+    kind = type(schedule).__name__
+    if kind == "WarmupMultiStep":
+        warm = f"warm-up {schedule.warmup_steps}/{schedule.warmup_every}; "
+        decay = f"{schedule.start}/{schedule.every}/{schedule.factor}"
+        return (warm if schedule.warmup_steps else "") + f"decay {decay}"
+    assert (kind, schedule.variant) == ("WarmupEpochSteps", "intended")
+    steps = [f"x{f} at {e}" for e, f in schedule.milestones.items()]
+    return "; ".join([f"warm-up {schedule.warmup_epochs} epochs", *steps])
+
+
+def masks_of(augment):
+    """Return the mask and, where there is one, the time warp."""
+    kinds = {type(module).__name__: module for module in augment.modules()}
+    return kinds["SpectrogramMask"], kinds.get("TimeWarp")
+
+
+@pytest.mark.parametrize("corpus, model", ROWS)
+def test_a_yaml_trains_as_the_paper(corpus, model, tmp_path):
+    hparams = load(path_of(corpus, model["name"]), tmp_path)
+    for key in ("n_classes", "number_of_epochs", "batch_size", "n_frames"):
+        assert hparams[key] == corpus[key], key
+    for key in ("freq_mask", "time_mask", "feature_mean", "feature_std"):
+        assert hparams[key] == corpus[key], key
+    from_audioset = model.initialisation == "AudioSet"
+    lr = corpus.lr
+    if from_audioset and pd.notna(corpus.lr_from_audioset):
+        lr = corpus.lr_from_audioset
+    assert hparams["lr"] == lr
+    mixup = hparams["wav_augment"]
+    assert (mixup.probability if mixup else 0) == corpus.mixup
+    if mixup:
+        assert mixup.alpha == 10
+    mask, warp = masks_of(hparams["spec_augment"])
+    assert (mask.freq_mask, mask.time_mask) == (
+        corpus.freq_mask,
+        corpus.time_mask,
+    )
+    assert mask.n_freq_masks == mask.n_time_masks == corpus.n_masks
+    assert (warp.window if warp else 0) == corpus.time_warp
+    assert (hparams["norm_augment"] is not None) == corpus.noise
+    assert hparams.get("weighted_sampling", False) == corpus.weighted_sampling
+    assert hparams["compute_loss"].__name__ == corpus.loss
+    assert hparams["metrics"].headline == corpus.metric
+    assert schedule_words(hparams["lr_schedule"]) == corpus.schedule
+
+
+@pytest.mark.parametrize("corpus, model", ROWS)
+def test_what_all_rows_share(corpus, model, tmp_path):
+    hparams = load(path_of(corpus, model["name"]), tmp_path)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = hparams["opt_class"]([weight])
+    assert type(optimizer) is torch.optim.Adam
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (hparams["lr"], 5e-7)
+    assert (tuple(group["betas"]), group["eps"]) == ((0.95, 0.999), 1e-8)
+    assert hparams["precision"] == "fp16" and hparams["n_mels"] == 128
+    assert hparams["head_lr_scale"] == 1.0
+    assert hparams["max_grad_norm"] == float("inf")
+    # Padding is content, in the masks, too.
+    assert not masks_of(hparams["spec_augment"])[0].use_lengths
+    assert not hparams["embedding_model"].mask_padding
+    if corpus.recipe != "EPIC-Sounds":
+        norm = hparams["mean_var_norm"]
+        assert type(norm).__name__ == "SpectrogramNorm"
+
+
+@pytest.mark.parametrize("corpus, model", ROWS)
+def test_a_yaml_builds_the_paper_s_model(corpus, model, tmp_path):
+    hparams = load(path_of(corpus, model["name"]), tmp_path)
+    encoder, head = hparams["embedding_model"], hparams["classifier"]
+    assert type(encoder).__name__ == model.model
+    assert (encoder.embed_dim, encoder.depth) == (model.embed_dim, model.depth)
+    assert tuple(encoder.patch_size) == tuple(encoder.stride) == (16, 16)
+    assert encoder.n_frames == corpus.n_frames
+    rates = {
+        module.rate
+        for module in encoder.modules()
+        if type(module).__name__ == "DropPath"
+    }
+    assert rates <= {0.0}
+    if model.model == "AudioMamba":
+        assert encoder.cls_place == model.cls_token == hparams["cls_token"]
+        assert hparams["scan"] == model.scan
+    else:
+        assert encoder.n_heads == model.heads
+        assert encoder.tokens == ("cls_token",)
+    expected = PARAMETERS.get((corpus.corpus, model["name"]))
+    if expected is not None:
+        found = count_parameters(encoder) + count_parameters(head)
+        assert round(found / 1e6, 3) == pytest.approx(expected, abs=5e-4)
+
+
+@pytest.mark.parametrize("corpus, model", ROWS)
+def test_weights_are_asked_for_by_name(corpus, model):
+    path = path_of(corpus, model["name"])
+    if model.initialisation == "none":
+        assert "\ninit_from: null\n" in path.read_text()
+        return
+    with pytest.raises(PreparationError, match="init_from") as caught:
+        load_hparams(str(path))
+    wanted = {
+        ("AudioMamba", "ImageNet"): "vim_s_midclstok",
+        ("AudioMamba", "AudioSet"): "AudioSet/hparams/aum_base.yaml",
+        ("AudioSpectrogramTransformer", "ImageNet"): "deit_small_patch16_224",
+        ("AudioSpectrogramTransformer", "AudioSet"): "hparams/ast_base.yaml",
+    }
+    assert wanted[model.model, model.initialisation] in str(caught.value)
+
+
+def blocks(path):
+    """Return what a YAML says, by top-level key, comments left out."""
+    text = re.sub(r"\s+#.*$|^#.*$", "", path.read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^(\w+):", text, flags=re.MULTILINE)
+    return {key: value.strip() for key, value in zip(parts[1::2], parts[2::2])}
+
+
+@pytest.mark.parametrize("corpus, model", ROWS)
+def test_siblings_differ_in_model_and_initialisation_only(corpus, model):
+    own, base = (
+        blocks(path_of(corpus, model["name"])),
+        blocks(path_of(corpus, "aum_base")),
+    )
+    allowed = set(OWN_KEYS)
+    if corpus.recipe == "ESC50" and model.initialisation == "AudioSet":
+        allowed.add("lr")
+    if corpus.recipe == "EPIC-Sounds" and model.initialisation != "none":
+        # Participants declare what the model was trained on before.
+        allowed.add("submission")
+    differing = {
+        key for key in own.keys() | base.keys() if own.get(key) != base.get(key)
+    }
+    assert differing <= allowed, differing - allowed
+    order = [key for key in base if key in own]
+    assert list(own) == order
+
+
+@pytest.mark.parametrize("scan", ["fo_fo", "fo_bi", "bi_bi"])
+@pytest.mark.parametrize("cls_token", ["front", "middle", "end"])
+def test_table_2_is_two_overrides(scan, cls_token, tmp_path):
+    path = ROOT / "recipes/VGGSound/hparams/aum_base.yaml"
+    hparams = load(path, tmp_path, scan=scan, cls_token=cls_token)
+    encoder = hparams["embedding_model"]
+    assert encoder.cls_place == cls_token
+    names = {name.rpartition(".")[2] for name, _ in encoder.named_parameters()}
+    assert ("A_b_log" in names) == (scan != "fo_fo")
+    copies = {n for n, _ in encoder.named_parameters() if "conv1d_b" in n}
+    assert bool(copies) == (scan == "bi_bi")
