@@ -316,7 +316,8 @@ class ClassificationMetrics:
         path : str
             Picture to write.
         max_classes : int
-            With more classes nothing is drawn.
+            With more classes nothing is drawn, nor where a clip has several
+            labels or none.
 
         Returns
         -------
@@ -324,7 +325,8 @@ class ClassificationMetrics:
             Whether a picture was drawn.
         """
         _, scores, targets = self.arrays()
-        if len(labels) > max_classes:
+        several = targets.ndim == 2 and ((targets > 0).sum(axis=1) != 1).any()
+        if several or len(labels) > max_classes:
             return False
         from matplotlib.figure import Figure
         from sklearn.metrics import ConfusionMatrixDisplay
