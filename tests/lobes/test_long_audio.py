@@ -1,0 +1,39 @@
+"""Ten minutes of sound in one pass."""
+
+import pytest
+import torch
+
+from audiomamba import AudioMamba
+from audiomamba.training.flops import count_flops
+
+MINUTE = 6000  # frames
+
+
+@torch.no_grad()
+def test_ten_minutes_go_through_and_their_beginning_stays():
+    """The state of a forward scan carries 30,000 tokens and stays finite."""
+    torch.manual_seed(0)
+    encoder = AudioMamba(
+        *(128, 10 * MINUTE),
+        embed_dim=32,
+        depth=2,
+        scan="fo_fo",
+        cls_token=None,
+        token_order="time",
+        output="frames",
+    ).eval()
+    feats = 0.5 * torch.randn(1, 10 * MINUTE, 128)
+    frames = encoder(feats)
+    assert frames.shape == (1, 3750, 32) and torch.isfinite(frames).all()
+    minute = encoder(feats[:, :MINUTE])
+    torch.testing.assert_close(frames[:, :375], minute, atol=1e-5, rtol=0)
+
+
+def test_twice_the_sound_takes_twice_the_operations():
+    counts = []
+    for minutes in (1, 2, 4):
+        with torch.device("meta"):
+            encoder = AudioMamba(128, minutes * MINUTE, embed_dim=32, depth=2)
+        counts.append(count_flops(encoder, (1, minutes * MINUTE, 128)))
+    assert counts[1] / counts[0] == pytest.approx(2.0, rel=0.01)
+    assert counts[2] / counts[1] == pytest.approx(2.0, rel=0.01)
