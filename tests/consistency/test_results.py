@@ -1,0 +1,144 @@
+"""The pages of results, their CSV and the records fit together."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tools_on_path():
+    """Python puts a script's folder on the path; here it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")
+        yield
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The files of the results, to be damaged."""
+    from result_tables.rows import read_rows
+
+    for name in ("egs_results.csv", "egs_results.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "egs_records", tmp_path / "egs_records")
+    for recipe in {row.recipe for row in read_rows()}:
+        target = tmp_path / "recipes" / recipe
+        target.mkdir(parents=True)
+        shutil.copy(ROOT / "recipes" / recipe / "README.md", target)
+    return tmp_path
+
+
+def test_pages_csv_and_records_agree():
+    from collect_results import problems
+
+    assert problems(ROOT) == []
+
+
+def test_a_copy_is_sound(copy):
+    from collect_results import problems
+
+    assert problems(copy) == []
+
+
+def test_an_altered_figure_on_the_page_is_found(copy):
+    from collect_results import problems
+
+    page = copy / "egs_results.md"
+    text = page.read_text()
+    page.write_text(text.replace("32.43±0.31", "32.44±0.31", 1))
+    assert problems(copy) == [
+        "egs_results.md is not what egs_results.csv makes of it"
+    ]
+
+
+def test_an_altered_figure_in_the_csv_is_found(copy):
+    from collect_results import problems
+
+    csv = copy / "egs_results.csv"
+    lines = csv.read_text().splitlines()
+    lines[1] = re.sub(r"accuracy,[\d.]+", "accuracy,12.5", lines[1])
+    csv.write_text("\n".join(lines) + "\n")
+    found = problems(copy)
+    assert any("egs_records/ makes of it" in line for line in found)
+    assert any(line.startswith("egs_results.md") for line in found)
+
+
+def test_a_measured_row_without_its_record_is_found(copy):
+    from collect_results import problems
+
+    lost = min(copy.glob("egs_records/*/*.json"))
+    lost.unlink()
+    found = problems(copy)
+    name = lost.relative_to(copy).as_posix()
+    assert f"egs_results.csv has a run whose record is lost: {name}" in found
+
+
+def test_records_are_whole_and_name_no_machine_s_paths():
+    for path in ROOT.glob("egs_records/*/*.json"):
+        record = json.loads(path.read_text())
+        assert record["commit"] and "dirty" not in record["commit"], path
+        assert record["curve"] and record["hardware"]["name"], path
+        assert not re.search(r"[= ]/", record["command"]), path
+        assert "folder" not in record, path
+
+
+def test_the_counted_figures_are_those_of_the_yamls():
+    from collect_results import COUNTED, read_models
+    from result_tables.models import figures_of
+    from result_tables.rows import read_rows
+
+    models = read_models()
+    # One of each model, without a table's nine variants twice.
+    wanted = {
+        (row.table, row.corpus.corpus, row.hparams): row for row in read_rows()
+    }
+    for table, corpus, hparams in (
+        ("1", "AudioSet", "aum_base.yaml"),
+        ("2", "VGGSound", "aum_base.yaml"),
+        ("3", "Speech Commands V2", "ast_small_imagenet.yaml"),
+        ("comparison", "FSDD, speakers", "compare_aum_tiny.yaml"),
+    ):
+        row = wanted[table, corpus, hparams]
+        counted = figures_of(row)
+        for key in COUNTED:
+            assert models[row][key] == pytest.approx(counted[key]), (row, key)
+
+
+def test_every_paper_yaml_is_a_row_and_every_row_a_yaml():
+    from result_tables.rows import read_rows
+
+    rows = {(row.recipe, row.hparams) for row in read_rows()}
+    yamls = {
+        (path.parts[-3], path.name)
+        for path in ROOT.glob("recipes/*/hparams/*.yaml")
+        if re.match(r"(as20k_)?(ast|aum)_(base|small)|compare_", path.name)
+    }
+    assert rows == yamls
+
+
+def test_the_compared_models_are_trained_alike_and_equally_large():
+    from result_tables.models import figures_of
+    from result_tables.rows import read_rows
+
+    own = {"output_folder", "scan", "cls_token", "embedding_model"}
+    rows = [row for row in read_rows() if row.table == "comparison"]
+    for ast, aum in zip(rows[::2], rows[1::2]):
+        sizes = [figures_of(row)["parameters"] for row in (ast, aum)]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+        texts = []
+        for row in (ast, aum):
+            path = ROOT / "recipes" / row.recipe / "hparams" / row.hparams
+            text = path.read_text()
+            parts = re.split(
+                r"^(\w+):", text[text.index("# Seed") :], flags=re.M
+            )
+            texts.append(dict(zip(parts[1::2], parts[2::2])))
+        keys = texts[0].keys() | texts[1].keys()
+        differing = {k for k in keys if texts[0].get(k) != texts[1].get(k)}
+        # The comment of the next section stands behind the last key.
+        assert differing - own <= {"embed_dim"}, differing

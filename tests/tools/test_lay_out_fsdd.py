@@ -1,0 +1,114 @@
+"""Digits laid out as other corpora, read by the recipes' preparations."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+SPEAKERS = ("george", "theo")
+N_TAKES = 12
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A corpus of two speakers, three digits and twelve takes."""
+    folder = tmp_path / "clone" / "recordings"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for speaker in SPEAKERS:
+        for digit in range(3):
+            for take in range(N_TAKES):
+                n = int(generator.integers(1600, 3200))
+                noise = 0.1 * generator.standard_normal(n)
+                sf.write(folder / f"{digit}_{speaker}_{take}.wav", noise, 8000)
+    (folder / "notes.txt").write_text("no recording")
+    return folder.parent
+
+
+def run(*arguments):
+    from lay_out_fsdd import main
+
+    main([*map(str, arguments)])
+
+
+@pytest.fixture
+def load_recipe(monkeypatch):
+    """Import a preparation from its recipe's folder."""
+
+    def load(name, module):
+        root = Path(__file__).resolve().parents[2]
+        monkeypatch.syspath_prepend(root / "recipes" / name)
+        return importlib.import_module(module)
+
+    return load
+
+
+def test_words_by_take(clone, tmp_path, load_recipe):
+    run("words", clone, tmp_path / "out")
+    module = load_recipe("SpeechCommands", "speech_commands_prepare")
+    module.prepare_speech_commands(tmp_path / "out", tmp_path / "lists")
+    tables = {
+        part: pd.read_csv(tmp_path / "lists" / f"{part}.csv")
+        for part in ("train", "valid", "test")
+    }
+    counts = {part: len(table) for part, table in tables.items()}
+    assert counts == {"train": 2 * 3 * 2, "valid": 30, "test": 30}
+    assert set(tables["test"]["label"]) == {"zero", "one", "two"}
+    info = sf.info(tmp_path / "out" / tables["test"]["wav"][0])
+    assert (info.samplerate, info.channels) == (16000, 1)
+
+
+def test_a_held_out_speaker_is_in_no_other_part(clone, tmp_path):
+    run("words", clone, tmp_path / "out", "--held_out_speaker", "theo")
+    lists = {
+        name: (tmp_path / "out" / f"{name}_list.txt").read_text().split()
+        for name in ("testing", "validation")
+    }
+    codes = {
+        name: {line.split("/")[1].split("_")[0] for line in lines}
+        for name, lines in lists.items()
+    }
+    assert len(codes["testing"]) == 1 == len(codes["validation"])
+    assert codes["testing"] != codes["validation"]
+    (code,) = codes["testing"]
+    assert len(lists["testing"]) == 3 * N_TAKES
+    found = {p.name for p in (tmp_path / "out").glob(f"*/{code}_*.wav")}
+    assert len(found) == N_TAKES
+    assert len(lists["validation"]) == 3 * 5
+
+
+def test_speakers_share_no_recording_between_parts(
+    clone, tmp_path, load_recipe
+):
+    run("speakers", clone, tmp_path / "out")
+    module = load_recipe("VoxCeleb", "voxceleb_prepare")
+    module.prepare_voxceleb(tmp_path / "out", tmp_path / "lists")
+    counts = {
+        part: len(pd.read_csv(tmp_path / "lists" / f"{part}.csv"))
+        for part in ("train", "valid", "test")
+    }
+    # Of 15, 15 and 6 digits of each speaker, in sixes.
+    assert counts == {"train": 2 * 1, "valid": 2 * 2, "test": 2 * 2}
+    run("speakers", clone, tmp_path / "again")
+    for path in (tmp_path / "out").rglob("*.wav"):
+        other = tmp_path / "again" / path.relative_to(tmp_path / "out")
+        assert path.read_bytes() == other.read_bytes()
+
+
+def test_what_cannot_be_done_is_refused(clone, tmp_path):
+    with pytest.raises(SystemExit, match="holds no recordings"):
+        run("words", tmp_path, tmp_path / "out")
+    with pytest.raises(SystemExit, match="choose from george, theo"):
+        run("words", clone, tmp_path / "out", "--held_out_speaker", "lucas")
+    with pytest.raises(SystemExit, match="goes with words"):
+        run("speakers", clone, tmp_path / "out", "--held_out_speaker", "theo")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match="is not empty"):
+        run("words", clone, clone)
+    broken = clone / "recordings" / "1_theo_3.wav"
+    broken.write_bytes(b"")
+    with pytest.raises(SystemExit, match="1_theo_3.wav"):
+        run("words", clone, tmp_path / "out")

@@ -1,0 +1,88 @@
+"""The grids of runs: what they list, pass over and refuse."""
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+
+def listed(capsys, *arguments):
+    from run_table import main
+
+    main(["--dry_run", *arguments])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_table_2_is_nine_designs_of_two_corpora(capsys):
+    lines = listed(capsys, "2")
+    assert len(lines) == len(set(lines)) == 2 * 9 * 3
+    folders = {line.split("--output_folder=")[-1] for line in lines}
+    assert len(folders) == len(lines)
+    wanted = "hparams/aum_base.yaml --scan=fo_fo --cls_token=front --seed=2"
+    assert sum(wanted in line for line in lines) == 1
+
+
+def test_corpora_and_seeds_can_be_chosen(capsys):
+    lines = listed(
+        capsys,
+        *("2", "--corpus", "VGGSound", "--seeds", "7"),
+        *("--data_folder", "VGGSound=/d", "--", "--precision", "bf16"),
+    )
+    assert len(lines) == 9
+    for line in lines:
+        assert "--data_folder=/d" in line and "--seed=7" in line
+        assert line.endswith("--precision bf16)")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["2", "--corpus", "VoxCeleb1"],
+        ["1", "--data_folder", "Nothing=/d"],
+        ["3", "--init_from", "aum_base=/w"],
+        ["1", "--data_folder", "AudioSet"],
+        ["5"],
+    ],
+)
+def test_names_that_do_not_exist_are_refused(arguments, capsys):
+    from run_table import main
+
+    with pytest.raises(SystemExit):
+        main([*arguments, "--dry_run"])
+    assert "choose from" in (error := capsys.readouterr().err) or (
+        "is not NAME=PATH" in error
+    )
+
+
+def test_missing_weights_are_asked_for_before_anything_runs():
+    from run_table import main
+
+    with pytest.raises(SystemExit, match="--init_from ast_small_imagenet="):
+        main(["3"])
+
+
+def test_runs_with_results_are_passed_over(tmp_path, monkeypatch, capsys):
+    import run_table
+
+    started = []
+
+    def run(command, cwd):
+        started.append((cwd, command[1:]))
+        folder = cwd / [w for w in command if "output_folder" in w][0][16:]
+        folder.mkdir(parents=True)
+        (folder / "results.json").write_text("{}")
+        failing = len(started) == 4
+        return subprocess.CompletedProcess(command, int(failing))
+
+    rows = [r for r in run_table.read_rows() if r.table == "2"][:3]
+    monkeypatch.setattr(run_table, "ROOT", tmp_path)
+    monkeypatch.setattr(run_table, "read_rows", lambda: rows)
+    monkeypatch.setattr(run_table, "subprocess", SimpleNamespace(run=run))
+    run_table.main(["2", "--seeds", "1"])
+    assert len(started) == 3
+    run_table.main(["2", "--seeds", "1"])
+    assert len(started) == 3
+    assert "nothing is left" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="ended with status 1"):
+        run_table.main(["2", "--seeds", "2"])
+    assert len(started) == 4
