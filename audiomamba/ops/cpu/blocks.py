@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from audiomamba.ops.cpu.vector_math import KERNEL, f32
+from audiomamba.ops.cpu.vector_math import KERNEL, f32, widen
 
 # Channels a task works on: four vectors of sixteen floats.
 LANES = 64
@@ -18,9 +18,14 @@ LANES = 64
 def rows(tensor):
     """Return a tensor [B, L, D] as (flat array, sequence stride, step stride).
 
-    Nothing is copied where the channels lie side by side in float32.
+    Nothing is copied where the channels lie side by side in float32 or in
+    bfloat16, whose bits travel as int16: NumPy has no such type.
     """
-    tensor = tensor.detach().float()
+    tensor = tensor.detach()
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.view(torch.int16)
+    else:
+        tensor = tensor.float()
     if tensor.stride(2) != 1 and tensor.shape[2] > 1:
         tensor = tensor.contiguous()
     n_batch, n_steps, n_channels = tensor.shape
@@ -60,7 +65,10 @@ def new_output(like, lengths):
 
 @njit(**KERNEL)
 def row_of(source, batch, step, first, width):
-    """Return a view of some channels of one step of one sequence."""
+    """Return a view of some channels of one step of one sequence.
+
+    Its values must be read through `widen`.
+    """
     flat, per_sequence, per_step = source
     start = batch * per_sequence + step * per_step + first
     return flat[start : start + width]
@@ -77,7 +85,7 @@ def load_rows(source, batch, first, n_steps, width, target):
     for step in range(n_steps):
         row = row_of(source, batch, step, first, width)
         for k in range(width):
-            target[step, k] = row[k]
+            target[step, k] = widen(row[k])
 
 
 @njit(**KERNEL)

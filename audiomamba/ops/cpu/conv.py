@@ -7,7 +7,13 @@ which lie side by side, is what LLVM turns into vector code.
 import numpy as np
 from numba import njit, prange
 
-from audiomamba.ops.cpu.vector_math import KERNEL, f32, sigmoid, wide_vectors
+from audiomamba.ops.cpu.vector_math import (
+    KERNEL,
+    f32,
+    sigmoid,
+    vectorise,
+    widen,
+)
 
 SPAN = 32
 
@@ -18,7 +24,7 @@ def _convolve(source, batch, step, weight, bias, sign, n_steps, y):
 
     ``sign`` is -1 to look back and 1 to look ahead.
     """
-    wide_vectors()
+    vectorise()
     flat, per_sequence, per_step = source
     n_taps, n_channels = weight.shape
     y[:] = bias
@@ -30,7 +36,7 @@ def _convolve(source, batch, step, weight, bias, sign, n_steps, y):
         row = flat[start : start + n_channels]
         w = weight[tap]
         for k in range(n_channels):
-            y[k] += w[k] * row[k]
+            y[k] += w[k] * widen(row[k])
 
 
 @njit(parallel=True, **KERNEL)
@@ -42,7 +48,7 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
     n_batch, n_total, n_channels = out.shape
     n_spans = (n_total + SPAN - 1) // SPAN
     for thread in prange(n_threads):
-        wide_vectors()
+        vectorise()
         y = np.empty(n_channels, f32)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
@@ -64,7 +70,7 @@ def gradient_before_activation(
     n_spans = (n_total + SPAN - 1) // SPAN
     flat, per_sequence, per_step = grad
     for thread in prange(n_threads):
-        wide_vectors()
+        vectorise()
         y = np.empty(n_channels, f32)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
@@ -73,13 +79,13 @@ def gradient_before_activation(
                 row = inner[batch, step]
                 at = batch * per_sequence + step * per_step
                 g = flat[at : at + n_channels]
-                if not activation:
-                    row[:] = g
-                    continue
-                _convolve(x, batch, step, weight, bias, sign, n_steps, y)
+                if activation:
+                    _convolve(x, batch, step, weight, bias, sign, n_steps, y)
                 for k in range(n_channels):
-                    s = sigmoid(y[k])
-                    row[k] = g[k] * s * (f32(1.0) + y[k] * (f32(1.0) - s))
+                    row[k] = widen(g[k])
+                    if activation:
+                        s = sigmoid(y[k])
+                        row[k] *= s * (f32(1.0) + y[k] * (f32(1.0) - s))
 
 
 @njit(parallel=True, **KERNEL)
@@ -94,7 +100,7 @@ def backward(inner, x, weight, sign, lengths, dx, dweight, dbias, n_threads):
     n_taps = weight.shape[0]
     flat, per_sequence, per_step = x
     for thread in prange(n_threads):
-        wide_vectors()
+        vectorise()
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]
@@ -115,4 +121,4 @@ def backward(inner, x, weight, sign, lengths, dx, dweight, dbias, n_threads):
                         seen = flat[at : at + n_channels]
                         d = dweight[task, tap]
                         for k in range(n_channels):
-                            d[k] += g[k] * seen[k]
+                            d[k] += g[k] * widen(seen[k])

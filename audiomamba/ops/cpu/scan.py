@@ -21,7 +21,8 @@ from audiomamba.ops.cpu.vector_math import (
     f32,
     sigmoid,
     softplus,
-    wide_vectors,
+    vectorise,
+    widen,
 )
 
 
@@ -31,7 +32,7 @@ def scan_block(delta, drive, rate, B, C, n_steps, reverse, state, y, total):
 
     ``rate`` is A log2(e), so that the decay is a power of two.
     """
-    wide_vectors()
+    vectorise()
     state[:] = f32(0.0)
     for i in range(n_steps):
         step = n_steps - 1 - i if reverse else i
@@ -53,7 +54,7 @@ def prepare(
     u, raw, batch, first, width, bias, use_softplus, n_steps, delta, drive
 ):
     """Compute delta and delta * u, [L, LANES] each, idle lanes zero."""
-    wide_vectors()
+    vectorise()
     if width < LANES:
         delta[:n_steps] = f32(0.0)
         drive[:n_steps] = f32(0.0)
@@ -62,27 +63,28 @@ def prepare(
         raw_row = row_of(raw, batch, step, first, width)
         delta_row, drive_row = delta[step], drive[step]
         for k in range(width):
-            size = raw_row[k] + bias[k]
+            size = widen(raw_row[k]) + bias[k]
             if use_softplus:
                 size = softplus(size)
             delta_row[k] = size
-            drive_row[k] = size * u_row[k]
+            drive_row[k] = size * widen(u_row[k])
 
 
 @njit(**KERNEL)
 def store(total, u, skip, z, gated, batch, n_steps, first, width, out):
     """Write (total + skip u) SiLU(z) to channels of out [L, D]."""
-    wide_vectors()
+    vectorise()
     for step in range(n_steps):
         u_row = row_of(u, batch, step, first, width)
         row = out[step, first : first + width]
         total_row = total[step]
         for k in range(width):
-            row[k] = total_row[k] + skip[k] * u_row[k]
+            row[k] = total_row[k] + skip[k] * widen(u_row[k])
         if gated:
             z_row = row_of(z, batch, step, first, width)
             for k in range(width):
-                row[k] *= z_row[k] * sigmoid(z_row[k])
+                g = widen(z_row[k])
+                row[k] *= g * sigmoid(g)
 
 
 @njit(parallel=True, **KERNEL)
@@ -98,7 +100,7 @@ def forward(
     n_state, n_blocks = B.shape[2], (n_channels + LANES - 1) // LANES
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
-        wide_vectors()
+        vectorise()
         buffers = np.empty((3, n_total, LANES), f32)
         size, drive, total = buffers[0], buffers[1], buffers[2]
         state = np.empty((n_state, LANES), f32)

@@ -23,7 +23,7 @@ from audiomamba.ops.cpu.vector_math import (
     exp2,
     f32,
     sigmoid,
-    wide_vectors,
+    vectorise,
 )
 
 CHUNK = 16
@@ -33,7 +33,7 @@ LN_2 = f32(0.6931471805599453)
 @njit(**KERNEL)
 def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
     """Note the state before every chunk (in scan order) in borders."""
-    wide_vectors()
+    vectorise()
     n_state = rate.shape[0]
     state = np.zeros((n_state, LANES), f32)
     for i in range(n_steps):
@@ -50,7 +50,7 @@ def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
 @njit(**KERNEL)
 def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
     """Compute one step's decays, states and ungated output once more."""
-    wide_vectors()
+    vectorise()
     for n in range(rate.shape[0]):
         b, c = b_n[n], c_n[n]
         for k in range(LANES):
@@ -71,7 +71,7 @@ def _adjoint_step(
     ``rate`` is A log2(e) and ``d_delta`` collects d(delta) / ln(2): what is
     missing is multiplied once, behind the loops.
     """
-    wide_vectors()
+    vectorise()
     for n in range(rate.shape[0]):
         b, c = b_n[n], c_n[n]
         sum_b, sum_c = f32(0.0), f32(0.0)
@@ -95,7 +95,7 @@ def _adjoint_block(
     total, d_rate, d_drive, d_delta, dB, dC,
 ):  # fmt: skip
     """Run one direction back through all its chunks."""
-    wide_vectors()
+    vectorise()
     _mark_borders(delta, drive, rate, B, n_steps, reverse, borders)
     carry = np.zeros((rate.shape[0], LANES), f32)
     for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):
@@ -120,7 +120,7 @@ def _adjoint_block(
 @njit(**KERNEL)
 def _gate_gradient(grad, gate, scaled, n_steps):
     """Turn the output's gradient into that of the ungated output."""
-    wide_vectors()
+    vectorise()
     for step in range(n_steps):
         for k in range(LANES):
             g = gate[step, k]
@@ -133,7 +133,7 @@ def _store_inputs(
     n_steps, first, width, du, ddelta, dD, dbias,
 ):  # fmt: skip
     """Write the gradients of u and delta, sum those of D and the bias."""
-    wide_vectors()
+    vectorise()
     sums = np.zeros((2, LANES), f32)
     for step in range(n_steps):
         du_row = du[step, first : first + width]
@@ -155,7 +155,7 @@ def _store_inputs(
 @njit(**KERNEL)
 def _store_gate(grad, gate, total, u, skip, n_steps, first, width, dz):
     """Write the gradient of the gate."""
-    wide_vectors()
+    vectorise()
     for step in range(n_steps):
         row = dz[step, first : first + width]
         for k in range(width):
@@ -181,7 +181,7 @@ def backward(
     n_state, n_blocks = B.shape[2], dB.shape[0]
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
-        wide_vectors()
+        vectorise()
         buffers = np.zeros((10, n_total, LANES), f32)
         u_rows, raw, size, drive = (
             buffers[0],
