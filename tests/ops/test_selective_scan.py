@@ -203,6 +203,24 @@ def test_half_inputs_keep_a_float32_state(engine, dtype):
     assert torch.equal(y, wanted.to(dtype))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_gradients_are_those_of_single_precision(dtype):
+    u, delta, A, A_b, B, C, D, z, bias = make_inputs(2, 40, 70, step=0.1)
+    halves = [t.to(dtype) for t in (u, delta, B, C, z)]
+    push = torch.randn(2, 40, 70, generator=torch.manual_seed(0)).to(dtype)
+    found = []
+    for kind in (dtype, torch.float32):
+        half = [t.to(kind).requires_grad_() for t in halves]
+        y = bidirectional_scan(
+            *(half[0], half[1], A, A_b, half[2], half[3]),
+            *(D, half[4], bias, True),
+        )
+        found.append(torch.autograd.grad(y, half, push.to(kind)))
+    for gradient, wanted in zip(*found):
+        assert gradient.dtype == dtype
+        assert torch.equal(gradient, wanted.to(dtype))
+
+
 def test_the_number_of_threads_stays_the_user_s():
     program = """
 import torch
