@@ -354,15 +354,26 @@ class ClassificationBrain(CarefulBrain):
             raise FileNotFoundError(
                 f"no checkpoint with {max_key} in "
                 f"{self.checkpointer.checkpoints_dir}: train first, without "
-                "--test_only, with the same protocols and output_folder."
+                "--test_only, with the same protocols and output_folder; or "
+                "give weights to test with --init_from."
             )
         self.checkpointer.load_checkpoint(chosen)
         self.chosen = chosen.meta
 
+    def _tests_given_weights(self):
+        """Return whether there is nothing to test but ``init_from``."""
+        return (
+            self.test_only
+            and self.hparams.init_from is not None
+            and not self.checkpointer.list_checkpoints()
+        )
+
     def test(self, test_set, test_loader_kwargs=None):
         """Test the checkpoint that each protocol chooses.
 
-        The weights of the first protocol, the headline, stay loaded.
+        The weights of the first protocol, the headline, stay loaded.  With
+        ``--test_only`` in a folder without checkpoints, the weights of
+        ``init_from`` are tested as they are, under the name ``init_from``.
 
         Arguments
         ---------
@@ -377,6 +388,11 @@ class ClassificationBrain(CarefulBrain):
             Protocol -> ``epoch``, ``rule`` and the metrics on ``test``.
         """
         self.clips["test"] = len(test_set)
+        if self._tests_given_weights():
+            self.evaluate(test_set, test_loader_kwargs=test_loader_kwargs)
+            rule = f"weights of {self.hparams.init_from} as they are"
+            given = {"epoch": 0, "rule": rule, "chosen_by": {}}
+            return {"init_from": {**given, "test": self.stats}}
         tested = {}
         for protocol in reversed(self.hparams.protocols):
             split, rule = PROTOCOLS[protocol]

@@ -108,6 +108,20 @@ def test_test_only_gives_the_same_figures(trained, start, read_results):
         assert after[key] == before[key], key
 
 
+def test_given_weights_are_tested_as_they_are(
+    trained, start, tmp_path, read_results
+):
+    """As a user checks the figure of a published checkpoint."""
+    wanted = read_results(trained)["protocols"]["honest"]
+    chosen = AtomicCheckpointer(trained / "save").find_checkpoint(
+        ckpt_predicate=lambda saved: saved.meta.get("epoch") == wanted["epoch"]
+    )
+    start(tmp_path, "aum_tiny", "--test_only", init_from=chosen.path)
+    found = read_results(tmp_path)
+    assert found["protocol"] == "init_from" and found["epochs_trained"] == 0
+    assert found["protocols"]["init_from"]["test"] == wanted["test"]
+
+
 def test_killed_run_ends_with_the_same_bits(trained, start, tmp_path, corpus):
     """SIGKILL in the middle of an epoch, then the same command."""
     settings = {**TINY, "data_folder": corpus, "output_folder": tmp_path}

@@ -95,6 +95,7 @@ def make_run(tmp_path):
         hparams = {
             "seed": 7,
             "n_classes": N_CLASSES,
+            "init_from": None,
             "n_frames": 64,
             "n_mels": 16,
             "compute_loss": cross_entropy,
