@@ -19,6 +19,7 @@ from audiomamba.lobes.transfer import (
     check_tensors,
     own_grid,
     report,
+    take_head,
 )
 from audiomamba.lobes.weights import CheckpointError, read_tensors
 from audiomamba.nnet.patch_embed import resize_patch_kernel
@@ -149,7 +150,7 @@ def _split(checkpoint):
     state, name = read_tensors(checkpoint)
     state, dropped = _rename(state)
     arguments = _architecture(state, name)
-    grid, head = None, None
+    grid = None
     if state[KERNEL].shape[1] == 3:
         state[KERNEL] = state[KERNEL].sum(1, keepdim=True)
         n_patches = state[TABLE].shape[1] - 1 - arguments["distilled"]
@@ -159,10 +160,7 @@ def _split(checkpoint):
                 f"{name} has {n_patches} patch positions, which is no square "
                 "grid: it is no ImageNet checkpoint."
             )
-    if HEAD[0] in state:
-        weight, bias = (state.pop(key) for key in HEAD)
-        head = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        head.load_state_dict({"weight": weight, "bias": bias})
+    head = take_head(state, arguments["embed_dim"], name)
     return state, name, arguments, grid, head, dropped
 
 

@@ -17,6 +17,7 @@ from audiomamba.lobes.transfer import (
     check_tensors,
     own_grid,
     report,
+    take_head,
 )
 from audiomamba.lobes.weights import CheckpointError, read_weights
 from audiomamba.nnet.patch_embed import resize_patch_kernel
@@ -130,11 +131,7 @@ def _split(checkpoint, cls_token):
         state, grid, dropped = _from_vim(state, name)
     arguments = _architecture(state, name)
     n_cls = _check_cls_token(state, cls_token, name)
-    head = None
-    if HEAD[0] in state:
-        weight, bias = (state.pop(key) for key in HEAD)
-        head = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        head.load_state_dict({"weight": weight, "bias": bias})
+    head = take_head(state, arguments["embed_dim"], name)
     return state, name, arguments, n_cls, grid, head, dropped
 
 

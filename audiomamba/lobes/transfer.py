@@ -2,6 +2,8 @@
 
 import logging
 
+import torch
+
 from audiomamba.lobes.weights import CheckpointError
 from audiomamba.nnet.patch_embed import grid_length, to_pair
 
@@ -55,6 +57,24 @@ def own_grid(n_patches, patch_size, n_mels, wanted_stride, n_frames, name):
             f"the patch size {patch_size} makes of {n_mels} mel bins."
         )
     return min(ranked)[3:]
+
+
+def take_head(state, embed_dim, name):
+    """Take the classifier out of a state; None where there is none."""
+    present = [key for key in HEAD if key in state]
+    if not present:
+        return None
+    tensors = {key.removeprefix("head."): state.pop(key) for key in present}
+    shapes = {key: list(value.shape) for key, value in tensors.items()}
+    n_classes = shapes.get("weight", [0])[0]
+    if shapes != {"weight": [n_classes, embed_dim], "bias": [n_classes]}:
+        raise CheckpointError(
+            f"{name} does not fit: its head has {shapes}, where a classifier "
+            f"has a weight [classes, {embed_dim}] and a bias [classes]."
+        )
+    head = torch.nn.Linear(embed_dim, n_classes)
+    head.load_state_dict(tensors)
+    return head
 
 
 def check_tensors(state, encoder, name):

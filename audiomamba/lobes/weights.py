@@ -6,6 +6,7 @@ Nothing of a file is executed: pickles are read with ``weights_only=True``.
 import argparse
 import logging
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -45,9 +46,12 @@ def _read_file(path):
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        # PyTorch's message goes on to say how to read the file all the same.
+        found = re.search(r"unsupported (\w+:? )+\S+", str(error), re.I)
         raise CheckpointError(
             f"{path} holds more than tensors, which could run code when it "
-            f"is read, or is damaged; it is refused. ({error})"
+            "is read, or is damaged; it is refused"
+            + (f" ({found[0]})." if found else ".")
         ) from error
     except READ_ERRORS as error:
         raise CheckpointError(
@@ -69,6 +73,13 @@ def _tensors_of(content, name):
     if strangers:
         raise CheckpointError(
             f"{name} is not a state dict: {strangers[0]!r} is no tensor."
+        )
+    broken = [k for k, v in content.items() if not torch.isfinite(v).all()]
+    if broken:
+        raise CheckpointError(
+            f"{name} has NaN or infinite values in {broken[0]} and "
+            f"{len(broken) - 1} more tensors: its training went astray, or "
+            "it is damaged; take another one."
         )
     return content
 

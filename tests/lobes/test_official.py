@@ -174,8 +174,11 @@ class Payload:
 def test_code_in_a_pickle_is_refused(tmp_path, capsys):
     path = tmp_path / "evil.pth"
     torch.save({"model": Payload()}, path)
-    with pytest.raises(CheckpointError, match="could run code"):
+    with pytest.raises(CheckpointError, match="could run code") as caught:
         load_official(path)
+    # and nobody is told how to run it
+    assert "weights_only" not in str(caught.value)
+    assert "print" in str(caught.value)
     assert "code was run" not in capsys.readouterr().out
 
 
@@ -234,6 +237,24 @@ def test_names_and_shapes_that_differ_are_listed_and_nothing_is_changed():
         assert part in str(error.value)
     for key, value in target.state_dict().items():
         assert torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize("fault", ["no bias", "no weight", "another width"])
+def test_a_head_in_parts_is_refused(fault):
+    _, state = official()
+    if fault == "another width":
+        state["head.weight"] = torch.ones(7, WIDTH + 1)
+    else:
+        del state[f"head.{fault[3:]}"]
+    with pytest.raises(CheckpointError, match="its head has"):
+        load_official(state)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    _, state = official()
+    state["norm_f.weight"][3] = float("nan")
+    with pytest.raises(CheckpointError, match="NaN .* in norm_f.weight"):
+        load_official(state)
 
 
 def test_an_encoder_that_nobody_has_weights_of_is_refused():
