@@ -13,7 +13,6 @@ import torch.nn.functional as F
 
 from audiomamba.lobes.ast import HEAD_SIZE, AudioSpectrogramTransformer
 from audiomamba.lobes.transfer import (
-    HEAD,
     KERNEL,
     TABLE,
     check_tensors,
