@@ -8,23 +8,12 @@ from speechbrain.dataio.batch import PaddedData
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from audiomamba.lobes.weights import CheckpointError
 from audiomamba.training.checkpoints import best_first
 from audiomamba.training.encoders import as_embedding, takes_lengths
+from audiomamba.training.initial import tests_given_weights
+from audiomamba.training.protocols import PROTOCOLS
 from audiomamba.training.steps import CarefulBrain
-
-# protocol -> (split that chooses the epoch, or None; the rule in words)
-PROTOCOLS = {
-    "honest": (
-        "valid",
-        "best epoch on the validation split, of equals the earliest",
-    ),
-    "paper": (
-        "test",
-        "best epoch on the reported split, as the authors, of equals the "
-        "earliest",
-    ),
-    "last": (None, "last epoch, whatever its figures"),
-}
 
 
 def plain_targets(targets):
@@ -351,7 +340,7 @@ class ClassificationBrain(CarefulBrain):
             ckpt_predicate=lambda ckpt: max_key in ckpt.meta,
         )
         if chosen is None:
-            raise FileNotFoundError(
+            raise CheckpointError(
                 f"no checkpoint with {max_key} in "
                 f"{self.checkpointer.checkpoints_dir}: train first, without "
                 "--test_only, with the same protocols and output_folder; or "
@@ -359,14 +348,6 @@ class ClassificationBrain(CarefulBrain):
             )
         self.checkpointer.load_checkpoint(chosen)
         self.chosen = chosen.meta
-
-    def _tests_given_weights(self):
-        """Return whether there is nothing to test but ``init_from``."""
-        return (
-            self.test_only
-            and self.hparams.init_from is not None
-            and not self.checkpointer.list_checkpoints()
-        )
 
     def test(self, test_set, test_loader_kwargs=None):
         """Test the checkpoint that each protocol chooses.
@@ -388,9 +369,10 @@ class ClassificationBrain(CarefulBrain):
             Protocol -> ``epoch``, ``rule`` and the metrics on ``test``.
         """
         self.clips["test"] = len(test_set)
-        if self._tests_given_weights():
+        source = self.hparams.init_from
+        if tests_given_weights(self.checkpointer, source, self.test_only):
             self.evaluate(test_set, test_loader_kwargs=test_loader_kwargs)
-            rule = f"weights of {self.hparams.init_from} as they are"
+            rule = f"weights of {source} as they are"
             given = {"epoch": 0, "rule": rule, "chosen_by": {}}
             return {"init_from": {**given, "test": self.stats}}
         tested = {}

@@ -1,5 +1,6 @@
 """Loading of a recipe's YAML, with as many classes as the data hold."""
 
+import difflib
 import io
 import re
 from pathlib import Path
@@ -31,8 +32,8 @@ def load_hparams(hparams_file, overrides=""):
     Raises
     ------
     PreparationError
-        If a value must be given and was not; with what the comment behind it
-        says.
+        If there is no such file; if an override is no key of it; if a value
+        must be given and was not, with what the comment behind it says.
 
     Example
     -------
@@ -41,9 +42,26 @@ def load_hparams(hparams_file, overrides=""):
     >>> load_hparams(str(path), "seed: 2")
     {'seed': 2, 'n_classes': 3}
     """
-    text = Path(hparams_file).read_text(encoding="utf-8")
+    path = Path(hparams_file)
+    if not path.is_file():
+        present = sorted(str(other) for other in path.parent.glob("*.yaml"))
+        raise PreparationError(
+            f"There is no {path}; in its folder "
+            + (f"are {', '.join(present)}." if present else "is no YAML.")
+        )
+    text = path.read_text(encoding="utf-8")
     try:
         return load_hyperpyyaml(text, overrides)
+    except KeyError as error:
+        unknown = re.search(r"Override '(\w+)' not found", str(error))
+        if unknown is None:
+            raise
+        keys = re.findall(r"^(\w+):", text, re.M)
+        close = difflib.get_close_matches(unknown[1], keys)
+        raise PreparationError(
+            f"{path} has no key {unknown[1]} to change by --{unknown[1]}; "
+            + (f"meant: {' or '.join(close)}?" if close else f"it has {keys}.")
+        ) from None
     except ValueError as error:
         missing = re.match(r"'(\w+)' is a !PLACEHOLDER", str(error))
         if missing is None:

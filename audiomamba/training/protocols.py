@@ -2,6 +2,20 @@
 
 from audiomamba.dataio.problems import PreparationError
 
+# protocol -> (split that chooses the epoch, or None; the rule in words)
+PROTOCOLS = {
+    "honest": (
+        "valid",
+        "best epoch on the validation split, of equals the earliest",
+    ),
+    "paper": (
+        "test",
+        "best epoch on the reported split, as the authors, of equals the "
+        "earliest",
+    ),
+    "last": (None, "last epoch, whatever its figures"),
+}
+
 
 def validation_split(valid_share, protocols):
     """Name of the split that is validated on after each epoch.
@@ -15,7 +29,7 @@ def validation_split(valid_share, protocols):
     valid_share : float
         Share held out of the training list.
     protocols : list of str
-        Of the run; see ``audiomamba.training.brain.PROTOCOLS``.
+        Of the run; see ``PROTOCOLS`` above.
 
     Returns
     -------

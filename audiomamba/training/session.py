@@ -1,5 +1,6 @@
-"""The frame around a recipe's main function."""
+"""The command line of a recipe, and the frame around its main function."""
 
+import re
 from contextlib import contextmanager
 
 import speechbrain as sb
@@ -10,6 +11,31 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.weights import CheckpointError
 
 logger = get_logger(__name__)
+
+
+def parse_arguments(argv):
+    """Read a recipe's command line as SpeechBrain does, with one more flag.
+
+    ``--pretrained_folder``, as inference code calls it, is another name of
+    ``--init_from``.
+
+    Arguments
+    ---------
+    argv : list of str
+        What stands behind the script's name.
+
+    Returns
+    -------
+    tuple
+        The YAML's path, the run options, and the overrides as lines of YAML.
+
+    Example
+    -------
+    >>> parse_arguments(["a.yaml", "--pretrained_folder", "model"])[2]
+    'init_from: model'
+    """
+    flag = re.compile(r"--pretrained_folder(?==|$)")
+    return sb.parse_arguments([flag.sub("--init_from", arg) for arg in argv])
 
 
 @contextmanager

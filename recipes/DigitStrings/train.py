@@ -22,7 +22,7 @@ from audiomamba.dataio.audio import read_audio
 from audiomamba.dataio.pipeline import manifest_dataset
 from audiomamba.training.hparams import load_hparams
 from audiomamba.training.results import environment, write_json
-from audiomamba.training.session import session
+from audiomamba.training.session import parse_arguments, session
 from audiomamba.training.steps import CarefulBrain
 
 
@@ -168,6 +168,6 @@ def main(hparams_file, run_opts, overrides):
 if __name__ == "__main__":
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.exit("train.py: one process is enough here; start it by python.")
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     with session(run_opts):
         main(hparams_file, run_opts, overrides)

@@ -21,10 +21,11 @@ from audiomamba.dataio.labels import read_labels
 from audiomamba.dataio.pipeline import LabelEncoder, manifest_dataset
 from audiomamba.training.brain import ClassificationBrain
 from audiomamba.training.hparams import load_hparams, match_classes
+from audiomamba.training.initial import load_initial_weights
 from audiomamba.training.prediction import predict
 from audiomamba.training.protocols import validation_split
 from audiomamba.training.results import save_results
-from audiomamba.training.session import session
+from audiomamba.training.session import parse_arguments, session
 
 
 def dataio_prep(hparams, labels, valid):
@@ -87,13 +88,7 @@ def main(hparams_file, run_opts, overrides):
     )
     labels = read_labels(hparams["label_file"])
     hparams = match_classes(hparams, len(labels), hparams_file, overrides)
-
-    if hparams["init_from"] is not None:
-        from audiomamba.lobes.official import initialise
-
-        encoder, classifier = hparams["embedding_model"], hparams["classifier"]
-        initialise(encoder, classifier, hparams["init_from"])
-
+    load_initial_weights(hparams, run_opts)
     datasets = dataio_prep(hparams, labels, valid)
     brain = ClassificationBrain(
         modules=hparams["modules"],
@@ -125,6 +120,6 @@ def main(hparams_file, run_opts, overrides):
 
 
 if __name__ == "__main__":
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     with session(run_opts):
         main(hparams_file, run_opts, overrides)

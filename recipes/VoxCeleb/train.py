@@ -24,8 +24,9 @@ from audiomamba.dataio.pipeline import (
 )
 from audiomamba.training.brain import ClassificationBrain
 from audiomamba.training.hparams import load_hparams, match_classes
+from audiomamba.training.initial import load_initial_weights
 from audiomamba.training.results import save_results
-from audiomamba.training.session import session
+from audiomamba.training.session import parse_arguments, session
 
 
 def dataio_prep(hparams, labels):
@@ -82,13 +83,7 @@ def main(hparams_file, run_opts, overrides):
     )
     labels = read_labels(hparams["label_file"])
     hparams = match_classes(hparams, len(labels), hparams_file, overrides)
-
-    if hparams["init_from"] is not None:
-        from audiomamba.lobes.official import initialise
-
-        encoder, classifier = hparams["embedding_model"], hparams["classifier"]
-        initialise(encoder, classifier, hparams["init_from"])
-
+    load_initial_weights(hparams, run_opts)
     datasets = dataio_prep(hparams, labels)
     brain = ClassificationBrain(
         modules=hparams["modules"],
@@ -117,6 +112,6 @@ def main(hparams_file, run_opts, overrides):
 
 
 if __name__ == "__main__":
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     with session(run_opts):
         main(hparams_file, run_opts, overrides)

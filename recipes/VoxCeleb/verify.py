@@ -24,7 +24,7 @@ from audiomamba.dataio.trials import read_trials, speakers_of
 from audiomamba.training.embeddings import embed_manifest, load_embedder
 from audiomamba.training.hparams import load_hparams
 from audiomamba.training.results import environment, write_json
-from audiomamba.training.session import session
+from audiomamba.training.session import parse_arguments, session
 from audiomamba.training.verification import (
     cohort_statistics,
     cosine_scores,
@@ -193,6 +193,6 @@ def main(hparams_file, run_opts, overrides):
 
 
 if __name__ == "__main__":
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     with session(run_opts):
         main(hparams_file, run_opts, overrides)

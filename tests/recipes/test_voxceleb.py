@@ -116,7 +116,7 @@ def test_given_weights_are_tested_as_they_are(
     chosen = AtomicCheckpointer(trained / "save").find_checkpoint(
         ckpt_predicate=lambda saved: saved.meta.get("epoch") == wanted["epoch"]
     )
-    start(tmp_path, "aum_tiny", "--test_only", init_from=chosen.path)
+    start(tmp_path, "aum_tiny", "--test_only", pretrained_folder=chosen.path)
     found = read_results(tmp_path)
     assert found["protocol"] == "init_from" and found["epochs_trained"] == 0
     assert found["protocols"]["init_from"]["test"] == wanted["test"]

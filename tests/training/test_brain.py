@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import torch
 
+from audiomamba.lobes.weights import CheckpointError
 from audiomamba.training import results
 from audiomamba.training.hparams import load_hparams, match_classes
 from audiomamba.training.losses import (
@@ -105,7 +106,7 @@ def test_test_only_uses_the_best_checkpoint(make_run):
     alone.fit()
     assert alone.test() == tested
     assert alone.brain.train_seconds() == run.brain.train_seconds() > 0
-    with pytest.raises(FileNotFoundError, match="train first"):
+    with pytest.raises(CheckpointError, match="train first"):
         make_run("nothing", test_only=True).test()
 
 
