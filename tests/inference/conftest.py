@@ -25,6 +25,7 @@ LABELS = ["low tone", "high, shrill tone", "noise"]
 RECIPE = """
 # Of a test
 seed: 1
+init_from: null
 output_folder: {folder}
 save_folder: !ref <output_folder>/save
 label_file: !ref <output_folder>/manifests/labels.csv
