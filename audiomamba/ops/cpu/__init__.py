@@ -32,7 +32,19 @@ def _launch_threads():
     torch.set_num_threads(n_threads)
 
 
+def _keep_memory():
+    """Let the C library keep freed memory for the next layer.
+
+    glibc hands back to the system what is free beyond twice the largest block
+    freed so far, counting blocks up to 32 MB.  A layer's tensors come and go;
+    without this their pages are fetched and cleared anew in every layer, a
+    fifth of AuM-Base's time.
+    """
+    torch.empty(2**23 - 2**12, dtype=torch.float32)
+
+
 _launch_threads()
+_keep_memory()
 
 
 def _threads():

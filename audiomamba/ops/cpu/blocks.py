@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numba import njit
 
-from audiomamba.ops.cpu.vector_math import KERNEL, f32, widen
+from audiomamba.ops.cpu.vector_math import KERNEL, f32, prefetch, widen
 
 # Channels a task works on: four vectors of sixteen floats.
 LANES = 64
+# Rows lie a page apart, where no prefetcher of the CPU follows.
+AHEAD = 16
 
 
 def rows(tensor):
@@ -75,6 +77,15 @@ def row_of(source, batch, step, first, width):
 
 
 @njit(**KERNEL)
+def fetch_ahead(source, batch, step, first, width):
+    """Ask for the same channels some steps later."""
+    flat, per_sequence, per_step = source
+    start = batch * per_sequence + (step + AHEAD) * per_step + first
+    for k in range(0, width, 16):
+        prefetch(flat, start + k)
+
+
+@njit(**KERNEL)
 def load_rows(source, batch, first, n_steps, width, target):
     """Copy channels of one sequence into target [L, LANES], zeros behind.
 
@@ -83,6 +94,7 @@ def load_rows(source, batch, first, n_steps, width, target):
     if width < LANES:
         target[:n_steps] = f32(0.0)
     for step in range(n_steps):
+        fetch_ahead(source, batch, step, first, width)
         row = row_of(source, batch, step, first, width)
         for k in range(width):
             target[step, k] = widen(row[k])

@@ -10,6 +10,7 @@ from numba import njit, prange
 
 from audiomamba.ops.cpu.blocks import (
     LANES,
+    fetch_ahead,
     load_matrix,
     load_vector,
     row_of,
@@ -59,6 +60,8 @@ def prepare(
         delta[:n_steps] = f32(0.0)
         drive[:n_steps] = f32(0.0)
     for step in range(n_steps):
+        fetch_ahead(u, batch, step, first, width)
+        fetch_ahead(raw, batch, step, first, width)
         u_row = row_of(u, batch, step, first, width)
         raw_row = row_of(raw, batch, step, first, width)
         delta_row, drive_row = delta[step], drive[step]
@@ -72,15 +75,17 @@ def prepare(
 
 @njit(**KERNEL)
 def store(total, u, skip, z, gated, batch, n_steps, first, width, out):
-    """Write (total + skip u) SiLU(z) to channels of out [L, D]."""
+    """Write (total + skip u) SiLU(z) to channels of out."""
     vectorise()
     for step in range(n_steps):
+        fetch_ahead(out, batch, step, first, width)
         u_row = row_of(u, batch, step, first, width)
-        row = out[step, first : first + width]
+        row = row_of(out, batch, step, first, width)
         total_row = total[step]
         for k in range(width):
             row[k] = total_row[k] + skip[k] * widen(u_row[k])
         if gated:
+            fetch_ahead(z, batch, step, first, width)
             z_row = row_of(z, batch, step, first, width)
             for k in range(width):
                 g = widen(z_row[k])
@@ -99,6 +104,7 @@ def forward(
     n_batch, n_total, n_channels = out.shape
     n_state, n_blocks = B.shape[2], (n_channels + LANES - 1) // LANES
     gated = z[0].shape[0] > 0
+    flat_out = (out.reshape(-1), n_total * n_channels, n_channels)
     for thread in prange(n_threads):
         vectorise()
         buffers = np.empty((3, n_total, LANES), f32)
@@ -130,5 +136,5 @@ def forward(
                 skip *= f32(2.0)
             store(
                 *(total, u, skip, z, gated, batch),
-                *(n_steps, first, width, out[batch]),
+                *(n_steps, first, width, flat_out),
             )

@@ -6,7 +6,9 @@ about 2e-7, as float32 itself.
 """
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
 f32 = np.float32
@@ -57,6 +59,30 @@ def vectorise(typing_context):
         return context.get_dummy_value()
 
     return types.none(), generate
+
+
+@intrinsic
+def prefetch(typing_context, flat, index):
+    """Ask for the cache line of a flat array's value; may point outside."""
+
+    def generate(context, builder, signature, arguments):
+        kind = signature.args[0]
+        array = context.make_array(kind)(context, builder, arguments[0])
+        line = cgutils.get_item_pointer(
+            context, builder, kind, array, arguments[1:]
+        )
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        call = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
+            "llvm.prefetch.p0",
+        )
+        # to read, to be kept, data
+        how = [number(0), number(3), number(1)]
+        builder.call(call, [builder.bitcast(line, byte), *how])
+        return context.get_dummy_value()
+
+    return types.none(flat, types.intp), generate
 
 
 def widen(x):
