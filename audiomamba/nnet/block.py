@@ -1,6 +1,7 @@
 """The residual block around the mixer, and dropping it at random."""
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from audiomamba.nnet.mixer import BidirectionalMamba
 
@@ -65,4 +66,12 @@ class MambaBlock(torch.nn.Module):
 
     def forward(self, x, lengths=None):
         """Return [B, L, D] from tokens [B, L, D] and their number [B]."""
-        return x + self.drop_path(self.mixer(self.norm(x), lengths))
+        # What lies between x and xz is cheap to compute and large to keep.
+        xz = checkpoint(
+            self._project, x, use_reentrant=False, preserve_rng_state=False
+        )
+        return x + self.drop_path(self.mixer.mix(xz, lengths))
+
+    def _project(self, x):
+        """Return the mixer's projected input of the normalised tokens."""
+        return self.mixer.in_proj(self.norm(x))

@@ -3,13 +3,8 @@
 import math
 
 import torch
-import torch.nn.functional as F
 
-from audiomamba.ops import (
-    bidirectional_scan,
-    causal_conv1d,
-    selective_scan,
-)
+from audiomamba.ops import mamba_inner
 
 SCANS = ("fo_fo", "fo_bi", "bi_bi")
 STEP_MIN, STEP_MAX, STEP_FLOOR = 0.001, 0.1, 1e-4
@@ -106,31 +101,15 @@ class BidirectionalMamba(torch.nn.Module):
             layer.bias.copy_(step + torch.log(-torch.expm1(-step)))
         return layer
 
-    def _select(self, x, suffix, reverse, lengths):
-        """Return the convolved input and its step sizes, B and C."""
+    def _scan(self, xz, suffix, A, A_b, lengths):
+        """Return the gated scan with one direction's set of parameters."""
         conv = getattr(self, "conv1d" + suffix)
-        u = causal_conv1d(
-            x, conv.weight[:, 0], conv.bias, reverse=reverse, lengths=lengths
-        )
-        dt, B, C = getattr(self, "x_proj" + suffix)(u).split(
-            [self.step_rank, self.state_size, self.state_size], dim=-1
-        )
         dt_proj = getattr(self, "dt_proj" + suffix)
-        delta = F.linear(dt, dt_proj.weight)
-        return u, delta, B, C, dt_proj.bias
-
-    def _one_way(self, x, z, suffix, reverse, lengths):
-        """Return the gated scan of one direction."""
-        u, delta, B, C, bias = self._select(x, suffix, reverse, lengths)
-        A_log = self.A_b_log if suffix else self.A_log
-        return selective_scan(
-            *(u, delta, -torch.exp(A_log.float()), B, C),
-            D=getattr(self, "D" + suffix),
-            z=z,
-            delta_bias=bias,
-            delta_softplus=True,
-            reverse=reverse,
-            lengths=lengths,
+        return mamba_inner(
+            *(xz, conv.weight[:, 0], conv.bias),
+            getattr(self, "x_proj" + suffix).weight.to(xz.dtype),
+            *(dt_proj.weight.to(xz.dtype), dt_proj.bias),
+            *(A, A_b, getattr(self, "D" + suffix), lengths),
         )
 
     def forward(self, hidden, lengths=None):
@@ -148,22 +127,29 @@ class BidirectionalMamba(torch.nn.Module):
         torch.Tensor
             [B, L, D].
         """
-        x, z = self.in_proj(hidden).chunk(2, dim=-1)
+        return self.mix(self.in_proj(hidden), lengths)
+
+    def mix(self, xz, lengths=None):
+        """Mix a batch of sequences behind the input projection.
+
+        Arguments
+        ---------
+        xz : torch.Tensor
+            Input and gate side by side, [B, L, 4 D].
+        lengths : torch.Tensor or None
+            Tokens per sequence, integers [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, L, D].
+        """
+        A = -torch.exp(self.A_log.float())
+        if self.scan == "fo_fo":
+            return self.out_proj(self._scan(xz, "", A, None, lengths))
+        A_b = -torch.exp(self.A_b_log.float())
         if self.scan == "fo_bi":
-            u, delta, B, C, bias = self._select(x, "", False, lengths)
-            y = bidirectional_scan(
-                *(u, delta),
-                -torch.exp(self.A_log.float()),
-                -torch.exp(self.A_b_log.float()),
-                *(B, C),
-                D=self.D,
-                z=z,
-                delta_bias=bias,
-                delta_softplus=True,
-                lengths=lengths,
-            )
-        else:
-            y = self._one_way(x, z, "", False, lengths)
-            if self.scan == "bi_bi":
-                y = (y + self._one_way(x, z, "_b", True, lengths)) / 2
-        return self.out_proj(y)
+            return self.out_proj(self._scan(xz, "", A, A_b, lengths))
+        forward = self._scan(xz, "", A, None, lengths)
+        backward = self._scan(xz, "_b", None, A_b, lengths)
+        return self.out_proj((forward + backward) / 2)

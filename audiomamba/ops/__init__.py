@@ -18,12 +18,14 @@ Where both GPU engines work, the first use tries them and keeps the faster.
 
 from audiomamba.ops.causal_conv1d import causal_conv1d
 from audiomamba.ops.engines import available_engines, use_engine
+from audiomamba.ops.mamba_inner import mamba_inner
 from audiomamba.ops.selective_scan import bidirectional_scan, selective_scan
 
 __all__ = [
     "available_engines",
     "bidirectional_scan",
     "causal_conv1d",
+    "mamba_inner",
     "selective_scan",
     "use_engine",
 ]

@@ -51,12 +51,18 @@ def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(x, weight, bias, lengths)
 
 
+def conv_gradients(grad_output, x, weight, bias, *arguments):
+    """Return the gradients of the three tensors, None for no bias."""
+    gradients = _conv_backward(grad_output, x, weight, bias, *arguments)
+    return present(gradients, (x, weight, bias))
+
+
 def _backward(ctx, grad_output):
     x, weight, bias, lengths = ctx.saved_tensors
-    gradients = _conv_backward(
+    gradients = conv_gradients(
         grad_output, x, weight, bias, ctx.activation, ctx.reverse, lengths
     )
-    return (*present(gradients, (x, weight, bias)), None, None, None)
+    return (*gradients, None, None, None)
 
 
 _conv.register_autograd(_backward, setup_context=_setup_context)

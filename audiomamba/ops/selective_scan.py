@@ -67,12 +67,17 @@ def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(*tensors, lengths)
 
 
+def scan_gradients(grad_output, *arguments):
+    """Return the gradients of the nine tensors, None where not given."""
+    return present(_scan_backward(grad_output, *arguments), arguments[:9])
+
+
 def _backward(ctx, grad_output):
     *tensors, lengths = ctx.saved_tensors
-    gradients = _scan_backward(
+    gradients = scan_gradients(
         grad_output, *tensors, ctx.delta_softplus, lengths
     )
-    return (*present(gradients, tensors), None, None)
+    return (*gradients, None, None)
 
 
 scan.register_autograd(_backward, setup_context=_setup_context)

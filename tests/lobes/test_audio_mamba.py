@@ -161,8 +161,12 @@ def test_compiles_without_a_graph_break():
     encoder, feats = small(), torch.randn(2, 60, 64)
     lengths = torch.tensor([1.0, 0.5])
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+    found, wanted = compiled(feats, lengths), encoder(feats, lengths)
+    torch.testing.assert_close(found, wanted)
+    parameters = list(encoder.parameters())
     torch.testing.assert_close(
-        compiled(feats, lengths), encoder(feats, lengths)
+        torch.autograd.grad(found.square().sum(), parameters),
+        torch.autograd.grad(wanted.square().sum(), parameters),
     )
 
 

@@ -12,14 +12,19 @@ EMBEDDING = 2 * PATCHES * 16 * 16 * WIDTH
 N = PATCHES + 1
 
 
-def mixer(n_branches, n_scans, n_skips):
-    """Return the operations of one block, from the mixer's equations."""
+def selection():
+    """Return the operations of one branch's convolution and selection."""
     inner, rank, states, taps = 2 * WIDTH, WIDTH // 16, 16, 4
     branch = 2 * N * inner * taps  # convolution
     branch += 2 * N * inner * (rank + 2 * states)  # x_proj
-    branch += 2 * N * rank * inner  # dt_proj
+    return branch + 2 * N * rank * inner  # dt_proj
+
+
+def mixer(n_branches, n_scans, n_skips):
+    """Return the operations of one block, from the mixer's equations."""
+    inner, states = 2 * WIDTH, 16
     scan = N * inner * (7 * states + 1)
-    total = n_branches * branch + n_scans * scan + n_skips * 2 * N * inner
+    total = n_branches * selection() + n_scans * scan + n_skips * 2 * N * inner
     return total + 2 * N * WIDTH * 2 * inner + 2 * N * inner * WIDTH
 
 
@@ -49,7 +54,10 @@ def test_the_transformer_s_attention_is_counted():
 
 
 def test_training_counts_the_backward_pass():
-    """A matrix product costs twice its forward in the backward pass."""
+    """A matrix product costs twice its forward in the backward pass.
+
+    Convolution and selection, which are not kept, cost once more.
+    """
     encoder = AudioMamba(n_frames=FRAMES, embed_dim=WIDTH, depth=DEPTH)
     inner, states = 2 * WIDTH, 16
     forward = EMBEDDING + DEPTH * mixer(1, 2, 2)
@@ -58,6 +66,7 @@ def test_training_counts_the_backward_pass():
     # The patch embedding's input, a spectrogram, needs no gradient.
     backward = EMBEDDING + 2 * of_matrices
     backward += DEPTH * 2 * N * inner * (20 * states + 3 + 4)
+    backward += DEPTH * selection()
     counted = count_flops(encoder, (1, FRAMES, 128), training=True)
     assert counted == forward + backward
 

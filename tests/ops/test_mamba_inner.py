@@ -1,0 +1,109 @@
+"""The inside of a mixer: gradients, and what it keeps for them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from audiomamba.ops import (
+    bidirectional_scan,
+    causal_conv1d,
+    mamba_inner,
+    selective_scan,
+)
+
+CHANNELS, STATES, RANK = 5, 4, 2
+DIRECTIONS = [("A",), ("A_b",), ("A", "A_b")]
+
+
+def make_inputs(dtype, *directions):
+    generator = torch.Generator().manual_seed(1)
+
+    def leaf(*shape):
+        values = torch.randn(shape, generator=generator, dtype=dtype)
+        return values.requires_grad_()
+
+    inputs = dict(
+        xz=leaf(2, 6, 2 * CHANNELS),
+        conv_weight=leaf(CHANNELS, 4),
+        conv_bias=leaf(CHANNELS),
+        x_proj=leaf(RANK + 2 * STATES, CHANNELS),
+        dt_proj=leaf(CHANNELS, RANK),
+        dt_bias=leaf(CHANNELS),
+        D=leaf(CHANNELS),
+    )
+    for name in directions:
+        matrix = -leaf(CHANNELS, STATES).detach().exp()
+        inputs[name] = matrix.requires_grad_()
+    return inputs
+
+
+def in_parts(
+    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A=None, A_b=None,
+    D=None, lengths=None,
+):  # fmt: skip
+    """Compute the same by the operators and autograd's own chain rule."""
+    x, z = xz.chunk(2, -1)
+    u = causal_conv1d(
+        x, conv_weight, conv_bias, reverse=A is None, lengths=lengths
+    )
+    dt, B, C = F.linear(u, x_proj).split([RANK, STATES, STATES], -1)
+    inputs = (u, F.linear(dt, dt_proj))
+    options = dict(
+        D=D, z=z, delta_bias=dt_bias, delta_softplus=True, lengths=lengths
+    )
+    if A is not None and A_b is not None:
+        return bidirectional_scan(*inputs, A, A_b, B, C, **options)
+    A, reverse = (A_b, True) if A is None else (A, False)
+    return selective_scan(*inputs, A, B, C, reverse=reverse, **options)
+
+
+@pytest.mark.parametrize("directions", DIRECTIONS)
+def test_gradcheck(directions):
+    inputs = make_inputs(torch.float64, *directions)
+    names = list(inputs)
+    lengths = torch.tensor([6, 4])
+
+    def inner(*tensors):
+        return mamba_inner(**dict(zip(names, tensors)), lengths=lengths)
+
+    assert torch.autograd.gradcheck(inner, tuple(inputs.values()))
+
+
+@pytest.mark.parametrize("lengths", [None, [6, 4]])
+@pytest.mark.parametrize("directions", DIRECTIONS)
+def test_it_is_its_parts(directions, lengths):
+    inputs = make_inputs(torch.float32, *directions)
+    lengths = None if lengths is None else torch.tensor(lengths)
+    found = mamba_inner(**inputs, lengths=lengths)
+    wanted = in_parts(**inputs, lengths=lengths)
+    assert torch.equal(found, wanted)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), inputs.values()),
+        torch.autograd.grad(wanted.square().sum(), inputs.values()),
+    )
+
+
+def test_it_keeps_nothing_but_its_inputs():
+    inputs = make_inputs(torch.float32, "A", "A_b")
+    given = {t.data_ptr() for t in inputs.values()}
+    kept = set()
+
+    def note(tensor):
+        kept.add(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        mamba_inner(**inputs)
+    assert kept == given
+
+
+def test_half_inputs_give_half_gradients():
+    inputs = make_inputs(torch.float32, "A")
+    for name in ("xz", "x_proj", "dt_proj"):
+        inputs[name] = inputs[name].detach().bfloat16().requires_grad_()
+    y = mamba_inner(**inputs)
+    assert y.dtype == torch.bfloat16
+    y.float().square().sum().backward()
+    for tensor in inputs.values():
+        assert tensor.grad.dtype == tensor.dtype
+        assert tensor.grad.isfinite().all()
