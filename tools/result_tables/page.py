@@ -4,6 +4,7 @@ import re
 
 import pandas as pd
 
+from result_tables.efficiency import efficiency
 from result_tables.models import GPU, PEAK, UTILISATION
 from result_tables.records import runs_of
 from result_tables.rows import HERE, read_rows
@@ -157,6 +158,7 @@ def results_page(table, models):
         f"half-precision peak of one {GPU}"
     )
     page = page.replace("<!-- rate -->", rate)
+    page = page.replace("<!-- efficiency -->", efficiency(markdown))
     further = further_runs(table)
     return page + (f"\n## Further runs\n\n{further}\n" if further else "")
 
