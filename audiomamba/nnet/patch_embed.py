@@ -159,10 +159,12 @@ class PatchEmbed(torch.nn.Module):
         missing = weight.shape[3] - feats.shape[1]
         if missing > 0:
             feats = F.pad(feats, (0, 0, 0, missing))
-        patches = F.conv2d(
-            feats.mT[:, None],
-            weight,
-            self.proj.bias,
-            stride or self.proj.stride,
-        )
-        return patches.permute(0, 2, 3, 1)
+        # A matrix product: convolutions of one channel are slow, above all in
+        # bfloat16 on the CPU.
+        steps = stride or self.proj.stride
+        patches = feats.mT
+        for axis in (0, 1):
+            patches = patches.unfold(
+                1 + axis, weight.shape[2 + axis], steps[axis]
+            )
+        return F.linear(patches.flatten(3), weight.flatten(1), self.proj.bias)
