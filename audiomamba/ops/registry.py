@@ -13,8 +13,13 @@ def blank(argument, like):
 
 
 def defined(gradients, like):
-    """Return gradients with None replaced by an empty tensor."""
-    return [like.new_empty(0) if g is None else g for g in gradients]
+    """Return gradients as `blank` foretells them: contiguous, none missing.
+
+    Code that ``torch.compile`` has generated relies on their strides.
+    """
+    return [
+        like.new_empty(0) if g is None else g.contiguous() for g in gradients
+    ]
 
 
 def present(gradients, arguments):

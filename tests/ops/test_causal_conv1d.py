@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.ops import available_engines, causal_conv1d, use_engine
-from audiomamba.ops.causal_conv1d import _conv
+from audiomamba.ops.causal_conv1d import _conv, _conv_backward
 
 KERNELS = [name for name in available_engines("cpu") if name != "reference"]
 
@@ -95,7 +95,12 @@ def test_padding_is_not_read_and_gives_zero(engine, reverse):
 
 def test_pytorch_accepts_the_operator():
     tensors = [t.clone().requires_grad_() for t in make_inputs(2, 5, 3)]
-    torch.library.opcheck(_conv, (*tensors, True, True, torch.tensor([5, 3])))
+    arguments = (*tensors, True, True, torch.tensor([5, 3]))
+    torch.library.opcheck(_conv, arguments)
+    grad = torch.ones(2, 5, 3)
+    torch.library.opcheck(
+        _conv_backward, (grad, *arguments), test_utils="test_faketensor"
+    )
 
 
 def test_what_does_not_fit_is_named():

@@ -12,7 +12,7 @@ from audiomamba.ops import (
     selective_scan,
     use_engine,
 )
-from audiomamba.ops.selective_scan import scan
+from audiomamba.ops.selective_scan import _scan_backward, scan
 
 NAMES = ("u", "delta", "A", "A_b", "B", "C", "D", "z", "delta_bias")
 KERNELS = [name for name in available_engines("cpu") if name != "reference"]
@@ -237,7 +237,13 @@ print(torch.get_num_threads())
 
 def test_pytorch_accepts_the_operator():
     tensors = [t.requires_grad_() for t in make_inputs(2, 5, 3, n_state=4)]
-    torch.library.opcheck(scan, (*tensors, True, torch.tensor([5, 3])))
+    arguments = (*tensors, True, torch.tensor([5, 3]))
+    torch.library.opcheck(scan, arguments)
+    torch.library.opcheck(
+        _scan_backward,
+        (torch.ones(2, 5, 3), *arguments),
+        test_utils="test_faketensor",
+    )
 
 
 def test_compiles_without_a_graph_break():

@@ -129,7 +129,7 @@ def conv_backward(grad_output, x, weight, bias, *arguments):
     inputs = _conv_inputs(x, weight, bias, *arguments)
     source, taps, _, _, sign, lengths = inputs
     n_threads = _threads()
-    inner, dx = torch.zeros(2, *x.shape)
+    inner, dx = (torch.zeros(x.shape) for _ in range(2))
     conv.gradient_before_activation(
         rows(grad_output), *inputs, inner.numpy(), n_threads
     )
