@@ -6,12 +6,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root="$PWD"
-source tools/setup_env.sh
 
 here="$root/results/quickstart"
-if [ "${1:-}" = "--fresh" ]; then
-    rm -rf "$here"
-fi
+case "${1:-}" in
+    "") ;;
+    --fresh) rm -rf "$here" ;;
+    *)
+        echo "usage: bash tools/quickstart.sh [--fresh]" >&2
+        exit 2
+        ;;
+esac
+source tools/setup_env.sh ""
 
 printf '\n== 1. Synthetic speakers, in the layout of VoxCeleb1\n'
 python tools/make_mini_corpus.py VoxCeleb "$here/VoxCeleb" --n_utterances 40

@@ -1,7 +1,8 @@
 # Make the environment in .venv at the repository's root, or use it again.
 #
 # Sourced by quickstart.sh and run_tests.sh with the extras they need:
-#     source tools/setup_env.sh dev,ast
+#     source tools/setup_env.sh dev,ast    # "" for none: without an argument
+#                                          # it would see its caller's
 # The installation is repeated only when setup.py, the constraints or the
 # extras have changed.  PYTHON names another interpreter than python3.
 

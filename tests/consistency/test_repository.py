@@ -116,3 +116,26 @@ print(sorted(optional & set(sys.modules)))
         [sys.executable, "-c", program], capture_output=True, text=True
     )
     assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
+def test_the_environment_does_not_read_its_caller_s_arguments():
+    """A sourced file without arguments sees those of the script."""
+    calls = [
+        line
+        for path in tracked("*.sh", ".ci/run")
+        for line in path.read_text().splitlines()
+        if re.match(r"\s*source .*setup_env\.sh", line)
+    ]
+    assert len(calls) == 2
+    for line in calls:
+        assert re.search(r"setup_env\.sh (\S+)$", line), line
+
+
+def test_the_quick_start_refuses_what_it_does_not_know():
+    done = subprocess.run(
+        ["bash", "tools/quickstart.sh", "--frsh"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "--fresh" in done.stderr
