@@ -14,10 +14,11 @@ logger = get_logger(__name__)
 
 
 def parse_arguments(argv):
-    """Read a recipe's command line as SpeechBrain does, with one more flag.
+    """Read a recipe's command line as SpeechBrain does, but for two things.
 
     ``--pretrained_folder``, as inference code calls it, is another name of
-    ``--init_from``.
+    ``--init_from``.  Without a GPU, processes talk through gloo: SpeechBrain's
+    own choice, NCCL, would end torchrun there.
 
     Arguments
     ---------
@@ -35,7 +36,11 @@ def parse_arguments(argv):
     'init_from: model'
     """
     flag = re.compile(r"--pretrained_folder(?==|$)")
-    return sb.parse_arguments([flag.sub("--init_from", arg) for arg in argv])
+    argv = [flag.sub("--init_from", argument) for argument in argv]
+    if not torch.cuda.is_available():
+        # In front, so that what the user says about it counts.
+        argv = ["--distributed_backend=gloo", *argv]
+    return sb.parse_arguments(argv)
 
 
 @contextmanager

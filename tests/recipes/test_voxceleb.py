@@ -134,7 +134,11 @@ def test_killed_run_ends_with_the_same_bits(trained, start, tmp_path, corpus):
             *(f"--{name}={value}" for name, value in settings.items()),
         ],
         cwd=RECIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -199,12 +203,15 @@ def test_two_processes_train_and_share_the_evaluation(
         [
             *(sys.executable, "-m", "torch.distributed.run"),
             *("--standalone", "--nproc_per_node=2", "train.py"),
-            *("hparams/aum_tiny.yaml", "--device=cpu", "--noprogressbar"),
-            "--distributed_backend=gloo",
+            *("hparams/aum_tiny.yaml", "--noprogressbar"),
             *(f"--{name}={value}" for name, value in settings.items()),
         ],
         cwd=RECIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
         capture_output=True,
         text=True,
         timeout=300,
