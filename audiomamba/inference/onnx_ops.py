@@ -130,7 +130,29 @@ def causal_conv1d(
     return y
 
 
+def _split(x, *widths):
+    """Cut tensors [B, L, ...] of the given widths out of x."""
+    edges = [sum(widths[:i]) for i in range(len(widths) + 1)]
+    return [op.Slice(x, [a], [b], [2]) for a, b in zip(edges, edges[1:])]
+
+
+def mamba_inner(
+    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias,
+    A=None, A_b=None, D=None, lengths=None,
+):  # fmt: skip
+    """Translate ``audiomamba::mamba_inner``; see `audiomamba.ops`."""
+    channels, rank = dt_proj.shape
+    n_state = (x_proj.shape[0] - rank) // 2
+    x, z = _split(xz, channels, channels)
+    u = causal_conv1d(x, conv_weight, conv_bias, True, A is None, lengths)
+    selected = op.MatMul(u, op.Transpose(x_proj, perm=[1, 0]))
+    dt, B, C = _split(selected, rank, n_state, n_state)
+    delta = op.MatMul(dt, op.Transpose(dt_proj, perm=[1, 0]))
+    return scan(u, delta, A, A_b, B, C, D, z, dt_bias, True, lengths)
+
+
 TRANSLATIONS = {
     torch.ops.audiomamba.scan.default: scan,
     torch.ops.audiomamba.causal_conv1d.default: causal_conv1d,
+    torch.ops.audiomamba.mamba_inner.default: mamba_inner,
 }

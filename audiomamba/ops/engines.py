@@ -1,8 +1,8 @@
 """The engines that compute the operators, and the choice between them.
 
-An engine is a module with four functions: ``scan_forward``,
-``scan_backward``, ``conv_forward`` and ``conv_backward``.  The best engine for
-a device is chosen once; ``use_engine`` chooses another one for a block.
+An engine is a module with six functions: ``scan_forward``, ``conv_forward``
+and ``inner_forward``, each with its ``..._backward``.  The best engine for a
+device is chosen once; ``use_engine`` chooses another one for a block.
 
 Engines are listed by preference.  Where both ``triton`` and ``mamba_ssm``
 work, their first use tries them on one layer and keeps the faster one: which
@@ -32,7 +32,7 @@ class Engine:
     Arguments
     ---------
     module : str
-        Where its four functions live.
+        Where its six functions live.
     device : str or None
         The device type it runs on; None for any.
     needs : tuple of str

@@ -1,74 +1,78 @@
 """The inside of a Mamba mixer, between its two projections.
 
-Convolution, selection and scan as one differentiable function, as
-``mamba_inner_fn`` of mamba-ssm is: the backward pass computes the cheap parts
-once more instead of keeping them, which halves what a layer holds in memory.
+Convolution, selection and scan as one operator, as ``mamba_inner_fn`` of
+mamba-ssm is: the backward pass computes the cheap parts once more instead of
+keeping them, which halves what a layer holds in memory.
 """
 
 import torch
-import torch.nn.functional as F
 
-from audiomamba.ops.causal_conv1d import causal_conv1d, conv_gradients
-from audiomamba.ops.selective_scan import scan, scan_gradients
+from audiomamba.ops.engines import engine_for
+from audiomamba.ops.registry import blank, defined, present
 
 
-def _select(x, conv_weight, conv_bias, x_proj, dt_proj, A, A_b, lengths):
-    """Return the convolved input, its low-rank and its step sizes, B and C."""
-    u = causal_conv1d(
-        x, conv_weight, conv_bias, reverse=A is None, lengths=lengths
+@torch.library.custom_op("audiomamba::mamba_inner", mutates_args=())
+def _inner(
+    xz: torch.Tensor,
+    conv_weight: torch.Tensor,
+    conv_bias: torch.Tensor | None,
+    x_proj: torch.Tensor,
+    dt_proj: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor | None,
+    A_b: torch.Tensor | None,
+    D: torch.Tensor | None,
+    lengths: torch.Tensor | None,
+) -> torch.Tensor:
+    return engine_for(xz).inner_forward(
+        *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
+        *(A, A_b, D, lengths),
     )
-    n_state = (A_b if A is None else A).shape[1]
-    rank = dt_proj.shape[1]
-    dt, B, C = F.linear(u, x_proj).split([rank, n_state, n_state], dim=-1)
-    return u, dt, F.linear(dt, dt_proj), B, C
 
 
-def _select_and_scan(
-    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D, lengths
-):
-    """Return the gated scan."""
-    x, z = xz.chunk(2, dim=-1)
-    u, _, delta, B, C = _select(
-        x, conv_weight, conv_bias, x_proj, dt_proj, A, A_b, lengths
+@torch.library.custom_op("audiomamba::mamba_inner_backward", mutates_args=())
+def _inner_backward(
+    grad_output: torch.Tensor,
+    xz: torch.Tensor,
+    conv_weight: torch.Tensor,
+    conv_bias: torch.Tensor | None,
+    x_proj: torch.Tensor,
+    dt_proj: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor | None,
+    A_b: torch.Tensor | None,
+    D: torch.Tensor | None,
+    lengths: torch.Tensor | None,
+) -> list[torch.Tensor]:
+    gradients = engine_for(xz).inner_backward(
+        *(grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
+        *(A, A_b, D, lengths),
     )
-    return scan(u, delta, A, A_b, B, C, D, z, dt_bias, True, lengths)
+    return defined(gradients, xz)
 
 
-def _weight_gradient(grad_output, inputs):
-    """Return the gradient of a projection's weight [out, in]."""
-    return grad_output.flatten(0, 1).t() @ inputs.flatten(0, 1)
+@_inner.register_fake
+def _(xz, *arguments):
+    n_batch, n_steps, width = xz.shape
+    return xz.new_empty(n_batch, n_steps, width // 2)
 
 
-class _MambaInner(torch.autograd.Function):
-    """`_select_and_scan`, keeping nothing but its inputs."""
+@_inner_backward.register_fake
+def _(grad_output, *arguments):
+    return [blank(t, grad_output) for t in arguments[:-1]]
 
-    @staticmethod
-    def forward(ctx, *inputs):
-        ctx.save_for_backward(*inputs)
-        return _select_and_scan(*inputs)
 
-    @staticmethod
-    def backward(ctx, grad_output):
-        xz, *weights, dt_bias, A, A_b, D, lengths = ctx.saved_tensors
-        conv_weight, conv_bias, x_proj, dt_proj = weights
-        x, z = xz.chunk(2, dim=-1)
-        u, dt, delta, B, C = _select(x, *weights, A, A_b, lengths)
-        du, d_delta, dA, dA_b, dB, dC, dD, dz, d_bias = scan_gradients(
-            *(grad_output, u, delta, A, A_b, B, C, D, z, dt_bias),
-            *(True, lengths),
-        )
-        d_selected = torch.cat((d_delta @ dt_proj, dB, dC), dim=-1)
-        dx, d_conv_weight, d_conv_bias = conv_gradients(
-            *(du + d_selected @ x_proj, x, conv_weight, conv_bias),
-            *(True, A is None, lengths),
-        )
-        return (
-            torch.cat((dx, dz), dim=-1),
-            *(d_conv_weight, d_conv_bias),
-            _weight_gradient(d_selected, u),
-            _weight_gradient(d_delta, dt),
-            *(d_bias, dA, dA_b, dD, None),
-        )
+def _setup_context(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx, grad_output):
+    arguments = ctx.saved_tensors
+    gradients = _inner_backward(grad_output, *arguments)
+    return (*present(gradients, arguments[:-1]), None)
+
+
+_inner.register_autograd(_backward, setup_context=_setup_context)
 
 
 def mamba_inner(
@@ -127,10 +131,7 @@ def mamba_inner(
     >>> y.shape
     torch.Size([2, 9, 4])
     """
-    inputs = (
+    return _inner(
         *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
         *(A, A_b, D, lengths),
     )
-    if torch.is_grad_enabled():
-        return _MambaInner.apply(*inputs)
-    return _select_and_scan(*inputs)

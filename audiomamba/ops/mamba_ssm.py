@@ -14,6 +14,8 @@ modules.
 import torch
 import torch.nn.functional as F
 
+from audiomamba.ops.composed import compose_inner
+
 
 def _scan(*arguments):
     """Call the scan of `mamba-ssm`."""
@@ -152,3 +154,8 @@ def conv_backward(grad, x, weight, bias, activation, reverse, lengths):
     (dx,) = _zero_padding(lengths, _channels_last(dx, reverse))
     found, given = (dx, dweight, dbias), (x, weight, bias)
     return [None if t is None else g.to(t.dtype) for g, t in zip(found, given)]
+
+
+inner_forward, inner_backward = compose_inner(
+    scan_forward, scan_backward, conv_forward, conv_backward
+)

@@ -9,6 +9,8 @@ before the other.  PyTorch's ``gradcheck`` holds the two together.
 import torch
 import torch.nn.functional as F
 
+from audiomamba.ops.composed import compose_inner
+
 
 def _widen(*tensors):
     """Return tensors in float64 where the first is, else in float32."""
@@ -207,3 +209,8 @@ def conv_backward(grad, x, weight, bias, activation, reverse, lengths):
     return [
         None if g is None else g.to(t.dtype) for g, t in zip(gradients, given)
     ]
+
+
+inner_forward, inner_backward = compose_inner(
+    scan_forward, scan_backward, conv_forward, conv_backward
+)

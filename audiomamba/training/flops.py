@@ -57,6 +57,33 @@ def _conv_backward(grad_output, x, weight, *rest, **keywords):
     return 2 * _conv(x, weight)
 
 
+def _selection(xz, conv_weight, x_proj, dt_proj):
+    """Return what a mixer's convolution and its thin projections cost."""
+    n_batch, n_steps, width = xz
+    conv = _conv((n_batch, n_steps, width // 2), conv_weight)
+    weights = math.prod(x_proj) + math.prod(dt_proj)
+    return conv, 2 * n_batch * n_steps * weights
+
+
+def _inner(xz, conv_weight, bias, x_proj, dt_proj, dt_bias, *scan, **keywords):
+    """Count a mixer's inside; see `audiomamba.ops.mamba_inner`."""
+    u = (*xz[:2], xz[2] // 2)
+    conv, projections = _selection(xz, conv_weight, x_proj, dt_proj)
+    A, A_b, D = scan[:3]
+    return conv + projections + _scan(u, None, A, A_b, None, None, D)
+
+
+def _inner_backward(
+    grad_output, xz, conv_weight, bias, x_proj, dt_proj, dt_bias, *scan,
+    **keywords,
+):  # fmt: skip
+    """Count the gradients, and what is computed once more for them."""
+    conv, projections = _selection(xz, conv_weight, x_proj, dt_proj)
+    A, A_b, D = scan[:3]
+    adjoint = _scan_backward(None, grad_output, None, A, A_b, None, None, D)
+    return 3 * (conv + projections) + adjoint
+
+
 def _formulas():
     """Return the formulas, which take shapes, by operator."""
     operators = torch.ops.audiomamba
@@ -65,6 +92,8 @@ def _formulas():
         operators.scan_backward: _scan_backward,
         operators.causal_conv1d: _conv,
         operators.causal_conv1d_backward: _conv_backward,
+        operators.mamba_inner: _inner,
+        operators.mamba_inner_backward: _inner_backward,
     }
 
 

@@ -9,13 +9,14 @@ from audiomamba.ops import (
     causal_conv1d,
     mamba_inner,
     selective_scan,
+    use_engine,
 )
 
 CHANNELS, STATES, RANK = 5, 4, 2
 DIRECTIONS = [("A",), ("A_b",), ("A", "A_b")]
 
 
-def make_inputs(dtype, *directions):
+def make_inputs(dtype, *directions, n_steps=6, n_channels=CHANNELS):
     generator = torch.Generator().manual_seed(1)
 
     def leaf(*shape):
@@ -23,16 +24,16 @@ def make_inputs(dtype, *directions):
         return values.requires_grad_()
 
     inputs = dict(
-        xz=leaf(2, 6, 2 * CHANNELS),
-        conv_weight=leaf(CHANNELS, 4),
-        conv_bias=leaf(CHANNELS),
-        x_proj=leaf(RANK + 2 * STATES, CHANNELS),
-        dt_proj=leaf(CHANNELS, RANK),
-        dt_bias=leaf(CHANNELS),
-        D=leaf(CHANNELS),
+        xz=leaf(2, n_steps, 2 * n_channels),
+        conv_weight=leaf(n_channels, 4),
+        conv_bias=leaf(n_channels),
+        x_proj=leaf(RANK + 2 * STATES, n_channels),
+        dt_proj=leaf(n_channels, RANK),
+        dt_bias=leaf(n_channels),
+        D=leaf(n_channels),
     )
     for name in directions:
-        matrix = -leaf(CHANNELS, STATES).detach().exp()
+        matrix = -leaf(n_channels, STATES).detach().exp()
         inputs[name] = matrix.requires_grad_()
     return inputs
 
@@ -76,11 +77,36 @@ def test_it_is_its_parts(directions, lengths):
     lengths = None if lengths is None else torch.tensor(lengths)
     found = mamba_inner(**inputs, lengths=lengths)
     wanted = in_parts(**inputs, lengths=lengths)
-    assert torch.equal(found, wanted)
+    torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(
         torch.autograd.grad(found.square().sum(), inputs.values()),
         torch.autograd.grad(wanted.square().sum(), inputs.values()),
     )
+
+
+@pytest.mark.parametrize("lengths", [None, [4, 1]])
+@pytest.mark.parametrize("n_steps, n_channels", [(5, 70), (33, 8), (1, 3)])
+@pytest.mark.parametrize("directions", DIRECTIONS)
+def test_kernels_against_the_reference(
+    directions, n_steps, n_channels, lengths
+):
+    shape = dict(n_steps=n_steps, n_channels=n_channels)
+    inputs = make_inputs(torch.float32, *directions, **shape)
+    if lengths is not None:
+        lengths = torch.tensor(lengths).clamp(max=n_steps)
+        # What lies behind the content must not be read.
+        with torch.no_grad():
+            for i, n in enumerate(lengths):
+                inputs["xz"][i, n:] = torch.nan
+    found = {}
+    for name in ("cpu", "reference"):
+        with use_engine(name):
+            y = mamba_inner(**inputs, lengths=lengths)
+            loss = y.square().sum()
+            found[name] = (y, *torch.autograd.grad(loss, inputs.values()))
+    for result, wanted in zip(found["cpu"], found["reference"]):
+        error = (result - wanted).abs().max()
+        assert error <= 1e-5 * wanted.abs().max()
 
 
 def test_it_keeps_nothing_but_its_inputs():

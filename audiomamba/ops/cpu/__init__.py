@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import torch
 
+from audiomamba.ops.composed import select, weight_gradient
 from audiomamba.ops.cpu.cache import kernel_cache
 
 with kernel_cache():
@@ -55,17 +56,18 @@ def _threads():
 
 
 def _scan_inputs(
-    u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
+    u, delta, dt_proj, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
 ):
     """Return the kernels' form of the scan's arguments."""
     nothing = (np.empty(0, np.float32), 0, 0)
     return (
         rows(u),
         rows(delta),
+        matrix(dt_proj),
         matrix(A),
         matrix(A_b),
-        array(B),
-        array(C),
+        rows(B),
+        rows(C),
         array(D),
         nothing if z is None else rows(z),
         array(delta_bias),
@@ -74,36 +76,55 @@ def _scan_inputs(
     )
 
 
-def scan_forward(u, *arguments):
+def scan_forward(u, delta, *arguments):
     """Compute the scan; see `audiomamba.ops.selective_scan`."""
     out = new_output(u, arguments[-1])
-    scan.forward(*_scan_inputs(u, *arguments), out.numpy(), _threads())
+    inputs = _scan_inputs(u, delta, None, *arguments)
+    scan.forward(*inputs, out.numpy(), _threads())
     return out.to(u.dtype)
 
 
-def scan_backward(grad_output, *arguments):
-    """Return the gradients of the nine tensors, None where not given."""
-    given, lengths = arguments[:9], arguments[-1]
-    u, A, A_b, B = given[0], *given[2:5]
-    n_batch, n_steps, n_channels = u.shape
-    n_state = B.shape[2]
+def _scan_gradients(grad, inputs, n_state, du, ddelta, dz):
+    """Fill in the gradients of u, delta and z; return the others.
+
+    Those are the gradients of A, A_b, B, C, D and the bias of delta.
+    """
+    n_batch, n_steps, n_channels = du.shape
     n_blocks = -(-n_channels // LANES)
-    du, ddelta, dz = (new_output(u, lengths) for _ in range(3))
     dA = torch.zeros(2, n_batch, n_channels, n_state)
     dB, dC = torch.zeros(2, n_blocks, n_batch, n_steps, n_state)
     dD, dbias = torch.zeros(2, n_batch, n_channels)
     adjoint.backward(
-        rows(grad_output),
-        *_scan_inputs(*arguments),
-        *(t.numpy() for t in (du, ddelta, dA, dB, dC, dD, dz, dbias)),
-        _threads(),
+        *(rows(grad), *inputs, du.numpy(), ddelta.numpy()),
+        *(t.numpy() for t in (dA, dB, dC, dD)),
+        *(rows(dz), dbias.numpy(), _threads()),
     )
-    ways = (A is not None) + (A_b is not None)
-    found = (
-        *(du, ddelta, dA[0].sum(0), dA[1].sum(0), dB.sum(0), dC.sum(0)),
-        *(ways * dD.sum(0), dz, dbias.sum(0)),
+    ways = sum(matrix.shape[0] > 0 for matrix in inputs[3:5])
+    return (
+        *(dA[0].sum(0), dA[1].sum(0), dB.sum(0), dC.sum(0)),
+        *(ways * dD.sum(0), dbias.sum(0)),
     )
-    return [None if t is None else g.to(t.dtype) for g, t in zip(found, given)]
+
+
+def _like(gradients, tensors):
+    """Return gradients in their tensors' dtypes, None where not given."""
+    return [
+        None if t is None else g.to(t.dtype) for g, t in zip(gradients, tensors)
+    ]
+
+
+def scan_backward(grad_output, u, delta, *arguments):
+    """Return the gradients of the nine tensors, None where not given."""
+    A, A_b, B, C, D, z, delta_bias, _, lengths = arguments
+    du, ddelta, dz = (new_output(u, lengths) for _ in range(3))
+    inputs = _scan_inputs(u, delta, None, *arguments)
+    *dA, dB, dC, dD, dbias = _scan_gradients(
+        grad_output, inputs, B.shape[2], du, ddelta, dz
+    )
+    return _like(
+        (du, ddelta, *dA, dB, dC, dD, dz, dbias),
+        (u, delta, A, A_b, B, C, D, z, delta_bias),
+    )
 
 
 def _conv_inputs(x, weight, bias, activation, reverse, lengths):
@@ -124,24 +145,76 @@ def conv_forward(x, *arguments):
     return out.to(x.dtype)
 
 
+def _conv_gradients(grad, inputs, dx):
+    """Fill in the gradient of x; return those of weight and bias."""
+    n_batch, n_steps, n_channels = dx.shape
+    n_spans = n_batch * -(-n_steps // conv.SPAN)
+    dweight = torch.zeros(n_spans, *inputs[1].shape)
+    dbias = torch.zeros(n_spans, n_channels)
+    conv.backward(
+        *(rows(grad), *inputs, rows(dx)),
+        *(dweight.numpy(), dbias.numpy(), _threads()),
+    )
+    return dweight.sum(0).t(), dbias.sum(0)
+
+
 def conv_backward(grad_output, x, weight, bias, *arguments):
     """Return the gradients of input, weight and bias."""
+    dx = new_output(x, arguments[-1])
     inputs = _conv_inputs(x, weight, bias, *arguments)
-    source, taps, _, _, sign, lengths = inputs
-    n_threads = _threads()
-    inner, dx = (torch.zeros(x.shape) for _ in range(2))
-    conv.gradient_before_activation(
-        rows(grad_output), *inputs, inner.numpy(), n_threads
+    found = _conv_gradients(grad_output, inputs, dx)
+    return _like((dx, *found), (x, weight, bias))
+
+
+def _convolve(xz, weight, bias, reverse, lengths):
+    """Return the convolution's inputs, and its output."""
+    x = xz.chunk(2, dim=-1)[0]
+    inputs = _conv_inputs(x, weight, bias, True, reverse, lengths)
+    u = new_output(x, lengths)
+    conv.forward(*inputs, u.numpy(), _threads())
+    return inputs, u.to(x.dtype)
+
+
+def inner_forward(
+    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D, lengths
+):
+    """Compute a mixer's inside; see `audiomamba.ops.mamba_inner`."""
+    z = xz.chunk(2, dim=-1)[1]
+    _, u = _convolve(xz, conv_weight, conv_bias, A is None, lengths)
+    dt, B, C = select(u, x_proj, dt_proj.shape[1])
+    inputs = _scan_inputs(
+        u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
     )
-    n_tasks = x.shape[0] * -(-x.shape[1] // conv.SPAN)
-    dweight = torch.zeros(n_tasks, *taps.shape)
-    dbias = torch.zeros(n_tasks, x.shape[2])
-    conv.backward(
-        *(inner.numpy(), source, taps, sign, lengths),
-        *(dx.numpy(), dweight.numpy(), dbias.numpy(), n_threads),
+    out = new_output(u, lengths)
+    scan.forward(*inputs, out.numpy(), _threads())
+    return out.to(xz.dtype)
+
+
+def inner_backward(
+    grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias,
+    A, A_b, D, lengths,
+):  # fmt: skip
+    """Return the gradients of the nine tensors, None where not given."""
+    z = xz.chunk(2, dim=-1)[1]
+    conv_inputs, u = _convolve(xz, conv_weight, conv_bias, A is None, lengths)
+    dt, B, C = select(u, x_proj, dt_proj.shape[1])
+    inputs = _scan_inputs(
+        u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
     )
-    found = (dx, dweight.sum(0).t(), dbias.sum(0))
-    return [
-        None if t is None else g.to(t.dtype)
-        for g, t in zip(found, (x, weight, bias))
-    ]
+    d_xz = new_output(xz, lengths)
+    dx, dz = d_xz.chunk(2, dim=-1)
+    du, d_delta = (new_output(u, lengths) for _ in range(2))
+    *dA, dB, dC, dD, d_bias = _scan_gradients(
+        grad_output, inputs, B.shape[2], du, d_delta, dz
+    )
+    d_delta = d_delta.to(xz.dtype)
+    parts = (d_delta @ dt_proj, dB.to(xz.dtype), dC.to(xz.dtype))
+    d_selected = torch.cat(parts, dim=-1)
+    du += d_selected @ x_proj
+    d_conv = _conv_gradients(du, conv_inputs, dx)
+    d_x_proj = weight_gradient(d_selected, u)
+    d_dt_proj = weight_gradient(d_delta, dt)
+    return _like(
+        (d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias, *dA, dD),
+        (xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D),
+    )

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 from numba import njit
 
-from audiomamba.ops.cpu.vector_math import KERNEL, f32, prefetch, widen
+from audiomamba.ops.cpu.vector_math import (
+    KERNEL,
+    f32,
+    prefetch,
+    vectorise,
+    widen,
+)
 
 # Channels a task works on: four vectors of sixteen floats.
 LANES = 64
@@ -98,6 +104,39 @@ def load_rows(source, batch, first, n_steps, width, target):
         row = row_of(source, batch, step, first, width)
         for k in range(width):
             target[step, k] = widen(row[k])
+
+
+@njit(**KERNEL)
+def _project_pair(low, other, weight, row, other_row):
+    """Multiply two rows [R] by weight [R, LANES].
+
+    One row's sums would wait for each other; two rows' take turns.
+    """
+    vectorise()
+    for k in range(LANES):
+        row[k] = f32(0.0)
+        other_row[k] = f32(0.0)
+    for r in range(weight.shape[0]):
+        a, b = widen(low[r]), widen(other[r])
+        for k in range(LANES):
+            row[k] += a * weight[r, k]
+            other_row[k] += b * weight[r, k]
+
+
+@njit(**KERNEL)
+def load_projected(source, weight, batch, n_steps, target):
+    """Compute source [L, R] times weight [R, LANES] in target.
+
+    ``target`` has at least one row more than there are steps.
+    """
+    n_rank = weight.shape[0]
+    for step in range(0, n_steps, 2):
+        other = min(step + 1, n_steps - 1)
+        _project_pair(
+            row_of(source, batch, step, 0, n_rank),
+            row_of(source, batch, other, 0, n_rank),
+            *(weight, target[step], target[step + 1]),
+        )
 
 
 @njit(**KERNEL)

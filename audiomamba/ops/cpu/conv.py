@@ -1,12 +1,14 @@
 """The causal depthwise convolution with SiLU on the CPU.
 
-Steps are cut into spans, one task each; within a span the loop over channels,
-which lie side by side, is what LLVM turns into vector code.
+Steps are cut into spans, one task each, and a span into blocks of channels
+whose rows stay in the first-level cache; the loop over channels, which lie
+side by side, is what LLVM turns into vector code.
 """
 
 import numpy as np
 from numba import njit, prange
 
+from audiomamba.ops.cpu.blocks import row_of
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     f32,
@@ -15,28 +17,36 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-SPAN = 32
+# Steps and channels that are worked on at once.
+SPAN, WIDTH = 32, 512
 
 
 @njit(**KERNEL)
-def _convolve(source, batch, step, weight, bias, sign, n_steps, y):
-    """Compute one step before the activation, y [D].
+def _convolve(source, batch, step, first, weight, bias, sign, n_steps, y):
+    """Compute channels of one step before the activation, y [width].
 
     ``sign`` is -1 to look back and 1 to look ahead.
     """
     vectorise()
-    flat, per_sequence, per_step = source
-    n_taps, n_channels = weight.shape
-    y[:] = bias
+    n_taps, width = weight.shape[0], y.shape[0]
+    y[:] = bias[first : first + width]
     for tap in range(n_taps):
         at = step + sign * (n_taps - 1 - tap)
         if at < 0 or at >= n_steps:
             continue
-        start = batch * per_sequence + at * per_step
-        row = flat[start : start + n_channels]
-        w = weight[tap]
-        for k in range(n_channels):
+        row = row_of(source, batch, at, first, width)
+        w = weight[tap, first : first + width]
+        for k in range(width):
             y[k] += w[k] * widen(row[k])
+
+
+@njit(**KERNEL)
+def _activate(y, activation, row):
+    """Write the activated y [width]."""
+    vectorise()
+    for k in range(y.shape[0]):
+        v = y[k]
+        row[k] = v * sigmoid(v) if activation else v
 
 
 @njit(parallel=True, **KERNEL)
@@ -48,77 +58,85 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
     n_batch, n_total, n_channels = out.shape
     n_spans = (n_total + SPAN - 1) // SPAN
     for thread in prange(n_threads):
-        vectorise()
-        y = np.empty(n_channels, f32)
+        buffer = np.empty(WIDTH, f32)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]
-            for step in range(start, min(start + SPAN, n_steps)):
-                _convolve(x, batch, step, weight, bias, sign, n_steps, y)
-                row = out[batch, step]
-                for k in range(n_channels):
-                    v = y[k]
-                    row[k] = v * sigmoid(v) if activation else v
+            for first in range(0, n_channels, WIDTH):
+                stop = min(first + WIDTH, n_channels)
+                y = buffer[: stop - first]
+                for step in range(start, min(start + SPAN, n_steps)):
+                    _convolve(
+                        *(x, batch, step, first, weight, bias, sign),
+                        *(n_steps, y),
+                    )
+                    _activate(y, activation, out[batch, step, first:stop])
+
+
+@njit(**KERNEL)
+def _undo_activation(grad, activation, y):
+    """Turn y, before the activation, into the gradient there."""
+    vectorise()
+    for k in range(y.shape[0]):
+        slope = f32(1.0)
+        if activation:
+            s = sigmoid(y[k])
+            slope = s * (f32(1.0) + y[k] * (f32(1.0) - s))
+        y[k] = widen(grad[k]) * slope
+
+
+@njit(**KERNEL)
+def _accumulate(factor, row, target):
+    """Add factor times row to target, all [width]."""
+    vectorise()
+    for k in range(target.shape[0]):
+        target[k] += factor[k] * widen(row[k])
 
 
 @njit(parallel=True, **KERNEL)
-def gradient_before_activation(
-    grad, x, weight, bias, activation, sign, lengths, inner, n_threads
-):
-    """Write the gradient of what the activation reads to inner [B, L, D]."""
-    n_batch, n_total, n_channels = inner.shape
-    n_spans = (n_total + SPAN - 1) // SPAN
-    flat, per_sequence, per_step = grad
-    for thread in prange(n_threads):
-        vectorise()
-        y = np.empty(n_channels, f32)
-        for task in range(thread, n_batch * n_spans, n_threads):
-            batch, start = task // n_spans, task % n_spans * SPAN
-            n_steps = lengths[batch]
-            for step in range(start, min(start + SPAN, n_steps)):
-                row = inner[batch, step]
-                at = batch * per_sequence + step * per_step
-                g = flat[at : at + n_channels]
-                if activation:
-                    _convolve(x, batch, step, weight, bias, sign, n_steps, y)
-                for k in range(n_channels):
-                    row[k] = widen(g[k])
-                    if activation:
-                        s = sigmoid(y[k])
-                        row[k] *= s * (f32(1.0) + y[k] * (f32(1.0) - s))
-
-
-@njit(parallel=True, **KERNEL)
-def backward(inner, x, weight, sign, lengths, dx, dweight, dbias, n_threads):
+def backward(
+    grad, x, weight, bias, activation, sign, lengths, dx, dweight, dbias,
+    n_threads,
+):  # fmt: skip
     """Write the input's gradient and each span's share of the others.
 
-    ``inner`` is zero behind a sequence's end; ``dweight`` [spans, K, D] and
-    ``dbias`` [spans, D] start at zero, a span being a task of `forward`.
+    ``grad``, ``x`` and ``dx`` come from `blocks.rows`; ``dweight``
+    [spans, K, D] and ``dbias`` [spans, D] start at zero.
     """
-    n_batch, n_total, n_channels = dx.shape
-    n_spans = (n_total + SPAN - 1) // SPAN
-    n_taps = weight.shape[0]
-    flat, per_sequence, per_step = x
+    n_batch, (n_taps, n_channels) = lengths.shape[0], weight.shape
+    n_tasks, reach = dbias.shape[0], n_taps - 1
+    n_spans = n_tasks // n_batch
     for thread in prange(n_threads):
-        vectorise()
-        for task in range(thread, n_batch * n_spans, n_threads):
+        inner = np.empty((SPAN + reach, WIDTH), f32)
+        for task in range(thread, n_tasks, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]
-            for step in range(start, min(start + SPAN, n_steps)):
-                g = inner[batch, step]
-                row = dx[batch, step]
-                row[:] = f32(0.0)
-                dbias[task] += g
-                for tap in range(n_taps):
-                    reach = sign * (n_taps - 1 - tap)
-                    if 0 <= step - reach < n_steps:
-                        later = inner[batch, step - reach]
-                        w = weight[tap]
-                        for k in range(n_channels):
-                            row[k] += w[k] * later[k]
-                    if 0 <= step + reach < n_steps:
-                        at = batch * per_sequence + (step + reach) * per_step
-                        seen = flat[at : at + n_channels]
-                        d = dweight[task, tap]
-                        for k in range(n_channels):
-                            d[k] += g[k] * widen(seen[k])
+            stop = min(start + SPAN, n_steps)
+            # The outputs that see an input of this span.
+            low = start if sign < 0 else max(start - reach, 0)
+            high = min(stop + reach, n_steps) if sign < 0 else stop
+            for first in range(0, n_channels, WIDTH):
+                width = min(WIDTH, n_channels - first)
+                for step in range(low, high):
+                    y = inner[step - low, :width]
+                    _convolve(
+                        *(x, batch, step, first, weight, bias, sign),
+                        *(n_steps, y),
+                    )
+                    g = row_of(grad, batch, step, first, width)
+                    _undo_activation(g, activation, y)
+                for step in range(start, stop):
+                    g = inner[step - low, :width]
+                    target = row_of(dx, batch, step, first, width)
+                    target[:] = f32(0.0)
+                    dbias[task, first : first + width] += g
+                    for tap in range(n_taps):
+                        w = weight[tap, first : first + width]
+                        away = sign * (reach - tap)
+                        if low <= step - away < high:
+                            later = inner[step - away - low, :width]
+                            _accumulate(w, later, target)
+                        if 0 <= step + away < n_steps:
+                            seen = row_of(x, batch, step + away, first, width)
+                            d = dweight[task, tap, first : first + width]
+                            _accumulate(g, seen, d)

@@ -15,8 +15,9 @@ from audiomamba.ops.cpu.blocks import (
     load_matrix,
     load_rows,
     load_vector,
+    row_of,
 )
-from audiomamba.ops.cpu.scan import prepare
+from audiomamba.ops.cpu.scan import load_steps, prepare
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
@@ -24,6 +25,7 @@ from audiomamba.ops.cpu.vector_math import (
     f32,
     sigmoid,
     vectorise,
+    widen,
 )
 
 CHUNK = 16
@@ -31,7 +33,7 @@ LN_2 = f32(0.6931471805599453)
 
 
 @njit(**KERNEL)
-def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
+def _mark_borders(delta, drive, rate, B, batch, n_steps, reverse, borders):
     """Note the state before every chunk (in scan order) in borders."""
     vectorise()
     n_state = rate.shape[0]
@@ -40,8 +42,9 @@ def _mark_borders(delta, drive, rate, B, n_steps, reverse, borders):
         step = n_steps - 1 - i if reverse else i
         if i % CHUNK == 0:
             borders[i // CHUNK] = state
+        b_n = row_of(B, batch, step, 0, n_state)
         for n in range(n_state):
-            b = B[step, n]
+            b = widen(b_n[n])
             for k in range(LANES):
                 decay = exp2(delta[step, k] * rate[n, k])
                 state[n, k] = decay * state[n, k] + drive[step, k] * b
@@ -52,7 +55,7 @@ def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
     """Compute one step's decays, states and ungated output once more."""
     vectorise()
     for n in range(rate.shape[0]):
-        b, c = b_n[n], c_n[n]
+        b, c = widen(b_n[n]), widen(c_n[n])
         for k in range(LANES):
             decay = exp2(delta[k] * rate[n, k])
             s = decay * before[n, k] + drive[k] * b
@@ -73,7 +76,7 @@ def _adjoint_step(
     """
     vectorise()
     for n in range(rate.shape[0]):
-        b, c = b_n[n], c_n[n]
+        b, c = widen(b_n[n]), widen(c_n[n])
         sum_b, sum_c = f32(0.0), f32(0.0)
         for k in range(LANES):
             d_state = carry[n, k] + grad[k] * c
@@ -91,13 +94,14 @@ def _adjoint_step(
 
 @njit(**KERNEL)
 def _adjoint_block(
-    delta, drive, grad, rate, B, C, n_steps, reverse, borders, decays, states,
-    total, d_rate, d_drive, d_delta, dB, dC,
+    delta, drive, grad, rate, B, C, batch, n_steps, reverse, borders, decays,
+    states, total, d_rate, d_drive, d_delta, dB, dC,
 ):  # fmt: skip
     """Run one direction back through all its chunks."""
     vectorise()
-    _mark_borders(delta, drive, rate, B, n_steps, reverse, borders)
-    carry = np.zeros((rate.shape[0], LANES), f32)
+    n_state = rate.shape[0]
+    _mark_borders(delta, drive, rate, B, batch, n_steps, reverse, borders)
+    carry = np.zeros((n_state, LANES), f32)
     for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         size = min(CHUNK, n_steps - start)
@@ -105,13 +109,17 @@ def _adjoint_block(
         for i in range(size):
             t = n_steps - 1 - start - i if reverse else start + i
             _recompute_step(
-                *(delta[t], drive[t], rate, B[t], C[t]),
+                *(delta[t], drive[t], rate),
+                row_of(B, batch, t, 0, n_state),
+                row_of(C, batch, t, 0, n_state),
                 *(states[i], decays[i], states[i + 1], total[t]),
             )
         for i in range(size - 1, -1, -1):
             t = n_steps - 1 - start - i if reverse else start + i
             _adjoint_step(
-                *(delta[t], drive[t], grad[t], rate, B[t], C[t]),
+                *(delta[t], drive[t], grad[t], rate),
+                row_of(B, batch, t, 0, n_state),
+                row_of(C, batch, t, 0, n_state),
                 *(states[i], decays[i], states[i + 1], carry),
                 *(d_rate, d_drive[t], d_delta[t], dB[t], dC[t]),
             )
@@ -153,36 +161,36 @@ def _store_inputs(
 
 
 @njit(**KERNEL)
-def _store_gate(grad, gate, total, u, skip, n_steps, first, width, dz):
+def _store_gate(grad, gate, total, batch, n_steps, first, width, dz):
     """Write the gradient of the gate."""
     vectorise()
     for step in range(n_steps):
-        row = dz[step, first : first + width]
+        row = row_of(dz, batch, step, first, width)
         for k in range(width):
             g = gate[step, k]
             s = sigmoid(g)
             slope = s * (f32(1.0) + g * (f32(1.0) - s))
-            ungated = total[step, k] + skip[k] * u[step, k]
-            row[k] = grad[step, k] * ungated * slope
+            row[k] = grad[step, k] * total[step, k] * slope
 
 
 @njit(parallel=True, **KERNEL)
 def backward(
-    grad, u, delta, A, A_b, B, C, D, z, bias, use_softplus, lengths,
+    grad, u, delta, dt_proj, A, A_b, B, C, D, z, bias, use_softplus, lengths,
     du, ddelta, dA, dB, dC, dD, dz, dbias, n_threads,
 ):  # fmt: skip
     """Write all gradients.
 
     ``dA`` [2, B, D, N], ``dD`` and ``dbias`` [B, D] are sums over steps;
-    ``dB`` and ``dC`` [blocks, B, L, N] are sums over a block's channels.  The
-    rest is written as the forward pass reads it.
+    ``dB`` and ``dC`` [blocks, B, L, N] are sums over a block's channels;
+    ``dz`` comes from `blocks.rows`.  The rest is written as the forward pass
+    reads it, and ``ddelta`` [B, L, D] is that of the widened step sizes.
     """
     n_batch, n_total, n_channels = du.shape
-    n_state, n_blocks = B.shape[2], dB.shape[0]
+    n_state, n_blocks = dB.shape[3], dB.shape[0]
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
         vectorise()
-        buffers = np.zeros((10, n_total, LANES), f32)
+        buffers = np.zeros((10, n_total + 1, LANES), f32)
         u_rows, raw, size, drive = (
             buffers[0],
             buffers[1],
@@ -197,6 +205,7 @@ def backward(
         states = np.empty((CHUNK + 1, n_state, LANES), f32)
         rate = np.empty((n_state, LANES), f32)
         d_rate = np.empty((n_state, LANES), f32)
+        weight = np.empty((dt_proj.shape[1], LANES), f32)
         skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, block = task // n_blocks, task % n_blocks
@@ -204,22 +213,23 @@ def backward(
             width = min(LANES, n_channels - first)
             n = lengths[batch]
             load_rows(u, batch, first, n, width, u_rows)
-            load_rows(delta, batch, first, n, width, raw)
             load_rows(grad, batch, first, n, width, out_grad)
+            load_steps(delta, dt_proj, batch, first, width, n, weight, raw)
             load_vector(bias, first, width, offset)
             load_vector(D, first, width, skip)
             if A.shape[0] and A_b.shape[0]:
                 skip *= f32(2.0)
+            size[:n] = raw[:n]
             prepare(
-                *(u, delta, batch, first, width, offset, use_softplus),
-                *(n, size, drive),
+                *(u, batch, first, width, offset, skip, use_softplus),
+                *(n, size, drive, total),
             )
             if gated:
                 load_rows(z, batch, first, n, width, gate)
                 _gate_gradient(out_grad, gate, inner, n)
             else:
                 inner[:n] = out_grad[:n]
-            buffers[7:, :n] = f32(0.0)
+            buffers[8:, :n] = f32(0.0)
             for way in range(2):
                 matrix = A_b if way else A
                 if matrix.shape[0] == 0:
@@ -227,7 +237,7 @@ def backward(
                 load_matrix(matrix, first, width, LOG2_E, rate)
                 d_rate[:] = f32(0.0)
                 _adjoint_block(
-                    *(size, drive, inner, rate, B[batch], C[batch], n),
+                    *(size, drive, inner, rate, B, C, batch, n),
                     *(way == 1, borders, decays, states, total, d_rate),
                     *(d_drive, d_delta, dB[block, batch], dC[block, batch]),
                 )
@@ -241,6 +251,5 @@ def backward(
             )
             if gated:
                 _store_gate(
-                    *(out_grad, gate, total, u_rows, skip),
-                    *(n, first, width, dz[batch]),
+                    *(out_grad, gate, total, batch, n, first, width, dz)
                 )

@@ -11,6 +11,7 @@ caches both on disk.
 import torch
 import triton
 
+from audiomamba.ops.composed import compose_inner
 from audiomamba.ops.triton import adjoint, conv, scan
 from audiomamba.ops.triton.tiles import LANES
 
@@ -180,3 +181,8 @@ def conv_backward(grad_output, x, weight, bias, activation, reverse, lengths):
         None if t is None else g.to(t.dtype)
         for g, t in zip(found, (x, weight, bias))
     ]
+
+
+inner_forward, inner_backward = compose_inner(
+    scan_forward, scan_backward, conv_forward, conv_backward
+)
