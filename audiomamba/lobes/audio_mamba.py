@@ -10,6 +10,7 @@ import torch
 
 from audiomamba.nnet.block import MambaBlock
 from audiomamba.nnet.inputs import check_choice, check_feats, clear_padding
+from audiomamba.nnet.norm import RMSNorm
 from audiomamba.nnet.patch_embed import PatchEmbed, grid_length, to_pair
 from audiomamba.nnet.position import PositionEmbedding
 from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
@@ -129,7 +130,7 @@ class AudioMamba(torch.nn.Module):
         self.layers = torch.nn.ModuleList(
             MambaBlock(embed_dim, rate, norm_eps, **mixer) for rate in rates
         )
-        self.norm_f = torch.nn.RMSNorm(embed_dim, eps=norm_eps)
+        self.norm_f = RMSNorm(embed_dim, eps=norm_eps)
         self._scale_residual_branches()
 
     def _scale_residual_branches(self):

@@ -4,6 +4,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from audiomamba.nnet.mixer import BidirectionalMamba
+from audiomamba.nnet.norm import RMSNorm
 
 
 class DropPath(torch.nn.Module):
@@ -60,16 +61,19 @@ class MambaBlock(torch.nn.Module):
 
     def __init__(self, embed_dim, drop_path=0.0, norm_eps=1e-5, **mixer):
         super().__init__()
-        self.norm = torch.nn.RMSNorm(embed_dim, eps=norm_eps)
+        self.norm = RMSNorm(embed_dim, eps=norm_eps)
         self.mixer = BidirectionalMamba(embed_dim, **mixer)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x, lengths=None):
         """Return [B, L, D] from tokens [B, L, D] and their number [B]."""
-        # What lies between x and xz is cheap to compute and large to keep.
-        xz = checkpoint(
-            self._project, x, use_reentrant=False, preserve_rng_state=False
-        )
+        if torch.is_grad_enabled():
+            # What lies between x and xz is cheap to compute and large to keep.
+            xz = checkpoint(
+                self._project, x, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            xz = self._project(x)
         return x + self.drop_path(self.mixer.mix(xz, lengths))
 
     def _project(self, x):

@@ -1,4 +1,4 @@
-"""Selective scan and causal convolution: one definition, several engines.
+"""Selective scan, convolution and norm: one definition, several engines.
 
 The operators are channel-last, ``[batch, length, channel]``, and registered
 with PyTorch, so that autograd, autocast, ``torch.compile`` and DDP see
@@ -19,6 +19,7 @@ Where both GPU engines work, the first use tries them and keeps the faster.
 from audiomamba.ops.causal_conv1d import causal_conv1d
 from audiomamba.ops.engines import available_engines, use_engine
 from audiomamba.ops.mamba_inner import mamba_inner
+from audiomamba.ops.rms_norm import rms_norm
 from audiomamba.ops.selective_scan import bidirectional_scan, selective_scan
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "bidirectional_scan",
     "causal_conv1d",
     "mamba_inner",
+    "rms_norm",
     "selective_scan",
     "use_engine",
 ]

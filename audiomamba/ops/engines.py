@@ -1,7 +1,8 @@
 """The engines that compute the operators, and the choice between them.
 
 An engine is a module with six functions: ``scan_forward``, ``conv_forward``
-and ``inner_forward``, each with its ``..._backward``.  The best engine for a
+and ``inner_forward``, each with its ``..._backward``; those that run on the
+CPU have ``norm_forward`` and ``norm_backward`` as well.  The best engine for a
 device is chosen once; ``use_engine`` chooses another one for a block.
 
 Engines are listed by preference.  Where both ``triton`` and ``mamba_ssm``
@@ -32,7 +33,7 @@ class Engine:
     Arguments
     ---------
     module : str
-        Where its six functions live.
+        Where its functions live.
     device : str or None
         The device type it runs on; None for any.
     needs : tuple of str

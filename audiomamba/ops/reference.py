@@ -211,6 +211,21 @@ def conv_backward(grad, x, weight, bias, activation, reverse, lengths):
     ]
 
 
+def norm_forward(x, weight, eps):
+    """Compute the norm; see `audiomamba.ops.rms_norm`."""
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+def norm_backward(grad_output, x, weight, eps):
+    """Return the gradients of input and weight."""
+    scale = (x.square().mean(-1, keepdim=True) + eps).rsqrt()
+    normalised = x * scale
+    inner = grad_output * weight
+    along = (inner * normalised).mean(-1, keepdim=True)
+    dweight = (grad_output * normalised).reshape(-1, len(weight)).sum(0)
+    return [(inner - normalised * along) * scale, dweight]
+
+
 inner_forward, inner_backward = compose_inner(
     scan_forward, scan_backward, conv_forward, conv_backward
 )

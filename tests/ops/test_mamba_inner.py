@@ -11,6 +11,7 @@ from audiomamba.ops import (
     selective_scan,
     use_engine,
 )
+from audiomamba.ops.mamba_inner import _inner, _inner_backward
 
 CHANNELS, STATES, RANK = 5, 4, 2
 DIRECTIONS = [("A",), ("A_b",), ("A", "A_b")]
@@ -133,3 +134,17 @@ def test_half_inputs_give_half_gradients():
     for tensor in inputs.values():
         assert tensor.grad.dtype == tensor.dtype
         assert tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("directions", DIRECTIONS)
+def test_pytorch_accepts_the_operator(directions):
+    inputs = make_inputs(torch.float32, *directions)
+    names = "xz conv_weight conv_bias x_proj dt_proj dt_bias A A_b D".split()
+    arguments = [inputs.get(name) for name in names]
+    arguments.append(torch.tensor([6, 4]))
+    torch.library.opcheck(_inner, arguments)
+    backward = (torch.ones(2, 6, CHANNELS), *arguments)
+    torch.library.opcheck(
+        _inner_backward, backward, test_utils="test_faketensor"
+    )
+    assert all(g.is_contiguous() for g in _inner_backward(*backward))

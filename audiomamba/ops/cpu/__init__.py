@@ -11,7 +11,7 @@ from audiomamba.ops.composed import select, weight_gradient
 from audiomamba.ops.cpu.cache import kernel_cache
 
 with kernel_cache():
-    from audiomamba.ops.cpu import conv, scan
+    from audiomamba.ops.cpu import conv, norm, scan
     from audiomamba.ops.cpu import scan_backward as adjoint
     from audiomamba.ops.cpu.blocks import (
         LANES,
@@ -218,3 +218,30 @@ def inner_backward(
         (d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias, *dA, dD),
         (xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D),
     )
+
+
+def _flat_rows(x):
+    """Return a tensor [..., D] as float32 rows [n, D]."""
+    return array(x.reshape(-1, x.shape[-1]))
+
+
+def norm_forward(x, weight, eps):
+    """Compute the norm; see `audiomamba.ops.rms_norm`."""
+    rows_in = _flat_rows(x)
+    out = torch.empty(rows_in.shape)
+    norm.forward(
+        *(rows_in, array(weight), np.float32(eps), out.numpy(), _threads())
+    )
+    return out.view(x.shape).to(x.dtype)
+
+
+def norm_backward(grad_output, x, weight, eps):
+    """Return the gradients of input and weight."""
+    rows_in = _flat_rows(x)
+    dx = torch.empty(rows_in.shape)
+    dweight = torch.zeros(-(-len(rows_in) // norm.SPAN), *weight.shape)
+    norm.backward(
+        *(_flat_rows(grad_output), rows_in, array(weight), np.float32(eps)),
+        *(dx.numpy(), dweight.numpy(), _threads()),
+    )
+    return _like((dx.view(x.shape), dweight.sum(0)), (x, weight))

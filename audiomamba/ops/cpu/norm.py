@@ -1,0 +1,66 @@
+"""The root-mean-square norm on the CPU, a row at a time."""
+
+import numpy as np
+from numba import njit, prange
+
+from audiomamba.ops.cpu.vector_math import KERNEL, f32, vectorise
+
+# Rows that are worked on at once.
+SPAN = 32
+
+
+@njit(**KERNEL)
+def _inverse_root(row, eps):
+    """Return the inverse of a row's root mean square."""
+    vectorise()
+    total = f32(0.0)
+    for k in range(row.shape[0]):
+        total += row[k] * row[k]
+    return f32(1.0) / np.sqrt(total / f32(row.shape[0]) + eps)
+
+
+@njit(parallel=True, **KERNEL)
+def forward(x, weight, eps, out, n_threads):
+    """Write the weighted norm of x [rows, D] to out."""
+    n_rows, width = x.shape
+    n_spans = (n_rows + SPAN - 1) // SPAN
+    for thread in prange(n_threads):
+        vectorise()
+        for task in range(thread, n_spans, n_threads):
+            start = task * SPAN
+            for i in range(start, min(start + SPAN, n_rows)):
+                row, target = x[i], out[i]
+                scale = _inverse_root(row, eps)
+                for k in range(width):
+                    target[k] = row[k] * scale * weight[k]
+
+
+@njit(**KERNEL)
+def _row_gradient(grad, row, weight, scale, dx, dweight):
+    """Write a row's gradient and add its share of the weight's."""
+    vectorise()
+    width = row.shape[0]
+    along = f32(0.0)
+    for k in range(width):
+        along += grad[k] * weight[k] * row[k]
+    along *= scale * scale / f32(width)
+    for k in range(width):
+        dx[k] = scale * (grad[k] * weight[k] - row[k] * along)
+        dweight[k] += grad[k] * row[k] * scale
+
+
+@njit(parallel=True, **KERNEL)
+def backward(grad, x, weight, eps, dx, dweight, n_threads):
+    """Write the gradient of x, and each span's share of the weight's.
+
+    ``dweight`` [spans, D] starts at zero.
+    """
+    n_rows, n_spans = x.shape[0], dweight.shape[0]
+    for thread in prange(n_threads):
+        for task in range(thread, n_spans, n_threads):
+            start = task * SPAN
+            for i in range(start, min(start + SPAN, n_rows)):
+                scale = _inverse_root(x[i], eps)
+                _row_gradient(
+                    *(grad[i], x[i], weight, scale, dx[i], dweight[task])
+                )

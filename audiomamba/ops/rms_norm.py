@@ -1,0 +1,72 @@
+"""The root-mean-square norm (RMSNorm, arXiv 1910.07467)."""
+
+import torch
+import torch.nn.functional as F
+
+from audiomamba.ops.engines import engine_for
+
+
+@torch.library.custom_op("audiomamba::rms_norm", mutates_args=())
+def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    return engine_for(x).norm_forward(x, weight, eps)
+
+
+@torch.library.custom_op("audiomamba::rms_norm_backward", mutates_args=())
+def _norm_backward(
+    grad_output: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float
+) -> list[torch.Tensor]:
+    return engine_for(x).norm_backward(grad_output, x, weight, eps)
+
+
+@_norm.register_fake
+def _(x, weight, eps):
+    return x.new_empty(x.shape)
+
+
+@_norm_backward.register_fake
+def _(grad_output, x, weight, eps):
+    return [x.new_empty(x.shape), weight.new_empty(weight.shape)]
+
+
+def _setup_context(ctx, inputs, output):
+    *tensors, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, grad_output):
+    return (*_norm_backward(grad_output, *ctx.saved_tensors, ctx.eps), None)
+
+
+_norm.register_autograd(_backward, setup_context=_setup_context)
+
+
+def rms_norm(x, weight, eps):
+    """Divide by the root of the mean square over the last dimension.
+
+    y = x / sqrt(mean(x^2) + eps) weight.
+
+    On a GPU, and where PyTorch compiles, this is PyTorch's own.  On the CPU
+    that one takes six passes with a tensor each, so there it is an operator.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        [..., D].
+    weight : torch.Tensor
+        [D].
+    eps : float
+        Added to the mean square.
+
+    Returns
+    -------
+    torch.Tensor
+        [..., D], in the dtype of ``x``.
+
+    Example
+    -------
+    >>> rms_norm(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0]), 0.0)
+    tensor([0.8485, 2.2627])
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.rms_norm(x, weight.shape, weight, eps)
+    return _norm(x, weight, eps)
