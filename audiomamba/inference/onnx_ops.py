@@ -138,16 +138,19 @@ def _split(x, *widths):
 
 def mamba_inner(
     xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias,
-    A=None, A_b=None, D=None, lengths=None,
+    A_log=None, A_b_log=None, D=None, lengths=None,
 ):  # fmt: skip
     """Translate ``audiomamba::mamba_inner``; see `audiomamba.ops`."""
     channels, rank = dt_proj.shape
     n_state = (x_proj.shape[0] - rank) // 2
     x, z = _split(xz, channels, channels)
-    u = causal_conv1d(x, conv_weight, conv_bias, True, A is None, lengths)
+    u = causal_conv1d(x, conv_weight, conv_bias, True, A_log is None, lengths)
     selected = op.MatMul(u, op.Transpose(x_proj, perm=[1, 0]))
     dt, B, C = _split(selected, rank, n_state, n_state)
     delta = op.MatMul(dt, op.Transpose(dt_proj, perm=[1, 0]))
+    A, A_b = (
+        None if a is None else op.Neg(op.Exp(a)) for a in (A_log, A_b_log)
+    )
     return scan(u, delta, A, A_b, B, C, D, z, dt_bias, True, lengths)
 
 

@@ -101,7 +101,7 @@ class BidirectionalMamba(torch.nn.Module):
             layer.bias.copy_(step + torch.log(-torch.expm1(-step)))
         return layer
 
-    def _scan(self, xz, suffix, A, A_b, lengths):
+    def _scan(self, xz, suffix, A_log, A_b_log, lengths):
         """Return the gated scan with one direction's set of parameters."""
         conv = getattr(self, "conv1d" + suffix)
         dt_proj = getattr(self, "dt_proj" + suffix)
@@ -109,7 +109,7 @@ class BidirectionalMamba(torch.nn.Module):
             *(xz, conv.weight[:, 0], conv.bias),
             getattr(self, "x_proj" + suffix).weight.to(xz.dtype),
             *(dt_proj.weight.to(xz.dtype), dt_proj.bias),
-            *(A, A_b, getattr(self, "D" + suffix), lengths),
+            *(A_log, A_b_log, getattr(self, "D" + suffix), lengths),
         )
 
     def forward(self, hidden, lengths=None):
@@ -144,12 +144,12 @@ class BidirectionalMamba(torch.nn.Module):
         torch.Tensor
             [B, L, D].
         """
-        A = -torch.exp(self.A_log.float())
         if self.scan == "fo_fo":
-            return self.out_proj(self._scan(xz, "", A, None, lengths))
-        A_b = -torch.exp(self.A_b_log.float())
-        if self.scan == "fo_bi":
-            return self.out_proj(self._scan(xz, "", A, A_b, lengths))
-        forward = self._scan(xz, "", A, None, lengths)
-        backward = self._scan(xz, "_b", None, A_b, lengths)
-        return self.out_proj((forward + backward) / 2)
+            y = self._scan(xz, "", self.A_log, None, lengths)
+        elif self.scan == "fo_bi":
+            y = self._scan(xz, "", self.A_log, self.A_b_log, lengths)
+        else:
+            forward = self._scan(xz, "", self.A_log, None, lengths)
+            backward = self._scan(xz, "_b", None, self.A_b_log, lengths)
+            y = (forward + backward) / 2
+        return self.out_proj(y)

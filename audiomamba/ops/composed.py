@@ -4,6 +4,52 @@ import torch
 import torch.nn.functional as F
 
 
+def decay_rates(A_log):
+    """Return A = -exp(A_log), None for None.
+
+    Arguments
+    ---------
+    A_log : torch.Tensor or None
+        [D, N].
+
+    Returns
+    -------
+    torch.Tensor or None
+        [D, N], float32 or wider.
+
+    Example
+    -------
+    >>> decay_rates(torch.zeros(1, 2))
+    tensor([[-1., -1.]])
+    """
+    if A_log is None:
+        return None
+    dtype = torch.promote_types(A_log.dtype, torch.float32)
+    return -torch.exp(A_log.to(dtype))
+
+
+def log_gradient(gradient, A):
+    """Return the gradient of A_log from that of A = -exp(A_log).
+
+    Arguments
+    ---------
+    gradient : torch.Tensor or None
+        [D, N].
+    A : torch.Tensor or None
+        [D, N].
+
+    Returns
+    -------
+    torch.Tensor or None
+
+    Example
+    -------
+    >>> log_gradient(torch.ones(1, 2), torch.full((1, 2), -3.0))
+    tensor([[-3., -3.]])
+    """
+    return None if A is None else gradient * A
+
+
 def select(u, x_proj, rank):
     """Return low-rank step sizes, B and C, which the convolved input selects.
 
@@ -78,9 +124,11 @@ def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):
     """
 
     def inner_forward(
-        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D, lengths
-    ):
+        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, A_b_log,
+        D, lengths,
+    ):  # fmt: skip
         x, z = xz.chunk(2, dim=-1)
+        A, A_b = decay_rates(A_log), decay_rates(A_b_log)
         u = conv_forward(x, conv_weight, conv_bias, True, A is None, lengths)
         dt, B, C = select(u, x_proj, dt_proj.shape[1])
         delta = F.linear(dt, dt_proj)
@@ -90,9 +138,10 @@ def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):
 
     def inner_backward(
         grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias,
-        A, A_b, D, lengths,
+        A_log, A_b_log, D, lengths,
     ):  # fmt: skip
         x, z = xz.chunk(2, dim=-1)
+        A, A_b = decay_rates(A_log), decay_rates(A_b_log)
         conv = (x, conv_weight, conv_bias, True, A is None, lengths)
         u = conv_forward(*conv)
         dt, B, C = select(u, x_proj, dt_proj.shape[1])
@@ -108,7 +157,7 @@ def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):
             *d_conv,
             weight_gradient(d_selected, u),
             weight_gradient(d_delta, dt),
-            *(d_bias, dA, dA_b, dD),
+            *(d_bias, log_gradient(dA, A), log_gradient(dA_b, A_b), dD),
         ]
 
     return inner_forward, inner_backward

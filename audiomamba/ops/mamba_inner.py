@@ -19,14 +19,14 @@ def _inner(
     x_proj: torch.Tensor,
     dt_proj: torch.Tensor,
     dt_bias: torch.Tensor,
-    A: torch.Tensor | None,
-    A_b: torch.Tensor | None,
+    A_log: torch.Tensor | None,
+    A_b_log: torch.Tensor | None,
     D: torch.Tensor | None,
     lengths: torch.Tensor | None,
 ) -> torch.Tensor:
     return engine_for(xz).inner_forward(
         *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A, A_b, D, lengths),
+        *(A_log, A_b_log, D, lengths),
     )
 
 
@@ -39,14 +39,14 @@ def _inner_backward(
     x_proj: torch.Tensor,
     dt_proj: torch.Tensor,
     dt_bias: torch.Tensor,
-    A: torch.Tensor | None,
-    A_b: torch.Tensor | None,
+    A_log: torch.Tensor | None,
+    A_b_log: torch.Tensor | None,
     D: torch.Tensor | None,
     lengths: torch.Tensor | None,
 ) -> list[torch.Tensor]:
     gradients = engine_for(xz).inner_backward(
         *(grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A, A_b, D, lengths),
+        *(A_log, A_b_log, D, lengths),
     )
     return defined(gradients, xz)
 
@@ -82,16 +82,17 @@ def mamba_inner(
     x_proj,
     dt_proj,
     dt_bias,
-    A=None,
-    A_b=None,
+    A_log=None,
+    A_b_log=None,
     D=None,
     lengths=None,
 ):
     """Convolve, select and scan, all but a mixer's outer projections.
 
     u = SiLU(conv(x)), (dt, B, C) = x_proj u, delta = dt_proj dt; then the
-    scan of u, gated by z: forward with ``A``, backward with ``A_b``, the sum
-    of both with both.  With ``A_b`` alone the convolution looks ahead.
+    scan of u with A = -exp(A_log), gated by z: forward with ``A_log``,
+    backward with ``A_b_log``, the sum of both with both.  With ``A_b_log``
+    alone the convolution looks ahead.
 
     Arguments
     ---------
@@ -107,10 +108,10 @@ def mamba_inner(
         Weight that widens the step sizes, [D, R], in the dtype of ``xz``.
     dt_bias : torch.Tensor
         [D].
-    A : torch.Tensor or None
-        Decay rates of the forward direction, [D, N].
-    A_b : torch.Tensor or None
-        Decay rates of the backward direction, [D, N].
+    A_log : torch.Tensor or None
+        Logarithms of the forward direction's decay rates, [D, N].
+    A_b_log : torch.Tensor or None
+        Those of the backward direction, [D, N].
     D : torch.Tensor or None
         Skip, [D].
     lengths : torch.Tensor or None
@@ -126,12 +127,12 @@ def mamba_inner(
     >>> D, N, R = 4, 16, 1
     >>> xz, conv = torch.randn(2, 9, 2 * D), torch.randn(D, 4)
     >>> x_proj, dt_proj = torch.randn(R + 2 * N, D), torch.randn(D, R)
-    >>> A = -torch.rand(D, N)
-    >>> y = mamba_inner(xz, conv, None, x_proj, dt_proj, torch.zeros(D), A)
+    >>> A_log = torch.rand(D, N)
+    >>> y = mamba_inner(xz, conv, None, x_proj, dt_proj, torch.zeros(D), A_log)
     >>> y.shape
     torch.Size([2, 9, 4])
     """
     return _inner(
         *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A, A_b, D, lengths),
+        *(A_log, A_b_log, D, lengths),
     )

@@ -7,7 +7,12 @@ import numba
 import numpy as np
 import torch
 
-from audiomamba.ops.composed import select, weight_gradient
+from audiomamba.ops.composed import (
+    decay_rates,
+    log_gradient,
+    select,
+    weight_gradient,
+)
 from audiomamba.ops.cpu.cache import kernel_cache
 
 with kernel_cache():
@@ -176,10 +181,12 @@ def _convolve(xz, weight, bias, reverse, lengths):
 
 
 def inner_forward(
-    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D, lengths
-):
+    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, A_b_log, D,
+    lengths,
+):  # fmt: skip
     """Compute a mixer's inside; see `audiomamba.ops.mamba_inner`."""
     z = xz.chunk(2, dim=-1)[1]
+    A, A_b = decay_rates(A_log), decay_rates(A_b_log)
     _, u = _convolve(xz, conv_weight, conv_bias, A is None, lengths)
     dt, B, C = select(u, x_proj, dt_proj.shape[1])
     inputs = _scan_inputs(
@@ -192,10 +199,11 @@ def inner_forward(
 
 def inner_backward(
     grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias,
-    A, A_b, D, lengths,
+    A_log, A_b_log, D, lengths,
 ):  # fmt: skip
     """Return the gradients of the nine tensors, None where not given."""
     z = xz.chunk(2, dim=-1)[1]
+    A, A_b = decay_rates(A_log), decay_rates(A_b_log)
     conv_inputs, u = _convolve(xz, conv_weight, conv_bias, A is None, lengths)
     dt, B, C = select(u, x_proj, dt_proj.shape[1])
     inputs = _scan_inputs(
@@ -204,9 +212,10 @@ def inner_backward(
     d_xz = new_output(xz, lengths)
     dx, dz = d_xz.chunk(2, dim=-1)
     du, d_delta = (new_output(u, lengths) for _ in range(2))
-    *dA, dB, dC, dD, d_bias = _scan_gradients(
+    dA, dA_b, dB, dC, dD, d_bias = _scan_gradients(
         grad_output, inputs, B.shape[2], du, d_delta, dz
     )
+    dA_log, dA_b_log = log_gradient(dA, A), log_gradient(dA_b, A_b)
     d_delta = d_delta.to(xz.dtype)
     parts = (d_delta @ dt_proj, dB.to(xz.dtype), dC.to(xz.dtype))
     d_selected = torch.cat(parts, dim=-1)
@@ -215,8 +224,18 @@ def inner_backward(
     d_x_proj = weight_gradient(d_selected, u)
     d_dt_proj = weight_gradient(d_delta, dt)
     return _like(
-        (d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias, *dA, dD),
-        (xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A, A_b, D),
+        (d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias, dA_log, dA_b_log, dD),
+        (
+            xz,
+            conv_weight,
+            conv_bias,
+            x_proj,
+            dt_proj,
+            dt_bias,
+            A_log,
+            A_b_log,
+            D,
+        ),
     )
 
 
