@@ -100,7 +100,7 @@ def _scan_gradients(grad, inputs, n_state, du, ddelta, dz):
     dB, dC = torch.zeros(2, n_blocks, n_batch, n_steps, n_state)
     dD, dbias = torch.zeros(2, n_batch, n_channels)
     adjoint.backward(
-        *(rows(grad), *inputs, du.numpy(), ddelta.numpy()),
+        *(rows(grad), *inputs, rows(du), rows(ddelta)),
         *(t.numpy() for t in (dA, dB, dC, dD)),
         *(rows(dz), dbias.numpy(), _threads()),
     )

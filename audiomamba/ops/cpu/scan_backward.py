@@ -12,6 +12,7 @@ from numba import njit, prange
 
 from audiomamba.ops.cpu.blocks import (
     LANES,
+    fetch_ahead,
     load_matrix,
     load_rows,
     load_vector,
@@ -138,14 +139,17 @@ def _gate_gradient(grad, gate, scaled, n_steps):
 @njit(**KERNEL)
 def _store_inputs(
     u, raw, offset, use_softplus, delta, grad, skip, d_drive, d_delta,
-    n_steps, first, width, du, ddelta, dD, dbias,
+    batch, n_steps, first, width, du, ddelta, dD, dbias,
 ):  # fmt: skip
     """Write the gradients of u and delta, sum those of D and the bias."""
     vectorise()
-    sums = np.zeros((2, LANES), f32)
+    dD[:] = f32(0.0)
+    dbias[:] = f32(0.0)
     for step in range(n_steps):
-        du_row = du[step, first : first + width]
-        ddelta_row = ddelta[step, first : first + width]
+        fetch_ahead(du, batch, step, first, width)
+        fetch_ahead(ddelta, batch, step, first, width)
+        du_row = row_of(du, batch, step, first, width)
+        ddelta_row = row_of(ddelta, batch, step, first, width)
         for k in range(width):
             push = d_drive[step, k]
             g = grad[step, k]
@@ -154,10 +158,8 @@ def _store_inputs(
             if use_softplus:
                 d *= sigmoid(raw[step, k] + offset[k])
             ddelta_row[k] = d
-            sums[0, k] += g * u[step, k]
-            sums[1, k] += d
-    dD[first : first + width] = sums[0, :width]
-    dbias[first : first + width] = sums[1, :width]
+            dD[k] += g * u[step, k]
+            dbias[k] += d
 
 
 @njit(**KERNEL)
@@ -165,6 +167,7 @@ def _store_gate(grad, gate, total, batch, n_steps, first, width, dz):
     """Write the gradient of the gate."""
     vectorise()
     for step in range(n_steps):
+        fetch_ahead(dz, batch, step, first, width)
         row = row_of(dz, batch, step, first, width)
         for k in range(width):
             g = gate[step, k]
@@ -181,16 +184,16 @@ def backward(
     """Write all gradients.
 
     ``dA`` [2, B, D, N], ``dD`` and ``dbias`` [B, D] are sums over steps;
-    ``dB`` and ``dC`` [blocks, B, L, N] are sums over a block's channels;
-    ``dz`` comes from `blocks.rows`.  The rest is written as the forward pass
-    reads it, and ``ddelta`` [B, L, D] is that of the widened step sizes.
+    ``dB`` and ``dC`` [blocks, B, L, N] are sums over a block's channels.
+    ``du``, ``ddelta`` and ``dz`` [B, L, D] come from `blocks.rows`; the
+    second one is the gradient of the widened step sizes.
     """
-    n_batch, n_total, n_channels = du.shape
-    n_state, n_blocks = dB.shape[3], dB.shape[0]
+    n_channels = dD.shape[1]
+    n_blocks, n_batch, n_total, n_state = dB.shape
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
         vectorise()
-        buffers = np.zeros((10, n_total + 1, LANES), f32)
+        buffers = np.empty((10, n_total + 1, LANES), f32)
         u_rows, raw, size, drive = (
             buffers[0],
             buffers[1],
@@ -210,7 +213,8 @@ def backward(
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, block = task // n_blocks, task % n_blocks
             first = block * LANES
-            width = min(LANES, n_channels - first)
+            last = min(first + LANES, n_channels)
+            width = last - first
             n = lengths[batch]
             load_rows(u, batch, first, n, width, u_rows)
             load_rows(grad, batch, first, n, width, out_grad)
@@ -246,8 +250,8 @@ def backward(
                         dA[way, batch, first + k, m] = d_rate[m, k]
             _store_inputs(
                 *(u_rows, raw, offset, use_softplus, size, inner, skip),
-                *(d_drive, d_delta, n, first, width),
-                *(du[batch], ddelta[batch], dD[batch], dbias[batch]),
+                *(d_drive, d_delta, batch, n, first, width, du, ddelta),
+                *(dD[batch, first:last], dbias[batch, first:last]),
             )
             if gated:
                 _store_gate(
