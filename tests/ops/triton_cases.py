@@ -174,6 +174,29 @@ def test_convolution_does_not_read_padding():
     assert all(torch.isfinite(g).all() for g in gradients if g is not None)
 
 
+def test_a_mixers_inside():
+    width, rank, n_state = 20, 2, 4
+    tensors = [
+        normal(2, 7, 2 * width),
+        normal(width, 4, seed=1),
+        normal(width, seed=2),
+        normal(rank + 2 * n_state, width, seed=3) / 4,
+        normal(width, rank, seed=4),
+        normal(width, seed=5),
+        *normal(2, width, n_state, seed=6),
+        normal(width, seed=7),
+    ]
+    lengths = steps([7, 4])
+    y = kernels.inner_forward(*tensors, lengths)
+    wanted = reference.inner_forward(*double(tensors), lengths)
+    assert_close(y, wanted, 1e-5, "y")
+    grad = normal(*y.shape, seed=8)
+    found = kernels.inner_backward(grad, *tensors, lengths)
+    wanted = reference.inner_backward(grad.double(), *double(tensors), lengths)
+    for i, pair in enumerate(zip(found, wanted, strict=True)):
+        assert_close(*pair, 1e-4, f"gradient {i}")
+
+
 @pytest.mark.skipif(not GPU, reason="needs a GPU")
 def test_the_operator_trains_on_the_gpu():
     u, delta, A, _, B, C, D, z, bias = scan_inputs(2, 33, 48, 16)

@@ -3,10 +3,6 @@
 The kernels are compiled on first use, in seconds, and cached on disk.
 """
 
-import ctypes
-import platform
-
-import numba
 import numpy as np
 import torch
 
@@ -17,6 +13,7 @@ from audiomamba.ops.composed import (
     weight_gradient,
 )
 from audiomamba.ops.cpu.cache import kernel_cache
+from audiomamba.ops.cpu.process import keep_memory, launch_threads, n_threads
 
 with kernel_cache():
     from audiomamba.ops.cpu import conv, norm, scan
@@ -30,43 +27,8 @@ with kernel_cache():
         steps_of,
     )
 
-# From glibc's malloc.h; the largest block that it lets a program set.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, LARGEST_BYTES = -1, -3, 2**25
-KEPT_BYTES = 2**29
-
-
-def _launch_threads():
-    """Start Numba's threads without touching PyTorch's number of threads.
-
-    Both use the same OpenMP runtime, and Numba sets its number at the start.
-    """
-    n_threads = torch.get_num_threads()
-    numba.get_num_threads()
-    torch.set_num_threads(n_threads)
-
-
-def _keep_memory():
-    """Let the C library keep freed memory for the next layer.
-
-    A layer's tensors come and go.  As it is set, glibc hands them back to the
-    system, and their pages are fetched and cleared anew in every layer: a
-    tenth to a fifth of AuM-Base's time.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
-        set_option(M_MMAP_THRESHOLD, LARGEST_BYTES)
-
-
-_launch_threads()
-_keep_memory()
-
-
-def _threads():
-    """Return how many threads to use: as many as PyTorch, if there are."""
-    n_threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
-    numba.set_num_threads(n_threads)
-    return n_threads
+launch_threads()
+keep_memory()
 
 
 def _scan_inputs(
@@ -94,7 +56,7 @@ def scan_forward(u, delta, *arguments):
     """Compute the scan; see `audiomamba.ops.selective_scan`."""
     out = new_output(u, arguments[-1])
     inputs = _scan_inputs(u, delta, None, *arguments)
-    scan.forward(*inputs, out.numpy(), _threads())
+    scan.forward(*inputs, out.numpy(), n_threads())
     return out.to(u.dtype)
 
 
@@ -111,7 +73,7 @@ def _scan_gradients(grad, inputs, n_state, du, ddelta, dz):
     adjoint.backward(
         *(rows(grad), *inputs, rows(du), rows(ddelta)),
         *(t.numpy() for t in (dA, dB, dC, dD)),
-        *(rows(dz), dbias.numpy(), _threads()),
+        *(rows(dz), dbias.numpy(), n_threads()),
     )
     ways = sum(matrix.shape[0] > 0 for matrix in inputs[3:5])
     return (
@@ -155,7 +117,7 @@ def _conv_inputs(x, weight, bias, activation, reverse, lengths):
 def conv_forward(x, *arguments):
     """Compute the convolution; see `audiomamba.ops.causal_conv1d`."""
     out = new_output(x, arguments[-1])
-    conv.forward(*_conv_inputs(x, *arguments), out.numpy(), _threads())
+    conv.forward(*_conv_inputs(x, *arguments), out.numpy(), n_threads())
     return out.to(x.dtype)
 
 
@@ -167,7 +129,7 @@ def _conv_gradients(grad, inputs, dx):
     dbias = torch.zeros(n_spans, n_channels)
     conv.backward(
         *(rows(grad), *inputs, rows(dx)),
-        *(dweight.numpy(), dbias.numpy(), _threads()),
+        *(dweight.numpy(), dbias.numpy(), n_threads()),
     )
     return dweight.sum(0).t(), dbias.sum(0)
 
@@ -185,7 +147,7 @@ def _convolve(xz, weight, bias, reverse, lengths):
     x = xz.chunk(2, dim=-1)[0]
     inputs = _conv_inputs(x, weight, bias, True, reverse, lengths)
     u = new_output(x, lengths)
-    conv.forward(*inputs, u.numpy(), _threads())
+    conv.forward(*inputs, u.numpy(), n_threads())
     return inputs, u.to(x.dtype)
 
 
@@ -202,7 +164,7 @@ def inner_forward(
         u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
     )
     out = new_output(u, lengths)
-    scan.forward(*inputs, out.numpy(), _threads())
+    scan.forward(*inputs, out.numpy(), n_threads())
     return out.to(xz.dtype)
 
 
@@ -258,7 +220,7 @@ def norm_forward(x, weight, eps):
     rows_in = _flat_rows(x)
     out = torch.empty(rows_in.shape)
     norm.forward(
-        *(rows_in, array(weight), np.float32(eps), out.numpy(), _threads())
+        *(rows_in, array(weight), np.float32(eps), out.numpy(), n_threads())
     )
     return out.view(x.shape).to(x.dtype)
 
@@ -270,6 +232,6 @@ def norm_backward(grad_output, x, weight, eps):
     dweight = torch.zeros(-(-len(rows_in) // norm.SPAN), *weight.shape)
     norm.backward(
         *(_flat_rows(grad_output), rows_in, array(weight), np.float32(eps)),
-        *(dx.numpy(), dweight.numpy(), _threads()),
+        *(dx.numpy(), dweight.numpy(), n_threads()),
     )
     return _like((dx.view(x.shape), dweight.sum(0)), (x, weight))
