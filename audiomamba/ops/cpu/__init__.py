@@ -75,7 +75,7 @@ def _scan_gradients(grad, inputs, n_state, du, ddelta, dz):
         *(t.numpy() for t in (dA, dB, dC, dD)),
         *(rows(dz), dbias.numpy(), n_threads()),
     )
-    ways = sum(matrix.shape[0] > 0 for matrix in inputs[3:5])
+    ways = sum(rates.shape[0] > 0 for rates in inputs[3:5])
     return (
         *(dA[0].sum(0), dA[1].sum(0), dB.sum(0), dC.sum(0)),
         *(ways * dD.sum(0), dbias.sum(0)),
@@ -121,8 +121,9 @@ def conv_forward(x, *arguments):
     return out.to(x.dtype)
 
 
-def _conv_gradients(grad, inputs, dx):
+def _conv_gradients(grad, dx, *arguments):
     """Fill in the gradient of x; return those of weight and bias."""
+    inputs = _conv_inputs(*arguments)
     n_batch, n_steps, n_channels = dx.shape
     n_spans = n_batch * -(-n_steps // conv.SPAN)
     dweight = torch.zeros(n_spans, *inputs[1].shape)
@@ -137,18 +138,8 @@ def _conv_gradients(grad, inputs, dx):
 def conv_backward(grad_output, x, weight, bias, *arguments):
     """Return the gradients of input, weight and bias."""
     dx = new_output(x, arguments[-1])
-    inputs = _conv_inputs(x, weight, bias, *arguments)
-    found = _conv_gradients(grad_output, inputs, dx)
+    found = _conv_gradients(grad_output, dx, x, weight, bias, *arguments)
     return _like((dx, *found), (x, weight, bias))
-
-
-def _convolve(xz, weight, bias, reverse, lengths):
-    """Return the convolution's inputs, and its output."""
-    x = xz.chunk(2, dim=-1)[0]
-    inputs = _conv_inputs(x, weight, bias, True, reverse, lengths)
-    u = new_output(x, lengths)
-    conv.forward(*inputs, u.numpy(), n_threads())
-    return inputs, u.to(x.dtype)
 
 
 def inner_forward(
@@ -156,9 +147,9 @@ def inner_forward(
     lengths,
 ):  # fmt: skip
     """Compute a mixer's inside; see `audiomamba.ops.mamba_inner`."""
-    z = xz.chunk(2, dim=-1)[1]
+    x, z = xz.chunk(2, dim=-1)
     A, A_b = decay_rates(A_log), decay_rates(A_b_log)
-    _, u = _convolve(xz, conv_weight, conv_bias, A is None, lengths)
+    u = conv_forward(x, conv_weight, conv_bias, True, A is None, lengths)
     dt, B, C = select(u, x_proj, dt_proj.shape[1])
     inputs = _scan_inputs(
         u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
@@ -173,9 +164,10 @@ def inner_backward(
     A_log, A_b_log, D, lengths,
 ):  # fmt: skip
     """Return the gradients of the nine tensors, None where not given."""
-    z = xz.chunk(2, dim=-1)[1]
+    x, z = xz.chunk(2, dim=-1)
     A, A_b = decay_rates(A_log), decay_rates(A_b_log)
-    conv_inputs, u = _convolve(xz, conv_weight, conv_bias, A is None, lengths)
+    convolution = (x, conv_weight, conv_bias, True, A is None, lengths)
+    u = conv_forward(*convolution)
     dt, B, C = select(u, x_proj, dt_proj.shape[1])
     inputs = _scan_inputs(
         u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
@@ -191,23 +183,18 @@ def inner_backward(
     parts = (d_delta @ dt_proj, dB.to(xz.dtype), dC.to(xz.dtype))
     d_selected = torch.cat(parts, dim=-1)
     du += d_selected @ x_proj
-    d_conv = _conv_gradients(du, conv_inputs, dx)
+    d_conv = _conv_gradients(du, dx, *convolution)
     d_x_proj = weight_gradient(d_selected, u)
     d_dt_proj = weight_gradient(d_delta, dt)
-    return _like(
-        (d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias, dA_log, dA_b_log, dD),
-        (
-            xz,
-            conv_weight,
-            conv_bias,
-            x_proj,
-            dt_proj,
-            dt_bias,
-            A_log,
-            A_b_log,
-            D,
-        ),
+    given = (
+        *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
+        *(A_log, A_b_log, D),
     )
+    found = (
+        *(d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias),
+        *(dA_log, dA_b_log, dD),
+    )
+    return _like(found, given)
 
 
 def _flat_rows(x):
