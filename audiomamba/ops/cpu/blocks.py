@@ -72,6 +72,18 @@ def new_output(like, lengths):
 
 
 @njit(**KERNEL)
+def new_rows(n_rows):
+    """Return room for rows [n, LANES], aligned to cache lines.
+
+    A vector of sixteen floats that lies across two lines is read twice, which
+    makes a scan a fifth slower.
+    """
+    flat = np.empty((n_rows + 1) * LANES, f32)
+    start = (-flat.ctypes.data // 4) % 16
+    return flat[start : start + n_rows * LANES].reshape(n_rows, LANES)
+
+
+@njit(**KERNEL)
 def row_of(source, batch, step, first, width):
     """Return a view of some channels of one step of one sequence.
 
@@ -83,24 +95,24 @@ def row_of(source, batch, step, first, width):
 
 
 @njit(**KERNEL)
-def fetch_ahead(source, batch, step, first, width):
-    """Ask for the same channels some steps later."""
+def fetch(source, batch, step, first, width):
+    """Ask for some channels of a step, which need not exist."""
     flat, per_sequence, per_step = source
-    start = batch * per_sequence + (step + AHEAD) * per_step + first
+    start = batch * per_sequence + step * per_step + first
     for k in range(0, width, 16):
         prefetch(flat, start + k)
 
 
 @njit(**KERNEL)
-def load_rows(source, batch, first, n_steps, width, target):
-    """Copy channels of one sequence into target [L, LANES], zeros behind.
+def load_rows(source, batch, first, width, start, stop, target):
+    """Copy channels of some steps into target [L, LANES], zeros behind.
 
     Idle lanes take part in sums over channels, so they must hold zeros.
     """
     if width < LANES:
-        target[:n_steps] = f32(0.0)
-    for step in range(n_steps):
-        fetch_ahead(source, batch, step, first, width)
+        target[start:stop] = f32(0.0)
+    for step in range(start, stop):
+        fetch(source, batch, step + AHEAD, first, width)
         row = row_of(source, batch, step, first, width)
         for k in range(width):
             target[step, k] = widen(row[k])
@@ -124,14 +136,14 @@ def _project_pair(low, other, weight, row, other_row):
 
 
 @njit(**KERNEL)
-def load_projected(source, weight, batch, n_steps, target):
-    """Compute source [L, R] times weight [R, LANES] in target.
+def load_projected(source, weight, batch, start, stop, target):
+    """Compute some steps of source [L, R] times weight [R, LANES] in target.
 
-    ``target`` has at least one row more than there are steps.
+    Of an odd number the last one is computed in the row behind as well.
     """
     n_rank = weight.shape[0]
-    for step in range(0, n_steps, 2):
-        other = min(step + 1, n_steps - 1)
+    for step in range(start, stop, 2):
+        other = min(step + 1, stop - 1)
         _project_pair(
             row_of(source, batch, step, 0, n_rank),
             row_of(source, batch, other, 0, n_rank),

@@ -5,10 +5,9 @@ whose rows stay in the first-level cache; the loop over channels, which lie
 side by side, is what LLVM turns into vector code.
 """
 
-import numpy as np
 from numba import njit, prange
 
-from audiomamba.ops.cpu.blocks import row_of
+from audiomamba.ops.cpu.blocks import LANES, new_rows, row_of
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     f32,
@@ -58,7 +57,7 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
     n_batch, n_total, n_channels = out.shape
     n_spans = (n_total + SPAN - 1) // SPAN
     for thread in prange(n_threads):
-        buffer = np.empty(WIDTH, f32)
+        buffer = new_rows(WIDTH // LANES).reshape(WIDTH)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]
@@ -107,7 +106,8 @@ def backward(
     n_tasks, reach = dbias.shape[0], n_taps - 1
     n_spans = n_tasks // n_batch
     for thread in prange(n_threads):
-        inner = np.empty((SPAN + reach, WIDTH), f32)
+        n_rows = (SPAN + reach) * (WIDTH // LANES)
+        inner = new_rows(n_rows).reshape(SPAN + reach, WIDTH)
         for task in range(thread, n_tasks, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]

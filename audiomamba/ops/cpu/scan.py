@@ -10,11 +10,12 @@ from numba import njit, prange
 
 from audiomamba.ops.cpu.blocks import (
     LANES,
-    fetch_ahead,
+    fetch,
     load_matrix,
     load_projected,
     load_rows,
     load_vector,
+    new_rows,
     row_of,
 )
 from audiomamba.ops.cpu.vector_math import (
@@ -29,9 +30,17 @@ from audiomamba.ops.cpu.vector_math import (
 )
 
 
+# Steps that are taken through all stages before the next ones are, so that
+# what one stage leaves is still in the cache for the next.
+CHUNK = 32
+
+
 @njit(**KERNEL)
 def _scan_step(delta, drive, rate, b_n, c_n, state, total):
-    """Take one step of all states and add sum_n C_n h_n to total [LANES]."""
+    """Take one step of all states and add sum_n C_n h_n to total [LANES].
+
+    ``rate`` is A log2(e), so that the decay is a power of two.
+    """
     vectorise()
     for n in range(rate.shape[0]):
         b, c = widen(b_n[n]), widen(c_n[n])
@@ -43,40 +52,20 @@ def _scan_step(delta, drive, rate, b_n, c_n, state, total):
 
 
 @njit(**KERNEL)
-def scan_block(delta, drive, rate, B, C, batch, n_steps, reverse, state, total):
-    """Add one direction's sum_n C_n h_n to total [L, LANES].
+def load_steps(delta, weight, batch, first, width, start, stop, raw):
+    """Load the step sizes before bias and softplus into raw [L, LANES].
 
-    ``rate`` is A log2(e), so that the decay is a power of two.
+    ``delta`` is [L, D], or [L, R] where ``weight`` [R, LANES] widens it.
     """
-    n_state = rate.shape[0]
-    state[:] = f32(0.0)
-    for i in range(n_steps):
-        step = n_steps - 1 - i if reverse else i
-        _scan_step(
-            *(delta[step], drive[step], rate),
-            row_of(B, batch, step, 0, n_state),
-            row_of(C, batch, step, 0, n_state),
-            *(state, total[step]),
-        )
-
-
-@njit(**KERNEL)
-def load_steps(delta, dt_proj, batch, first, width, n_steps, weight, raw):
-    """Load the step sizes before bias and softplus, raw [L, LANES].
-
-    ``delta`` is [L, D], or [L, R] where ``dt_proj`` [D, R] widens it;
-    ``weight`` [R, LANES] is room for the block's share of that.
-    """
-    if dt_proj.shape[0]:
-        load_matrix(dt_proj, first, width, f32(1.0), weight)
-        load_projected(delta, weight, batch, n_steps, raw)
+    if weight.shape[0]:
+        load_projected(delta, weight, batch, start, stop, raw)
     else:
-        load_rows(delta, batch, first, n_steps, width, raw)
+        load_rows(delta, batch, first, width, start, stop, raw)
 
 
 @njit(**KERNEL)
 def prepare(
-    u, batch, first, width, bias, skip, use_softplus, n_steps,
+    u, batch, first, width, start, stop, bias, skip, use_softplus,
     delta, drive, total,
 ):  # fmt: skip
     """Compute delta, delta u and skip u, [L, LANES] each, idle lanes zero.
@@ -85,10 +74,9 @@ def prepare(
     """
     vectorise()
     if width < LANES:
-        drive[:n_steps] = f32(0.0)
-        total[:n_steps] = f32(0.0)
-    for step in range(n_steps):
-        fetch_ahead(u, batch, step, first, width)
+        drive[start:stop] = f32(0.0)
+        total[start:stop] = f32(0.0)
+    for step in range(start, stop):
         u_row = row_of(u, batch, step, first, width)
         delta_row, drive_row, total_row = delta[step], drive[step], total[step]
         for k in range(width):
@@ -102,15 +90,13 @@ def prepare(
 
 
 @njit(**KERNEL)
-def store(total, z, gated, batch, n_steps, first, width, out):
-    """Write total SiLU(z) to channels of out."""
+def _store(total, z, gated, batch, first, width, start, stop, out):
+    """Write some steps of total SiLU(z) to channels of out."""
     vectorise()
-    for step in range(n_steps):
-        fetch_ahead(out, batch, step, first, width)
+    for step in range(start, stop):
         row = row_of(out, batch, step, first, width)
         total_row = total[step]
         if gated:
-            fetch_ahead(z, batch, step, first, width)
             z_row = row_of(z, batch, step, first, width)
             for k in range(width):
                 g = widen(z_row[k])
@@ -118,6 +104,54 @@ def store(total, z, gated, batch, n_steps, first, width, out):
         else:
             for k in range(width):
                 row[k] = total_row[k]
+
+
+@njit(**KERNEL)
+def _scan_forward(
+    u, delta, B, C, place, n_steps, weight, rate, bias, skip, scans,
+    use_softplus, size, drive, total, state,
+):  # fmt: skip
+    """Prepare all steps and, where it ``scans``, take them in this order."""
+    batch, first, width = place
+    n_state = rate.shape[0]
+    state[:] = f32(0.0)
+    for start in range(0, n_steps, CHUNK):
+        stop = min(start + CHUNK, n_steps)
+        load_steps(delta, weight, *place, start, stop, size)
+        prepare(
+            *(u, *place, start, stop, bias, skip, use_softplus),
+            *(size, drive, total),
+        )
+        for step in range(start, stop if scans else start):
+            fetch(u, batch, step + CHUNK, first, width)
+            _scan_step(
+                *(size[step], drive[step], rate),
+                row_of(B, batch, step, 0, n_state),
+                row_of(C, batch, step, 0, n_state),
+                *(state, total[step]),
+            )
+
+
+@njit(**KERNEL)
+def _scan_backward(
+    z, B, C, place, n_steps, rate, scans, gated, size, drive, total, state, out
+):
+    """Where it ``scans``, take all steps from the last; write the output."""
+    batch, first, width = place
+    n_state = rate.shape[0]
+    state[:] = f32(0.0)
+    for stop in range(n_steps, 0, -CHUNK):
+        start = max(stop - CHUNK, 0)
+        for step in range(stop - 1, start - 1 if scans else stop - 1, -1):
+            fetch(z, batch, step, first, width)
+            fetch(out, batch, step, first, width)
+            _scan_step(
+                *(size[step], drive[step], rate),
+                row_of(B, batch, step, 0, n_state),
+                row_of(C, batch, step, 0, n_state),
+                *(state, total[step]),
+            )
+        _store(total, z, gated, *place, start, stop, out)
 
 
 @njit(parallel=True, **KERNEL)
@@ -138,33 +172,27 @@ def forward(
     flat_out = (out.reshape(-1), n_total * n_channels, n_channels)
     for thread in prange(n_threads):
         vectorise()
-        buffers = np.empty((3, n_total + 1, LANES), f32)
-        size, drive, total = buffers[0], buffers[1], buffers[2]
-        state = np.empty((n_state, LANES), f32)
-        rate = np.empty((n_state, LANES), f32)
-        weight = np.empty((dt_proj.shape[1], LANES), f32)
+        size, drive = new_rows(n_total + 1), new_rows(n_total)
+        total, weight = new_rows(n_total), new_rows(dt_proj.shape[1])
+        state, rate = new_rows(n_state), new_rows(n_state)
         skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, first = task // n_blocks, task % n_blocks * LANES
             width = min(LANES, n_channels - first)
-            n_steps = lengths[batch]
+            place = (batch, first, width)
+            load_matrix(dt_proj, first, width, f32(1.0), weight)
             load_vector(bias, first, width, offset)
             load_vector(D, first, width, skip)
             if A.shape[0] and A_b.shape[0]:
                 skip *= f32(2.0)
-            load_steps(
-                delta, dt_proj, batch, first, width, n_steps, weight, size
+            load_matrix(A, first, width, LOG2_E, rate)
+            _scan_forward(
+                *(u, delta, B, C, place, lengths[batch], weight, rate),
+                *(offset, skip, A.shape[0] > 0, use_softplus),
+                *(size, drive, total, state),
             )
-            prepare(
-                *(u, batch, first, width, offset, skip, use_softplus),
-                *(n_steps, size, drive, total),
+            load_matrix(A_b, first, width, LOG2_E, rate)
+            _scan_backward(
+                *(z, B, C, place, lengths[batch], rate, A_b.shape[0] > 0),
+                *(gated, size, drive, total, state, flat_out),
             )
-            for reverse in (False, True):
-                matrix = A_b if reverse else A
-                if matrix.shape[0]:
-                    load_matrix(matrix, first, width, LOG2_E, rate)
-                    scan_block(
-                        *(size, drive, rate, B, C, batch, n_steps),
-                        *(reverse, state, total),
-                    )
-            store(total, z, gated, batch, n_steps, first, width, flat_out)

@@ -11,11 +11,13 @@ import numpy as np
 from numba import njit, prange
 
 from audiomamba.ops.cpu.blocks import (
+    AHEAD,
     LANES,
-    fetch_ahead,
+    fetch,
     load_matrix,
     load_rows,
     load_vector,
+    new_rows,
     row_of,
 )
 from audiomamba.ops.cpu.scan import load_steps, prepare
@@ -34,11 +36,19 @@ LN_2 = f32(0.6931471805599453)
 
 
 @njit(**KERNEL)
-def _mark_borders(delta, drive, rate, B, batch, n_steps, reverse, borders):
+def _new_states(n_steps, n_state):
+    """Return room for the states [n, N, LANES] of a block of channels."""
+    return new_rows(n_steps * n_state).reshape(n_steps, n_state, LANES)
+
+
+@njit(**KERNEL)
+def _mark_borders(
+    delta, drive, rate, B, batch, n_steps, reverse, state, borders
+):
     """Note the state before every chunk (in scan order) in borders."""
     vectorise()
     n_state = rate.shape[0]
-    state = np.zeros((n_state, LANES), f32)
+    state[:] = f32(0.0)
     for i in range(n_steps):
         step = n_steps - 1 - i if reverse else i
         if i % CHUNK == 0:
@@ -95,14 +105,16 @@ def _adjoint_step(
 
 @njit(**KERNEL)
 def _adjoint_block(
-    delta, drive, grad, rate, B, C, batch, n_steps, reverse, borders, decays,
-    states, total, d_rate, d_drive, d_delta, dB, dC,
+    delta, drive, grad, rate, B, C, batch, n_steps, reverse, carry, borders,
+    decays, states, total, d_rate, d_drive, d_delta, dB, dC,
 ):  # fmt: skip
     """Run one direction back through all its chunks."""
     vectorise()
     n_state = rate.shape[0]
-    _mark_borders(delta, drive, rate, B, batch, n_steps, reverse, borders)
-    carry = np.zeros((n_state, LANES), f32)
+    _mark_borders(
+        delta, drive, rate, B, batch, n_steps, reverse, carry, borders
+    )
+    carry[:] = f32(0.0)
     for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         size = min(CHUNK, n_steps - start)
@@ -146,8 +158,8 @@ def _store_inputs(
     dD[:] = f32(0.0)
     dbias[:] = f32(0.0)
     for step in range(n_steps):
-        fetch_ahead(du, batch, step, first, width)
-        fetch_ahead(ddelta, batch, step, first, width)
+        fetch(du, batch, step + AHEAD, first, width)
+        fetch(ddelta, batch, step + AHEAD, first, width)
         du_row = row_of(du, batch, step, first, width)
         ddelta_row = row_of(ddelta, batch, step, first, width)
         for k in range(width):
@@ -167,7 +179,7 @@ def _store_gate(grad, gate, total, batch, n_steps, first, width, dz):
     """Write the gradient of the gate."""
     vectorise()
     for step in range(n_steps):
-        fetch_ahead(dz, batch, step, first, width)
+        fetch(dz, batch, step + AHEAD, first, width)
         row = row_of(dz, batch, step, first, width)
         for k in range(width):
             g = gate[step, k]
@@ -193,22 +205,17 @@ def backward(
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
         vectorise()
-        buffers = np.empty((10, n_total + 1, LANES), f32)
-        u_rows, raw, size, drive = (
-            buffers[0],
-            buffers[1],
-            buffers[2],
-            buffers[3],
-        )
-        out_grad, gate, inner = buffers[4], buffers[5], buffers[6]
-        total, d_drive, d_delta = buffers[7], buffers[8], buffers[9]
+        u_rows, raw = new_rows(n_total), new_rows(n_total + 1)
+        size, drive = new_rows(n_total), new_rows(n_total)
+        out_grad, gate = new_rows(n_total), new_rows(n_total)
+        inner, total = new_rows(n_total), new_rows(n_total)
+        d_drive, d_delta = new_rows(n_total), new_rows(n_total)
         n_chunks = (n_total + CHUNK - 1) // CHUNK
-        borders = np.empty((n_chunks, n_state, LANES), f32)
-        decays = np.empty((CHUNK, n_state, LANES), f32)
-        states = np.empty((CHUNK + 1, n_state, LANES), f32)
-        rate = np.empty((n_state, LANES), f32)
-        d_rate = np.empty((n_state, LANES), f32)
-        weight = np.empty((dt_proj.shape[1], LANES), f32)
+        borders = _new_states(n_chunks, n_state)
+        decays = _new_states(CHUNK, n_state)
+        states = _new_states(CHUNK + 1, n_state)
+        rate, d_rate = new_rows(n_state), new_rows(n_state)
+        carry, weight = new_rows(n_state), new_rows(dt_proj.shape[1])
         skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, block = task // n_blocks, task % n_blocks
@@ -216,24 +223,26 @@ def backward(
             last = min(first + LANES, n_channels)
             width = last - first
             n = lengths[batch]
-            load_rows(u, batch, first, n, width, u_rows)
-            load_rows(grad, batch, first, n, width, out_grad)
-            load_steps(delta, dt_proj, batch, first, width, n, weight, raw)
+            load_rows(u, batch, first, width, 0, n, u_rows)
+            load_rows(grad, batch, first, width, 0, n, out_grad)
+            load_matrix(dt_proj, first, width, f32(1.0), weight)
+            load_steps(delta, weight, batch, first, width, 0, n, raw)
             load_vector(bias, first, width, offset)
             load_vector(D, first, width, skip)
             if A.shape[0] and A_b.shape[0]:
                 skip *= f32(2.0)
             size[:n] = raw[:n]
             prepare(
-                *(u, batch, first, width, offset, skip, use_softplus),
-                *(n, size, drive, total),
+                *(u, batch, first, width, 0, n),
+                *(offset, skip, use_softplus, size, drive, total),
             )
             if gated:
-                load_rows(z, batch, first, n, width, gate)
+                load_rows(z, batch, first, width, 0, n, gate)
                 _gate_gradient(out_grad, gate, inner, n)
             else:
                 inner[:n] = out_grad[:n]
-            buffers[8:, :n] = f32(0.0)
+            d_drive[:n] = f32(0.0)
+            d_delta[:n] = f32(0.0)
             for way in range(2):
                 matrix = A_b if way else A
                 if matrix.shape[0] == 0:
@@ -242,7 +251,7 @@ def backward(
                 d_rate[:] = f32(0.0)
                 _adjoint_block(
                     *(size, drive, inner, rate, B, C, batch, n),
-                    *(way == 1, borders, decays, states, total, d_rate),
+                    *(way == 1, carry, borders, decays, states, total, d_rate),
                     *(d_drive, d_delta, dB[block, batch], dC[block, batch]),
                 )
                 for k in range(width):
