@@ -7,7 +7,7 @@ side by side, is what LLVM turns into vector code.
 
 from numba import njit, prange
 
-from audiomamba.ops.cpu.blocks import LANES, new_rows, row_of
+from audiomamba.ops.cpu.blocks import LANES, fetch, new_rows, row_of
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     f32,
@@ -18,6 +18,7 @@ from audiomamba.ops.cpu.vector_math import (
 
 # Steps and channels that are worked on at once.
 SPAN, WIDTH = 32, 512
+AHEAD = 1
 
 
 @njit(**KERNEL)
@@ -56,20 +57,22 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
     """
     n_batch, n_total, n_channels = out.shape
     n_spans = (n_total + SPAN - 1) // SPAN
+    flat_out = (out.reshape(-1), n_total * n_channels, n_channels)
     for thread in prange(n_threads):
         buffer = new_rows(WIDTH // LANES).reshape(WIDTH)
         for task in range(thread, n_batch * n_spans, n_threads):
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]
             for first in range(0, n_channels, WIDTH):
-                stop = min(first + WIDTH, n_channels)
-                y = buffer[: stop - first]
+                width = min(WIDTH, n_channels - first)
+                y = buffer[:width]
                 for step in range(start, min(start + SPAN, n_steps)):
+                    fetch(x, batch, step + sign*0+ AHEAD, first, width)
                     _convolve(
                         *(x, batch, step, first, weight, bias, sign),
                         *(n_steps, y),
                     )
-                    _activate(y, activation, out[batch, step, first:stop])
+                    _activate(y, activation, row_of(flat_out, batch, step, first, width))
 
 
 @njit(**KERNEL)
