@@ -18,7 +18,6 @@ from audiomamba.ops.cpu.vector_math import (
 
 # Steps and channels that are worked on at once.
 SPAN, WIDTH = 32, 512
-AHEAD = 1
 
 
 @njit(**KERNEL)
@@ -67,12 +66,13 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
                 width = min(WIDTH, n_channels - first)
                 y = buffer[:width]
                 for step in range(start, min(start + SPAN, n_steps)):
-                    fetch(x, batch, step + sign*0+ AHEAD, first, width)
+                    fetch(x, batch, step + 1, first, width)
                     _convolve(
                         *(x, batch, step, first, weight, bias, sign),
                         *(n_steps, y),
                     )
-                    _activate(y, activation, row_of(flat_out, batch, step, first, width))
+                    row = row_of(flat_out, batch, step, first, width)
+                    _activate(y, activation, row)
 
 
 @njit(**KERNEL)

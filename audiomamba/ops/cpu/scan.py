@@ -29,7 +29,6 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-
 # Steps that are taken through all stages before the next ones are, so that
 # what one stage leaves is still in the cache for the next.
 CHUNK = 32
