@@ -18,10 +18,10 @@ from audiomamba.ops.cpu.blocks import (
     new_rows,
     row_of,
 )
+from audiomamba.ops.cpu.decay import decay_row
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
-    exp2,
     f32,
     sigmoid,
     softplus,
@@ -35,7 +35,7 @@ CHUNK = 32
 
 
 @njit(**KERNEL)
-def _scan_step(delta, drive, rate, b_n, c_n, state, total):
+def _scan_step(delta, drive, rate, b_n, c_n, decay, state, total):
     """Take one step of all states and add sum_n C_n h_n to total [LANES].
 
     ``rate`` is A log2(e), so that the decay is a power of two.
@@ -43,9 +43,9 @@ def _scan_step(delta, drive, rate, b_n, c_n, state, total):
     vectorise()
     for n in range(rate.shape[0]):
         b, c = widen(b_n[n]), widen(c_n[n])
+        decay_row(delta, rate[n], decay)
         for k in range(LANES):
-            decay = exp2(delta[k] * rate[n, k])
-            s = decay * state[n, k] + drive[k] * b
+            s = decay[k] * state[n, k] + drive[k] * b
             state[n, k] = s
             total[k] += c * s
 
@@ -108,7 +108,7 @@ def _store(total, z, gated, batch, first, width, start, stop, out):
 @njit(**KERNEL)
 def _scan_forward(
     u, delta, B, C, place, n_steps, weight, rate, bias, skip, scans,
-    use_softplus, size, drive, total, state,
+    use_softplus, size, drive, total, decay, state,
 ):  # fmt: skip
     """Prepare all steps and, where it ``scans``, take them in this order."""
     batch, first, width = place
@@ -127,14 +127,15 @@ def _scan_forward(
                 *(size[step], drive[step], rate),
                 row_of(B, batch, step, 0, n_state),
                 row_of(C, batch, step, 0, n_state),
-                *(state, total[step]),
+                *(decay, state, total[step]),
             )
 
 
 @njit(**KERNEL)
 def _scan_backward(
-    z, B, C, place, n_steps, rate, scans, gated, size, drive, total, state, out
-):
+    z, B, C, place, n_steps, rate, scans, gated, size, drive, total, decay,
+    state, out,
+):  # fmt: skip
     """Where it ``scans``, take all steps from the last; write the output."""
     batch, first, width = place
     n_state = rate.shape[0]
@@ -148,7 +149,7 @@ def _scan_backward(
                 *(size[step], drive[step], rate),
                 row_of(B, batch, step, 0, n_state),
                 row_of(C, batch, step, 0, n_state),
-                *(state, total[step]),
+                *(decay, state, total[step]),
             )
         _store(total, z, gated, *place, start, stop, out)
 
@@ -174,6 +175,7 @@ def forward(
         size, drive = new_rows(n_total + 1), new_rows(n_total)
         total, weight = new_rows(n_total), new_rows(dt_proj.shape[1])
         state, rate = new_rows(n_state), new_rows(n_state)
+        decay = new_rows(1)[0]
         skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, first = task // n_blocks, task % n_blocks * LANES
@@ -188,10 +190,10 @@ def forward(
             _scan_forward(
                 *(u, delta, B, C, place, lengths[batch], weight, rate),
                 *(offset, skip, A.shape[0] > 0, use_softplus),
-                *(size, drive, total, state),
+                *(size, drive, total, decay, state),
             )
             load_matrix(A_b, first, width, LOG2_E, rate)
             _scan_backward(
                 *(z, B, C, place, lengths[batch], rate, A_b.shape[0] > 0),
-                *(gated, size, drive, total, state, flat_out),
+                *(gated, size, drive, total, decay, state, flat_out),
             )

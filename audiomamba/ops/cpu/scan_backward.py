@@ -20,11 +20,11 @@ from audiomamba.ops.cpu.blocks import (
     new_rows,
     row_of,
 )
+from audiomamba.ops.cpu.decay import decay_row
 from audiomamba.ops.cpu.scan import load_steps, prepare
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
-    exp2,
     f32,
     sigmoid,
     vectorise,
@@ -43,7 +43,7 @@ def _new_states(n_steps, n_state):
 
 @njit(**KERNEL)
 def _mark_borders(
-    delta, drive, rate, B, batch, n_steps, reverse, state, borders
+    delta, drive, rate, B, batch, n_steps, reverse, decay, state, borders
 ):
     """Note the state before every chunk (in scan order) in borders."""
     vectorise()
@@ -56,9 +56,9 @@ def _mark_borders(
         b_n = row_of(B, batch, step, 0, n_state)
         for n in range(n_state):
             b = widen(b_n[n])
+            decay_row(delta[step], rate[n], decay)
             for k in range(LANES):
-                decay = exp2(delta[step, k] * rate[n, k])
-                state[n, k] = decay * state[n, k] + drive[step, k] * b
+                state[n, k] = decay[k] * state[n, k] + drive[step, k] * b
 
 
 @njit(**KERNEL)
@@ -67,10 +67,9 @@ def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
     vectorise()
     for n in range(rate.shape[0]):
         b, c = widen(b_n[n]), widen(c_n[n])
+        decay_row(delta, rate[n], decays[n])
         for k in range(LANES):
-            decay = exp2(delta[k] * rate[n, k])
-            s = decay * before[n, k] + drive[k] * b
-            decays[n, k] = decay
+            s = decays[n, k] * before[n, k] + drive[k] * b
             after[n, k] = s
             y[k] += c * s
 
@@ -112,7 +111,8 @@ def _adjoint_block(
     vectorise()
     n_state = rate.shape[0]
     _mark_borders(
-        delta, drive, rate, B, batch, n_steps, reverse, carry, borders
+        *(delta, drive, rate, B, batch, n_steps, reverse),
+        *(decays[0, 0], carry, borders),
     )
     carry[:] = f32(0.0)
     for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):

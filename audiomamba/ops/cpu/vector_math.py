@@ -17,10 +17,10 @@ i32 = np.int32
 LOG2_E = f32(1.4426950408889634)
 
 # Adding 1.5 * 2**23 leaves a float's integer part in its lowest bits.
-_ROUND = f32(12582912.0)
+ROUND = f32(12582912.0)
 # (exp2(f) - 1) / f on [-0.5, 0.5], minimax in the relative error of exp2
 # (9e-8); exp2(0) stays exactly 1, as a small step needs a decay close to 1.
-_EXP2 = tuple(
+EXP2 = tuple(
     f32(c) for c in (0.00132647, 0.00967151, 0.05550734, 0.24022242, 0.69314698)
 )
 # 2 artanh(s) / s as a polynomial in s * s, for s in [0, 1/3].
@@ -33,7 +33,7 @@ KERNEL = dict(
     error_model="numpy",
     fastmath={"contract", "nsz", "arcp", "reassoc"},
 )
-# No reassociation here: it would simplify `x + _ROUND - _ROUND` to x.
+# No reassociation here: it would simplify `x + ROUND - ROUND` to x.
 _EXACT = {**KERNEL, "fastmath": {"contract", "nsz"}}
 
 
@@ -101,13 +101,13 @@ def _widen(x):
 def exp2(x):
     """Return 2 ** x for x <= 127; below 2 ** -126 it stays there."""
     x = max(x, f32(-126.0))
-    shifted = x + _ROUND
-    f = x - (shifted - _ROUND)
-    p = _EXP2[0]
-    p = p * f + _EXP2[1]
-    p = p * f + _EXP2[2]
-    p = p * f + _EXP2[3]
-    p = p * f + _EXP2[4]
+    shifted = x + ROUND
+    f = x - (shifted - ROUND)
+    p = EXP2[0]
+    p = p * f + EXP2[1]
+    p = p * f + EXP2[2]
+    p = p * f + EXP2[3]
+    p = p * f + EXP2[4]
     p = f32(p * f + f32(1.0))
     exponent = i32(f32(shifted).view(i32) << i32(23))
     return i32(p.view(i32) + exponent).view(f32)
