@@ -1,7 +1,8 @@
 """The residual block around the mixer, and dropping it at random."""
 
+import weakref
+
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from audiomamba.nnet.mixer import BidirectionalMamba
 from audiomamba.nnet.norm import RMSNorm
@@ -38,6 +39,77 @@ class DropPath(torch.nn.Module):
         return x * x.new_empty(shape).bernoulli_(keep) / keep
 
 
+def computed_again(tensor, compute):
+    """Let autograd compute a tensor once more instead of keeping it.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        What operations within the context would save for their gradients.
+    compute : callable
+        Returns its values, before a change of shape or dtype.
+
+    Returns
+    -------
+    context manager
+
+    Example
+    -------
+    >>> x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+    >>> h = 2 * x
+    >>> with computed_again(h, lambda: 2 * x):
+    ...     y = h * w
+    >>> del h
+    >>> y.sum().backward()
+    >>> w.grad
+    tensor([2., 2., 2.])
+    """
+    # autograd holds on to the hooks, and they must not hold on to the tensor
+    spared, size = weakref.ref(tensor), tensor.numel()
+
+    def pack(saved):
+        origin = saved if saved._base is None else saved._base
+        whole = saved.is_contiguous() and saved.numel() == size
+        if origin is spared() and whole:
+            return saved.shape, saved.dtype
+        return saved
+
+    def unpack(kept):
+        if isinstance(kept, torch.Tensor):
+            return kept
+        shape, dtype = kept
+        with torch.no_grad():
+            return compute().to(dtype).view(shape)
+
+    return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
+
+
+def computing_dtype(x):
+    """Return the dtype that a projection of x computes in.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+
+    Returns
+    -------
+    torch.dtype
+
+    Example
+    -------
+    >>> with torch.autocast("cpu", torch.bfloat16):
+    ...     computing_dtype(torch.ones(1))
+    torch.bfloat16
+    """
+    kind = x.device.type
+    # autocast leaves float64 alone and does not know every device
+    if x.dtype == torch.float64 or not torch.amp.is_autocast_available(kind):
+        return x.dtype
+    if torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
 class MambaBlock(torch.nn.Module):
     """x + mixer(RMSNorm(x)), the residual stream in float32.
 
@@ -67,15 +139,18 @@ class MambaBlock(torch.nn.Module):
 
     def forward(self, x, lengths=None):
         """Return [B, L, D] from tokens [B, L, D] and their number [B]."""
-        if torch.is_grad_enabled():
-            # What lies between x and xz is cheap to compute and large to keep.
-            xz = checkpoint(
-                self._project, x, use_reentrant=False, preserve_rng_state=False
-            )
-        else:
-            xz = self._project(x)
+        xz = self._project(x)
         return x + self.drop_path(self.mixer.mix(xz, lengths))
 
     def _project(self, x):
-        """Return the mixer's projected input of the normalised tokens."""
-        return self.mixer.in_proj(self.norm(x))
+        """Return the mixer's projected input of the normalised tokens.
+
+        Those are cheap to compute, large to keep and needed again in the
+        backward pass only; a compiler finds that out by itself.
+        """
+        h = self.norm(x)
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return self.mixer.in_proj(h)
+        h = h.to(computing_dtype(h))
+        with computed_again(h, lambda: self.norm(x)):
+            return self.mixer.in_proj(h)

@@ -1,10 +1,12 @@
 """Patch and position embedding, the row of tokens, drop path."""
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from audiomamba.nnet.block import DropPath
+from audiomamba.nnet.block import DropPath, MambaBlock
 from audiomamba.nnet.patch_embed import (
     PatchEmbed,
     resize_patch_kernel,
@@ -100,3 +102,23 @@ def test_drop_path_drops_whole_samples_and_keeps_the_mean():
     torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 4 / 3]))
     assert torch.equal(dropped[:, :1].expand(-1, 3), dropped)
     assert abs(dropped.mean() - 1) < 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_block_does_not_keep_its_normalised_tokens(dtype):
+    torch.manual_seed(0)
+    block, x = MambaBlock(32), torch.randn(2, 9, 32, requires_grad=True)
+    projected = []
+    block.mixer.in_proj.register_forward_pre_hook(
+        lambda module, inputs: projected.append(weakref.ref(inputs[0]))
+    )
+    with torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+        loss = block(x).square().sum()
+        usual = (x + block.mixer(block.norm(x))).square().sum()
+    assert len(projected) == 2
+    assert projected[0]() is None
+    inputs = [x, *block.parameters()]
+    for found, wanted in zip(
+        torch.autograd.grad(loss, inputs), torch.autograd.grad(usual, inputs)
+    ):
+        assert torch.equal(found, wanted)
