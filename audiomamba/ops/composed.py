@@ -96,7 +96,11 @@ def weight_gradient(grad_output, inputs):
     >>> weight_gradient(torch.ones(1, 3, 2), torch.ones(1, 3, 4)).tolist()
     [[3.0, 3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 3.0]]
     """
-    return grad_output.flatten(0, 1).t() @ inputs.flatten(0, 1)
+    grad_output, inputs = grad_output.flatten(0, 1), inputs.flatten(0, 1)
+    # Libraries multiply fastest with the wider matrix on the right.
+    if inputs.shape[1] < grad_output.shape[1]:
+        return (inputs.t() @ grad_output).t()
+    return grad_output.t() @ inputs
 
 
 def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):

@@ -139,13 +139,19 @@ def _adjoint_block(
 
 
 @njit(**KERNEL)
-def _gate_gradient(grad, gate, scaled, n_steps):
-    """Turn the output's gradient into that of the ungated output."""
+def _gate_gradient(grad, gate, n_steps):
+    """Turn the output's gradient into that of the ungated output.
+
+    What is left in ``gate`` is the factor of the gate's own gradient.
+    """
     vectorise()
     for step in range(n_steps):
+        grad_row, gate_row = grad[step], gate[step]
         for k in range(LANES):
-            g = gate[step, k]
-            scaled[step, k] = grad[step, k] * g * sigmoid(g)
+            push, g = grad_row[k], gate_row[k]
+            s = sigmoid(g)
+            grad_row[k] = push * g * s
+            gate_row[k] = push * s * (f32(1.0) + g * (f32(1.0) - s))
 
 
 @njit(**KERNEL)
@@ -158,34 +164,38 @@ def _store_inputs(
     dD[:] = f32(0.0)
     dbias[:] = f32(0.0)
     for step in range(n_steps):
+        fetch(u, batch, step + AHEAD, first, width)
         fetch(du, batch, step + AHEAD, first, width)
         fetch(ddelta, batch, step + AHEAD, first, width)
+        u_row = row_of(u, batch, step, first, width)
         du_row = row_of(du, batch, step, first, width)
         ddelta_row = row_of(ddelta, batch, step, first, width)
+        push_row, grad_row = d_drive[step], grad[step]
+        delta_row, raw_row, d_row = delta[step], raw[step], d_delta[step]
         for k in range(width):
-            push = d_drive[step, k]
-            g = grad[step, k]
-            du_row[k] = push * delta[step, k] + g * skip[k]
-            d = push * u[step, k] + d_delta[step, k] * LN_2
+            push, g, x = push_row[k], grad_row[k], widen(u_row[k])
+            du_row[k] = push * delta_row[k] + g * skip[k]
+            d = push * x + d_row[k] * LN_2
             if use_softplus:
-                d *= sigmoid(raw[step, k] + offset[k])
+                d *= sigmoid(raw_row[k] + offset[k])
             ddelta_row[k] = d
-            dD[k] += g * u[step, k]
+            dD[k] += g * x
             dbias[k] += d
 
 
 @njit(**KERNEL)
-def _store_gate(grad, gate, total, batch, n_steps, first, width, dz):
+def _store_gate(gate, total, batch, n_steps, first, width, dz):
     """Write the gradient of the gate."""
     vectorise()
     for step in range(n_steps):
         fetch(dz, batch, step + AHEAD, first, width)
-        row = row_of(dz, batch, step, first, width)
+        row, gate_row, total_row = (
+            row_of(dz, batch, step, first, width),
+            gate[step],
+            total[step],
+        )
         for k in range(width):
-            g = gate[step, k]
-            s = sigmoid(g)
-            slope = s * (f32(1.0) + g * (f32(1.0) - s))
-            row[k] = grad[step, k] * total[step, k] * slope
+            row[k] = gate_row[k] * total_row[k]
 
 
 @njit(parallel=True, **KERNEL)
@@ -205,10 +215,9 @@ def backward(
     gated = z[0].shape[0] > 0
     for thread in prange(n_threads):
         vectorise()
-        u_rows, raw = new_rows(n_total), new_rows(n_total + 1)
-        size, drive = new_rows(n_total), new_rows(n_total)
-        out_grad, gate = new_rows(n_total), new_rows(n_total)
-        inner, total = new_rows(n_total), new_rows(n_total)
+        raw, size = new_rows(n_total + 1), new_rows(n_total)
+        drive, total = new_rows(n_total), new_rows(n_total)
+        push, gate = new_rows(n_total), new_rows(n_total)
         d_drive, d_delta = new_rows(n_total), new_rows(n_total)
         n_chunks = (n_total + CHUNK - 1) // CHUNK
         borders = _new_states(n_chunks, n_state)
@@ -223,8 +232,7 @@ def backward(
             last = min(first + LANES, n_channels)
             width = last - first
             n = lengths[batch]
-            load_rows(u, batch, first, width, 0, n, u_rows)
-            load_rows(grad, batch, first, width, 0, n, out_grad)
+            load_rows(grad, batch, first, width, 0, n, push)
             load_matrix(dt_proj, first, width, f32(1.0), weight)
             load_steps(delta, weight, batch, first, width, 0, n, raw)
             load_vector(bias, first, width, offset)
@@ -238,9 +246,7 @@ def backward(
             )
             if gated:
                 load_rows(z, batch, first, width, 0, n, gate)
-                _gate_gradient(out_grad, gate, inner, n)
-            else:
-                inner[:n] = out_grad[:n]
+                _gate_gradient(push, gate, n)
             d_drive[:n] = f32(0.0)
             d_delta[:n] = f32(0.0)
             for way in range(2):
@@ -250,7 +256,7 @@ def backward(
                 load_matrix(matrix, first, width, LOG2_E, rate)
                 d_rate[:] = f32(0.0)
                 _adjoint_block(
-                    *(size, drive, inner, rate, B, C, batch, n),
+                    *(size, drive, push, rate, B, C, batch, n),
                     *(way == 1, carry, borders, decays, states, total, d_rate),
                     *(d_drive, d_delta, dB[block, batch], dC[block, batch]),
                 )
@@ -258,11 +264,9 @@ def backward(
                     for m in range(n_state):
                         dA[way, batch, first + k, m] = d_rate[m, k]
             _store_inputs(
-                *(u_rows, raw, offset, use_softplus, size, inner, skip),
+                *(u, raw, offset, use_softplus, size, push, skip),
                 *(d_drive, d_delta, batch, n, first, width, du, ddelta),
                 *(dD[batch, first:last], dbias[batch, first:last]),
             )
             if gated:
-                _store_gate(
-                    *(out_grad, gate, total, batch, n, first, width, dz)
-                )
+                _store_gate(gate, total, batch, n, first, width, dz)
