@@ -31,7 +31,7 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-CHUNK = 16
+CHUNK = 64
 LN_2 = f32(0.6931471805599453)
 
 
@@ -49,10 +49,10 @@ def _mark_borders(
     vectorise()
     n_state = rate.shape[0]
     state[:] = f32(0.0)
-    for i in range(n_steps):
-        step = n_steps - 1 - i if reverse else i
+    for i in range((n_steps - 1) // CHUNK * CHUNK + 1):
         if i % CHUNK == 0:
             borders[i // CHUNK] = state
+        step = n_steps - 1 - i if reverse else i
         b_n = row_of(B, batch, step, 0, n_state)
         for n in range(n_state):
             b = widen(b_n[n])
