@@ -51,6 +51,20 @@ def _scan_step(delta, drive, rate, b_n, c_n, decay, state, total):
 
 
 @njit(**KERNEL)
+def load_parameters(dt_proj, A, A_b, D, bias, place, weight, offset, skip):
+    """Load what a block of channels needs of the parameters.
+
+    Every direction adds the skip.
+    """
+    _, first, width = place
+    load_matrix(dt_proj, first, width, f32(1.0), weight)
+    load_vector(bias, first, width, offset)
+    load_vector(D, first, width, skip)
+    if A.shape[0] and A_b.shape[0]:
+        skip *= f32(2.0)
+
+
+@njit(**KERNEL)
 def load_steps(delta, weight, batch, first, width, start, stop, raw):
     """Load the step sizes before bias and softplus into raw [L, LANES].
 
@@ -181,11 +195,9 @@ def forward(
             batch, first = task // n_blocks, task % n_blocks * LANES
             width = min(LANES, n_channels - first)
             place = (batch, first, width)
-            load_matrix(dt_proj, first, width, f32(1.0), weight)
-            load_vector(bias, first, width, offset)
-            load_vector(D, first, width, skip)
-            if A.shape[0] and A_b.shape[0]:
-                skip *= f32(2.0)
+            load_parameters(
+                *(dt_proj, A, A_b, D, bias, place, weight, offset, skip)
+            )
             load_matrix(A, first, width, LOG2_E, rate)
             _scan_forward(
                 *(u, delta, B, C, place, lengths[batch], weight, rate),

@@ -16,12 +16,11 @@ from audiomamba.ops.cpu.blocks import (
     fetch,
     load_matrix,
     load_rows,
-    load_vector,
     new_rows,
     row_of,
 )
 from audiomamba.ops.cpu.decay import decay_row
-from audiomamba.ops.cpu.scan import load_steps, prepare
+from audiomamba.ops.cpu.scan import load_parameters, load_steps, prepare
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
@@ -103,18 +102,21 @@ def _adjoint_step(
 
 
 @njit(**KERNEL)
-def _adjoint_block(
-    delta, drive, grad, rate, B, C, batch, n_steps, reverse, carry, borders,
-    decays, states, total, d_rate, d_drive, d_delta, dB, dC,
+def _adjoint_direction(
+    A, reverse, place, n_steps, delta, drive, grad, B, C, rate, carry, borders,
+    decays, states, total, d_rate, d_drive, d_delta, dA, dB, dC,
 ):  # fmt: skip
     """Run one direction back through all its chunks."""
     vectorise()
+    batch, first, width = place
     n_state = rate.shape[0]
+    load_matrix(A, first, width, LOG2_E, rate)
     _mark_borders(
         *(delta, drive, rate, B, batch, n_steps, reverse),
         *(decays[0, 0], carry, borders),
     )
     carry[:] = f32(0.0)
+    d_rate[:] = f32(0.0)
     for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
         size = min(CHUNK, n_steps - start)
@@ -136,6 +138,9 @@ def _adjoint_block(
                 *(states[i], decays[i], states[i + 1], carry),
                 *(d_rate, d_drive[t], d_delta[t], dB[t], dC[t]),
             )
+    for k in range(width):
+        for n in range(n_state):
+            dA[first + k, n] = d_rate[n, k]
 
 
 @njit(**KERNEL)
@@ -155,12 +160,31 @@ def _gate_gradient(grad, gate, n_steps):
 
 
 @njit(**KERNEL)
+def _load_block(
+    grad, u, delta, z, place, n_steps, weight, offset, skip, use_softplus,
+    raw, size, drive, total, push, gate,
+):  # fmt: skip
+    """Load what both directions of a block of channels share."""
+    load_rows(grad, *place, 0, n_steps, push)
+    load_steps(delta, weight, *place, 0, n_steps, raw)
+    size[:n_steps] = raw[:n_steps]
+    prepare(
+        *(u, *place, 0, n_steps, offset, skip, use_softplus),
+        *(size, drive, total),
+    )
+    if z[0].shape[0] > 0:
+        load_rows(z, *place, 0, n_steps, gate)
+        _gate_gradient(push, gate, n_steps)
+
+
+@njit(**KERNEL)
 def _store_inputs(
     u, raw, offset, use_softplus, delta, grad, skip, d_drive, d_delta,
-    batch, n_steps, first, width, du, ddelta, dD, dbias,
+    place, n_steps, du, ddelta, dD, dbias,
 ):  # fmt: skip
     """Write the gradients of u and delta, sum those of D and the bias."""
     vectorise()
+    batch, first, width = place
     dD[:] = f32(0.0)
     dbias[:] = f32(0.0)
     for step in range(n_steps):
@@ -184,16 +208,14 @@ def _store_inputs(
 
 
 @njit(**KERNEL)
-def _store_gate(gate, total, batch, n_steps, first, width, dz):
+def _store_gate(gate, total, place, n_steps, dz):
     """Write the gradient of the gate."""
     vectorise()
+    batch, first, width = place
     for step in range(n_steps):
         fetch(dz, batch, step + AHEAD, first, width)
-        row, gate_row, total_row = (
-            row_of(dz, batch, step, first, width),
-            gate[step],
-            total[step],
-        )
+        row = row_of(dz, batch, step, first, width)
+        gate_row, total_row = gate[step], total[step]
         for k in range(width):
             row[k] = gate_row[k] * total_row[k]
 
@@ -212,14 +234,13 @@ def backward(
     """
     n_channels = dD.shape[1]
     n_blocks, n_batch, n_total, n_state = dB.shape
-    gated = z[0].shape[0] > 0
+    n_chunks = (n_total + CHUNK - 1) // CHUNK
     for thread in prange(n_threads):
         vectorise()
         raw, size = new_rows(n_total + 1), new_rows(n_total)
         drive, total = new_rows(n_total), new_rows(n_total)
         push, gate = new_rows(n_total), new_rows(n_total)
         d_drive, d_delta = new_rows(n_total), new_rows(n_total)
-        n_chunks = (n_total + CHUNK - 1) // CHUNK
         borders = _new_states(n_chunks, n_state)
         decays = _new_states(CHUNK, n_state)
         states = _new_states(CHUNK + 1, n_state)
@@ -230,43 +251,30 @@ def backward(
             batch, block = task // n_blocks, task % n_blocks
             first = block * LANES
             last = min(first + LANES, n_channels)
-            width = last - first
-            n = lengths[batch]
-            load_rows(grad, batch, first, width, 0, n, push)
-            load_matrix(dt_proj, first, width, f32(1.0), weight)
-            load_steps(delta, weight, batch, first, width, 0, n, raw)
-            load_vector(bias, first, width, offset)
-            load_vector(D, first, width, skip)
-            if A.shape[0] and A_b.shape[0]:
-                skip *= f32(2.0)
-            size[:n] = raw[:n]
-            prepare(
-                *(u, batch, first, width, 0, n),
-                *(offset, skip, use_softplus, size, drive, total),
+            place, n = (batch, first, last - first), lengths[batch]
+            load_parameters(
+                *(dt_proj, A, A_b, D, bias, place, weight, offset, skip)
             )
-            if gated:
-                load_rows(z, batch, first, width, 0, n, gate)
-                _gate_gradient(push, gate, n)
+            _load_block(
+                *(grad, u, delta, z, place, n, weight, offset, skip),
+                *(use_softplus, raw, size, drive, total, push, gate),
+            )
             d_drive[:n] = f32(0.0)
             d_delta[:n] = f32(0.0)
             for way in range(2):
                 matrix = A_b if way else A
                 if matrix.shape[0] == 0:
                     continue
-                load_matrix(matrix, first, width, LOG2_E, rate)
-                d_rate[:] = f32(0.0)
-                _adjoint_block(
-                    *(size, drive, push, rate, B, C, batch, n),
-                    *(way == 1, carry, borders, decays, states, total, d_rate),
-                    *(d_drive, d_delta, dB[block, batch], dC[block, batch]),
+                _adjoint_direction(
+                    *(matrix, way == 1, place, n, size, drive, push, B, C),
+                    *(rate, carry, borders, decays, states, total, d_rate),
+                    *(d_drive, d_delta, dA[way, batch]),
+                    *(dB[block, batch], dC[block, batch]),
                 )
-                for k in range(width):
-                    for m in range(n_state):
-                        dA[way, batch, first + k, m] = d_rate[m, k]
             _store_inputs(
                 *(u, raw, offset, use_softplus, size, push, skip),
-                *(d_drive, d_delta, batch, n, first, width, du, ddelta),
+                *(d_drive, d_delta, place, n, du, ddelta),
                 *(dD[batch, first:last], dbias[batch, first:last]),
             )
-            if gated:
-                _store_gate(gate, total, batch, n, first, width, dz)
+            if z[0].shape[0] > 0:
+                _store_gate(gate, total, place, n, dz)
