@@ -165,10 +165,13 @@ def test_compiles_without_a_graph_break():
     torch.testing.assert_close(found, wanted)
     parameters = list(encoder.parameters())
     # Not the sum of squares: the norm keeps it, so its gradient is nothing.
-    torch.testing.assert_close(
+    for gradient, exact in zip(
         torch.autograd.grad(found.sin().sum(), parameters),
         torch.autograd.grad(wanted.sin().sum(), parameters),
-    )
+    ):
+        # A small entry is the difference of large ones and rounds like them.
+        error = (gradient - exact).abs().max() / exact.abs().max()
+        assert error < 1e-5
 
 
 @pytest.mark.parametrize("name", ["AudioMamba", "aum_tiny", "load_official"])
