@@ -30,6 +30,7 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
+# Steps whose states and decays are held at once, in the second-level cache.
 CHUNK = 64
 LN_2 = f32(0.6931471805599453)
 
