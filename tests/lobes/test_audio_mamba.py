@@ -157,21 +157,26 @@ def test_another_number_of_mel_bins_is_named():
         small()(torch.randn(1, 50, 80))
 
 
-def test_compiles_without_a_graph_break():
-    encoder, feats = small(), torch.randn(2, 60, 64)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_compiles_without_a_graph_break(dtype):
+    encoder, feats = small().to(dtype), torch.randn(2, 60, 64, dtype=dtype)
     lengths = torch.tensor([1.0, 0.5])
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
     found, wanted = compiled(feats, lengths), encoder(feats, lengths)
     torch.testing.assert_close(found, wanted)
     parameters = list(encoder.parameters())
     # Not the sum of squares: the norm keeps it, so its gradient is nothing.
-    for gradient, exact in zip(
-        torch.autograd.grad(found.sin().sum(), parameters),
-        torch.autograd.grad(wanted.sin().sum(), parameters),
-    ):
-        # A small entry is the difference of large ones and rounds like them.
-        error = (gradient - exact).abs().max() / exact.abs().max()
-        assert error < 1e-5
+    found, wanted = (
+        torch.autograd.grad(output.sin().sum(), parameters)
+        for output in (found, wanted)
+    )
+    if dtype == torch.float64:
+        torch.testing.assert_close(found, wanted)
+    for gradient, usual in zip(found, wanted):
+        # A small entry is the difference of large ones and rounds like them:
+        # only float64 holds every one to the usual tolerance.
+        error = (gradient - usual).abs().max() / usual.abs().max()
+        assert error < 5e-6
 
 
 @pytest.mark.parametrize("name", ["AudioMamba", "aum_tiny", "load_official"])

@@ -89,7 +89,7 @@ def _decay_row_avx512(typing_context, delta, rate, decay):
     return types.none(delta, rate, decay), generate
 
 
-def choose_decay_row():
+def _choose_decay_row():
     """Return the better function for the CPU that Numba compiles for."""
     # NUMBA_CPU_NAME may have asked for another one than this machine's.
     features = cpu_target.target_context.codegen().magic_tuple()[2]
@@ -98,4 +98,4 @@ def choose_decay_row():
     return _decay_row_loop
 
 
-decay_row = choose_decay_row()
+decay_row = _choose_decay_row()
