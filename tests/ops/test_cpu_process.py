@@ -1,0 +1,29 @@
+"""What the CPU engine sets in its process."""
+
+import platform
+import resource
+
+import numpy as np
+import pytest
+
+import audiomamba.ops.cpu  # noqa: F401  (what sets it)
+
+PAGE = resource.getpagesize()
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="another C library"
+)
+@pytest.mark.parametrize("mebibytes", (16, 100))
+def test_freed_memory_is_taken_again(mebibytes):
+    """A block of a freed one's size comes without new pages."""
+    n_bytes = mebibytes * 2**20
+
+    def new_pages():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        np.ones(n_bytes, np.int8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    new_pages()
+    # NumPy may have been given huge pages, some 500 times as few.
+    assert new_pages() < n_bytes / PAGE / 1000
