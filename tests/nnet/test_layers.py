@@ -20,7 +20,7 @@ def test_patches_are_a_convolution_s():
     embed = PatchEmbed((16, 16), (10, 10), 8)
     feats = torch.randn(2, 100, 64)
     wanted = embed.proj(feats.mT[:, None]).permute(0, 2, 3, 1)
-    assert torch.equal(embed(feats), wanted)
+    torch.testing.assert_close(embed(feats), wanted)
 
 
 def test_a_clip_shorter_than_a_patch_is_padded_with_zeros():
