@@ -10,9 +10,8 @@ FOLDER = HERE.parents[1] / "docs" / "efficiency"
 MIB = 2**20
 
 
-def _words(path):
-    """Say in a sentence what was measured, on what, and by which command."""
-    record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+def _words(record):
+    """Say in a sentence on what was measured, when and by which command."""
     machine, commit = record["machine"], record["commit"][:8]
     return (
         f"{machine['name']}, {machine['cpu_threads']} threads, "
@@ -59,6 +58,8 @@ def efficiency(markdown):
     parts = []
     for path in sorted(FOLDER.glob("*.csv")):
         table = pd.read_csv(path)
+        told = path.with_suffix(".json").read_text(encoding="utf-8")
+        record = json.loads(told)
         first, ast = (
             table[table["subject"] == name].iloc[0] for name in ("aum", "ast")
         )
@@ -66,8 +67,9 @@ def efficiency(markdown):
         parts += [
             f"### {first['mode'].capitalize()}, {first['size']} "
             f"({first['depth']} blocks, AST {ast['depth']} layers), "
-            f"{first['precision']}, batch {first['batch']}",
-            _words(path),
+            f"{first['precision']}, batch {first['batch']}: "
+            f"{record['machine']['name']}",
+            _words(record),
             markdown(lines, {key: key for key in lines[0]}),
             f"![Time and memory over the number of tokens]"
             f"(docs/efficiency/{path.stem}.png)",
