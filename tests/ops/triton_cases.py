@@ -5,6 +5,8 @@ there is one, else on the CPU in Triton's interpreter, which has to be chosen
 before Triton is imported.
 """
 
+import mmap
+
 import pytest
 import torch
 
@@ -172,6 +174,41 @@ def test_convolution_does_not_read_padding():
     assert torch.equal(y[1, 3:], torch.zeros_like(y[1, 3:]))
     gradients = kernels.conv_backward(grad, x, weight, None, *rest)
     assert all(torch.isfinite(g).all() for g in gradients if g is not None)
+
+
+def far_apart(tensor):
+    """Return a copy with 2 ** 26 values from step to step, mostly untouched.
+
+    The 33rd step is where an offset of 32 bits would have wrapped.
+    """
+    n_steps, width = tensor.shape[1:]
+    if GPU:
+        room = torch.empty(n_steps * 2**26, dtype=torch.half, device=DEVICE)
+    else:
+        # Memory that is never touched costs nothing here.
+        room = torch.frombuffer(
+            mmap.mmap(-1, n_steps * 2**27), dtype=torch.half
+        )
+    return room.as_strided((1, n_steps, width), (0, 2**26, 1)).copy_(tensor)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_offsets_beyond_32_bits(reverse):
+    x, weight = normal(1, 33, 8).half(), normal(8, 4, seed=1)
+    rest = (True, reverse, None)
+    wanted = kernels.conv_forward(x, weight, None, *rest)
+    found = kernels.conv_forward(far_apart(x), weight, None, *rest)
+    assert torch.equal(found, wanted)
+    grad = normal(1, 33, 8, seed=2).half()
+    wanted = kernels.conv_backward(grad, x, weight, None, *rest)
+    far = far_apart(x), weight, None
+    for f, w in zip(kernels.conv_backward(grad, *far, *rest)[:2], wanted):
+        assert torch.equal(f, w)
+    tensors = scan_inputs(1, 33, 8, 4, "backward" if reverse else "forward")
+    tensors[0] = tensors[0].half()
+    wanted = kernels.scan_forward(*tensors, True, None)
+    far = [far_apart(tensors[0]), *tensors[1:]]
+    assert torch.equal(kernels.scan_forward(*far, True, None), wanted)
 
 
 def test_a_mixers_inside():

@@ -109,7 +109,7 @@ def adjoint(
         bs = load_rows(B, B_step, first, n_steps, states, known, REVERSE, TILE)
         cs = load_rows(C, C_step, first, n_steps, states, known, REVERSE, TILE)
         state = tl.load(
-            (borders + (first // TILE) * border_size) + cube,
+            (borders + tl.cast(first // TILE, tl.int64) * border_size) + cube,
             cube_inside & (first < n_steps),
             other=0.0,
         )

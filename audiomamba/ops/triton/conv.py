@@ -17,19 +17,29 @@ SHORTEST_TILE = 16
 
 @triton.jit
 def tile_of(n_channels, STEPS: tl.constexpr, WIDTH: tl.constexpr):
-    """Return this program's steps [STEPS, 1], channels [1, WIDTH], which are.
+    """Return where this program's tile starts, its steps and its channels.
 
-    What is third says which of the channels exist.
+    The steps [STEPS, 1] count from the start, which is int64, as hours of sound
+    are more than 2 ** 31 values.  With the channels [1, WIDTH] comes which of
+    them exist.
     """
-    steps = tl.program_id(1) * STEPS + tl.arange(0, STEPS)[:, None]
+    start = tl.program_id(1).to(tl.int64) * STEPS
+    steps = tl.arange(0, STEPS)[:, None]
     channels = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)[None, :]
-    return steps, channels, channels < n_channels
+    return start, steps, channels, channels < n_channels
 
 
 @triton.jit
-def load_tile(base, stride, steps, channels, inside, n_steps):
+def span_of(start, n_steps):
+    """Return the first step of the content and its end, from the start."""
+    return (0 - start).to(tl.int32), (n_steps - start).to(tl.int32)
+
+
+@triton.jit
+def load_tile(base, stride, steps, channels, inside, span):
     """Return a tile in float32, zeros outside the sequence."""
-    exists = inside & (steps >= 0) & (steps < n_steps)
+    first, end = span
+    exists = inside & (steps >= first) & (steps < end)
     at = steps * stride + channels
     return tl.load(base + at, exists, other=0.0).to(tl.float32)
 
@@ -50,16 +60,16 @@ def convolved(
     steps,
     channels,
     inside,
-    n_steps,
+    span,
     SIGN: tl.constexpr,
     TAPS: tl.constexpr,
 ):
     """Return the convolution at the given steps, before the activation."""
-    y = load_tile(x, x_step, steps, channels, inside, n_steps)
+    y = load_tile(x, x_step, steps, channels, inside, span)
     y *= load_tap(weight, TAPS - 1, channels, inside, TAPS)
     for distance in tl.static_range(1, TAPS):
         source = steps + SIGN * distance
-        row = load_tile(x, x_step, source, channels, inside, n_steps)
+        row = load_tile(x, x_step, source, channels, inside, span)
         y += row * load_tap(weight, TAPS - 1 - distance, channels, inside, TAPS)
     if bias is not None:
         y += tl.load(bias + channels, inside, other=0.0).to(tl.float32)
@@ -93,16 +103,18 @@ def forward_kernel(
     """Convolve a tile; SIGN is -1 for looking back and 1 for ahead."""
     batch = tl.program_id(2).to(tl.int64)
     valid = valid_steps(lengths, batch, n_steps)
-    steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
+    start, steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
+    span = span_of(start, valid)
     y = convolved(
-        *(x + batch * x_batch, x_step, weight, bias),
-        *(steps, channels, inside, valid, SIGN, TAPS),
+        *(x + batch * x_batch + start * x_step, x_step, weight, bias),
+        *(steps, channels, inside, span, SIGN, TAPS),
     )
     if ACTIVATION:
         y *= sigmoid(y)
-    y = tl.where(steps < valid, y, 0.0)
-    at = batch * n_steps * n_channels + steps * n_channels + channels
-    tl.store(out + at, y, inside & (steps < n_steps))
+    y = tl.where(steps < span[1], y, 0.0)
+    out = out + (batch * n_steps + start) * n_channels
+    exists = inside & (steps < n_steps - start)
+    tl.store(out + (steps * n_channels + channels), y, exists)
 
 
 @triton.jit
@@ -116,16 +128,16 @@ def gradient_inside(
     steps,
     channels,
     inside,
-    n_steps,
+    span,
     ACTIVATION: tl.constexpr,
     SIGN: tl.constexpr,
     TAPS: tl.constexpr,
 ):
     """Return the gradient before the activation at the given steps."""
-    g = load_tile(grad, grad_step, steps, channels, inside, n_steps)
+    g = load_tile(grad, grad_step, steps, channels, inside, span)
     if ACTIVATION:
         y = convolved(
-            *(x, x_step, weight, bias, steps, channels, inside, n_steps),
+            *(x, x_step, weight, bias, steps, channels, inside, span),
             *(SIGN, TAPS),
         )
         g *= silu_slope(y)
@@ -133,9 +145,9 @@ def gradient_inside(
 
 
 @tuned(
+    dict(STEPS=16, WIDTH=64, num_warps=4),
+    dict(STEPS=16, WIDTH=32, num_warps=4),
     dict(STEPS=16, WIDTH=128, num_warps=4),
-    dict(STEPS=32, WIDTH=64, num_warps=4),
-    dict(STEPS=32, WIDTH=128, num_warps=8),
     key=["size", "TAPS"],
 )
 @triton.jit(do_not_specialize=["n_steps", "size"])
@@ -167,16 +179,17 @@ def backward_kernel(
     """
     batch = tl.program_id(2).to(tl.int64)
     valid = valid_steps(lengths, batch, n_steps)
-    steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
-    grad = grad + batch * grad_batch
-    x = x + batch * x_batch
+    start, steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
+    span = span_of(start, valid)
+    grad = grad + batch * grad_batch + start * grad_step
+    x = x + batch * x_batch + start * x_step
     part = batch * tl.num_programs(1) + tl.program_id(1)
     g = gradient_inside(
         *(grad, grad_step, x, x_step, weight, bias),
-        *(steps, channels, inside, valid, ACTIVATION, SIGN, TAPS),
+        *(steps, channels, inside, span, ACTIVATION, SIGN, TAPS),
     )
     total = g * load_tap(weight, TAPS - 1, channels, inside, TAPS)
-    own = load_tile(x, x_step, steps, channels, inside, valid)
+    own = load_tile(x, x_step, steps, channels, inside, span)
     row = (part * TAPS + TAPS - 1) * n_channels
     column = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
     exists = column < n_channels
@@ -184,16 +197,17 @@ def backward_kernel(
     tl.store(dbias + part * n_channels + column, tl.sum(g, 0), exists)
     for distance in tl.static_range(1, TAPS):
         source = steps + SIGN * distance
-        seen = load_tile(x, x_step, source, channels, inside, valid)
+        seen = load_tile(x, x_step, source, channels, inside, span)
         row = (part * TAPS + TAPS - 1 - distance) * n_channels
         tl.store(dweight + row + column, tl.sum(g * seen, 0), exists)
         target = gradient_inside(
             *(grad, grad_step, x, x_step, weight, bias),
-            *(steps - SIGN * distance, channels, inside, valid),
+            *(steps - SIGN * distance, channels, inside, span),
             *(ACTIVATION, SIGN, TAPS),
         )
         tap = load_tap(weight, TAPS - 1 - distance, channels, inside, TAPS)
         total += target * tap
-    total = tl.where(steps < valid, total, 0.0)
-    at = batch * n_steps * n_channels + steps * n_channels + channels
-    tl.store(dx + at, total, inside & (steps < n_steps))
+    total = tl.where(steps < span[1], total, 0.0)
+    dx = dx + (batch * n_steps + start) * n_channels
+    exists = inside & (steps < n_steps - start)
+    tl.store(dx + (steps * n_channels + channels), total, exists)

@@ -67,6 +67,7 @@ def sweep(
     out, borders = targets
     channels, inside = block_of_channels(n_channels, GROUPS)
     cube, cube_inside = cube_of(channels, inside, n_channels, n_state, STATES)
+    border_size = n_state * n_channels
     states = tl.arange(0, STATES)
     known = states < n_state
     rates = tl.load(A + cube, cube_inside, other=0.0) * LOG2_E
@@ -92,7 +93,7 @@ def sweep(
         bs = load_rows(B, B_step, first, n_steps, states, known, REVERSE, TILE)
         cs = load_rows(C, C_step, first, n_steps, states, known, REVERSE, TILE)
         if borders is not None:
-            border = borders + (first // TILE) * (n_state * n_channels)
+            border = borders + tl.cast(first // TILE, tl.int64) * border_size
             tl.store(border + cube, state, cube_inside)
         for t in tl.static_range(TILE):
             _, size = step_sizes(ds[t], bias, SOFTPLUS)

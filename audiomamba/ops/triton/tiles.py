@@ -81,12 +81,15 @@ def load_vector(base, channels, inside):
 
 @triton.jit
 def step_of(place, n_steps, REVERSE: tl.constexpr):
-    """Return the step at a place of the scan's order."""
+    """Return the step at a place of the scan's order.
+
+    It is int64, as hours of sound are more than 2 ** 31 values.
+    """
     if REVERSE:
         step = n_steps - 1 - place
     else:
         step = place
-    return step
+    return tl.cast(step, tl.int64)
 
 
 @triton.jit
