@@ -57,7 +57,8 @@ ENGINES = {
         "audiomamba.ops.mamba_ssm",
         "cuda",
         ("mamba_ssm", "causal_conv1d"),
-        "pip install mamba-ssm causal-conv1d --no-build-isolation",
+        'pip install ninja packaging wheel "setuptools<82", then '
+        "pip install --no-build-isolation mamba-ssm causal-conv1d",
     ),
     "cpu": Engine("audiomamba.ops.cpu", "cpu", ("numba",), "pip install numba"),
     "reference": Engine("audiomamba.ops.reference", None, (), ""),
