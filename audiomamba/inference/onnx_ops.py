@@ -6,12 +6,11 @@ is ONNX's own ``Scan``, so no runtime needs a custom operator.
 
 from collections.abc import Sequence
 
-import torch
 from onnxscript import FLOAT, graph, script
 from onnxscript import opset18 as op
 from onnxscript.values import Opset
 
-import audiomamba.ops  # noqa: F401  (registers the operators)
+from audiomamba.ops import operators
 
 _DOMAIN = Opset("audiomamba", 1)
 
@@ -155,7 +154,7 @@ def mamba_inner(
 
 
 TRANSLATIONS = {
-    torch.ops.audiomamba.scan.default: scan,
-    torch.ops.audiomamba.causal_conv1d.default: causal_conv1d,
-    torch.ops.audiomamba.mamba_inner.default: mamba_inner,
+    operators.scan.default: scan,
+    operators.causal_conv1d.default: causal_conv1d,
+    operators.mamba_inner.default: mamba_inner,
 }

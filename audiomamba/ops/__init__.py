@@ -16,6 +16,8 @@ mamba_ssm    the stock packages mamba-ssm 2 and causal-conv1d, on the GPU
 Where both GPU engines work, the first use tries them and keeps the faster.
 """
 
+import torch
+
 from audiomamba.ops.causal_conv1d import causal_conv1d
 from audiomamba.ops.engines import available_engines, use_engine
 from audiomamba.ops.mamba_inner import mamba_inner
@@ -27,7 +29,12 @@ __all__ = [
     "bidirectional_scan",
     "causal_conv1d",
     "mamba_inner",
+    "operators",
     "rms_norm",
     "selective_scan",
     "use_engine",
 ]
+
+# The registered operators by name, for what asks about them: formulas of their
+# cost, translations to other formats.
+operators = torch.ops.audiomamba

@@ -13,7 +13,7 @@ import math
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-import audiomamba.ops  # noqa: F401 (registers the operators)
+from audiomamba.ops import operators
 from audiomamba.training.encoders import as_embedding
 
 # Operations per step, channel, state and direction.  Forward: the product
@@ -86,7 +86,6 @@ def _inner_backward(
 
 def _formulas():
     """Return the formulas, which take shapes, by operator."""
-    operators = torch.ops.audiomamba
     return {
         operators.scan: _scan,
         operators.scan_backward: _scan_backward,

@@ -209,6 +209,11 @@ def test_offsets_beyond_32_bits(reverse):
     wanted = kernels.scan_forward(*tensors, True, None)
     far = [far_apart(tensors[0]), *tensors[1:]]
     assert torch.equal(kernels.scan_forward(*far, True, None), wanted)
+    grad = grad.half()
+    wanted = kernels.scan_backward(grad, *tensors, True, None)
+    found = kernels.scan_backward(far_apart(grad), *far, True, None)
+    for name, f, w in zip(SCAN_NAMES, found, wanted, strict=True):
+        assert f is w is None or torch.equal(f, w), name
 
 
 def test_a_mixers_inside():

@@ -133,11 +133,14 @@ def scan_backward(grad_output, *arguments):
 
 
 def _tiles(x):
-    """Return the grid of a convolution, which depends on a configuration."""
+    """Return the grid of a convolution, which depends on a configuration.
+
+    Steps come first, as only a grid's first axis may exceed 65,535.
+    """
     n_batch, n_steps, n_channels = x.shape
     return lambda config: (
-        triton.cdiv(n_channels, config["WIDTH"]),
         triton.cdiv(n_steps, config["STEPS"]),
+        triton.cdiv(n_channels, config["WIDTH"]),
         n_batch,
     )
 
@@ -162,10 +165,10 @@ def conv_backward(grad_output, x, weight, bias, activation, reverse, lengths):
     grad, x = _rows(grad_output), _rows(x)
     n_batch, n_steps, n_channels = x.shape
     taps = weight.shape[1]
-    most = n_batch * triton.cdiv(n_steps, conv.SHORTEST_TILE)
+    n_parts = n_batch * triton.cdiv(n_steps, conv.GRADIENT_STEPS)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    dweight = dx.new_empty(most, taps, n_channels, dtype=torch.float32)
-    dbias = dx.new_empty(most, n_channels, dtype=torch.float32)
+    dweight = dx.new_empty(n_parts, taps, n_channels, dtype=torch.float32)
+    dbias = dx.new_empty(n_parts, n_channels, dtype=torch.float32)
     with torch.cuda.device_of(x):
         conv.backward_kernel[_tiles(x)](
             *(grad, x, weight.contiguous(), bias, _on_device(lengths, x)),
@@ -174,9 +177,9 @@ def conv_backward(grad_output, x, weight, bias, activation, reverse, lengths):
             ACTIVATION=activation,
             SIGN=1 if reverse else -1,
             TAPS=taps,
+            STEPS=conv.GRADIENT_STEPS,
         )
-    n_parts = n_batch * _tiles(x)(conv.backward_kernel.best_config.kwargs)[1]
-    found = (dx, dweight[:n_parts].sum(0).t(), dbias[:n_parts].sum(0))
+    found = (dx, dweight.sum(0).t(), dbias.sum(0))
     return [
         None if t is None else g.to(t.dtype)
         for g, t in zip(found, (x, weight, bias))

@@ -11,8 +11,9 @@ import triton.language as tl
 from audiomamba.ops.triton.configs import tuned
 from audiomamba.ops.triton.tiles import sigmoid, silu_slope, valid_steps
 
-# No configuration has shorter tiles: there is room for that many parts.
-SHORTEST_TILE = 16
+# Steps of the gradient's tiles.  Each leaves a part of the weight's gradient;
+# with more steps, registers spill.
+GRADIENT_STEPS = 16
 
 
 @triton.jit
@@ -23,9 +24,9 @@ def tile_of(n_channels, STEPS: tl.constexpr, WIDTH: tl.constexpr):
     are more than 2 ** 31 values.  With the channels [1, WIDTH] comes which of
     them exist.
     """
-    start = tl.program_id(1).to(tl.int64) * STEPS
+    start = tl.program_id(0).to(tl.int64) * STEPS
     steps = tl.arange(0, STEPS)[:, None]
-    channels = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)[None, :]
+    channels = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)[None, :]
     return start, steps, channels, channels < n_channels
 
 
@@ -145,9 +146,9 @@ def gradient_inside(
 
 
 @tuned(
-    dict(STEPS=16, WIDTH=64, num_warps=4),
-    dict(STEPS=16, WIDTH=32, num_warps=4),
-    dict(STEPS=16, WIDTH=128, num_warps=4),
+    dict(WIDTH=64, num_warps=4),
+    dict(WIDTH=32, num_warps=4),
+    dict(WIDTH=128, num_warps=4),
     key=["size", "TAPS"],
 )
 @triton.jit(do_not_specialize=["n_steps", "size"])
@@ -183,7 +184,7 @@ def backward_kernel(
     span = span_of(start, valid)
     grad = grad + batch * grad_batch + start * grad_step
     x = x + batch * x_batch + start * x_step
-    part = batch * tl.num_programs(1) + tl.program_id(1)
+    part = batch * tl.num_programs(0) + tl.program_id(0)
     g = gradient_inside(
         *(grad, grad_step, x, x_step, weight, bias),
         *(steps, channels, inside, span, ACTIVATION, SIGN, TAPS),
@@ -191,7 +192,7 @@ def backward_kernel(
     total = g * load_tap(weight, TAPS - 1, channels, inside, TAPS)
     own = load_tile(x, x_step, steps, channels, inside, span)
     row = (part * TAPS + TAPS - 1) * n_channels
-    column = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
+    column = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     exists = column < n_channels
     tl.store(dweight + row + column, tl.sum(g * own, 0), exists)
     tl.store(dbias + part * n_channels + column, tl.sum(g, 0), exists)

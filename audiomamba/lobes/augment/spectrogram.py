@@ -1,18 +1,6 @@
-"""Augmentation of waveforms and spectrograms, over whole batches.
-
-Every clip gets draws of its own, on the device, from torch's default
-generator of that device. The Brain seeds it anew for every step from seed,
-rank and step: a resumed run repeats the draws, ranks differ. How many numbers
-are drawn depends on shapes alone. All act in training mode only, and return
-new tensors.
-
-Several in a row, with the lengths handed to each:
-``speechbrain.nnet.containers.LengthsCapableSequential(TimeWarp(),
-SpectrogramMask())``.
-"""
+"""Augmentation of spectrograms: masks, time warp, noise and roll."""
 
 import torch
-import torch.nn.functional as F
 
 from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
@@ -300,111 +288,6 @@ class TimeRollNoise(_SpectrogramAugment):
         return _rows(feats, (steps - shift[:, None]) % n_own[:, None])
 
 
-class Mixup(torch.nn.Module):
-    """Mixup of waveforms, with the paper's semantics.
-
-    With ``probability``, a clip becomes lambda * clip + (1 - lambda) *
-    partner, lambda ~ Beta(alpha, alpha), and its target is mixed likewise.
-    Both have their mean removed before, the mixture has after. The partner is
-    zero-padded or cut to the clip's own length, which stays.
-
-    The authors draw the partner from the whole training set; here it is one
-    of the other clips of the batch, all equally likely, unmixed. Partners
-    hence follow a weighted sampler, where there is one, and a batch of one
-    clip is not mixed.
-
-    Arguments
-    ---------
-    probability : float
-        Of a clip to be mixed.
-    alpha : float
-        Of the Beta distribution.
-    n_classes : int, optional
-        Needed for targets that are class indices.
-
-    Example
-    -------
-    >>> _ = torch.manual_seed(0)
-    >>> mixup = Mixup(probability=1.0, n_classes=2)
-    >>> wavs, lengths = torch.randn(2, 800), torch.tensor([1.0, 0.5])
-    >>> wavs, lengths, targets = mixup(wavs, lengths, torch.tensor([0, 1]))
-    >>> wavs.shape, targets.shape, targets.sum(dim=1)
-    (torch.Size([2, 800]), torch.Size([2, 2]), tensor([1., 1.]))
-    """
-
-    def __init__(self, probability=0.5, alpha=10.0, n_classes=None):
-        super().__init__()
-        if not 0 <= probability <= 1:
-            raise ValueError(f"probability is {probability}; 0 to 1.")
-        if alpha <= 0:
-            raise ValueError(f"alpha is {alpha}; it must be positive.")
-        self.probability, self.alpha = probability, alpha
-        self.n_classes = n_classes
-
-    def forward(self, wavs, lengths, targets):
-        """Mix a batch; in evaluation mode, hand it back.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            [B, N].
-        lengths : torch.Tensor
-            Relative lengths [B].
-        targets : torch.Tensor
-            Rows [B, C] of floats, or indices [B] if ``n_classes`` is set.
-
-        Returns
-        -------
-        tuple
-            wavs [B, N], lengths as given, and soft targets [B, C].
-
-        Raises
-        ------
-        ValueError
-            If targets are indices and ``n_classes`` is not set.
-        """
-        if not self.training:
-            return wavs, lengths, targets
-        targets = self._rows(targets)
-        n_clips, n_samples = wavs.shape
-        if n_clips < 2:
-            return wavs, lengths, targets
-        n_own = absolute_lengths(lengths.to(wavs.device), n_samples)
-        padding = padding_mask(n_own, n_samples)
-        weight, partner = self._draw(n_clips, wavs.device)
-        mixed = weight[:, None] < 1
-        weight = weight[:, None].to(wavs)
-        clips = _without_mean(wavs, n_own, padding)
-        mixture = torch.lerp(clips[partner], clips, weight)
-        mixture = _without_mean(mixture, n_own, padding)
-        wavs = torch.where(mixed, mixture, wavs)
-        weight = weight.to(targets)
-        return wavs, lengths, torch.lerp(targets[partner], targets, weight)
-
-    def _rows(self, targets):
-        """Targets as float rows."""
-        if targets.ndim == 2 and targets.is_floating_point():
-            return targets
-        if targets.ndim != 1 or self.n_classes is None:
-            raise ValueError(
-                f"targets are {targets.dtype} of shape {list(targets.shape)};"
-                " Mixup takes rows of floats [batch, classes], or class "
-                "indices [batch] if it is made with n_classes."
-            )
-        return F.one_hot(targets, self.n_classes).float()
-
-    def _draw(self, n_clips, device):
-        """Own weight (1: not mixed) and partner of every clip."""
-        mixed = torch.rand(n_clips, device=device) < self.probability
-        alphas = torch.full((n_clips,), float(self.alpha), device=device)
-        weight = torch.distributions.Beta(
-            alphas, alphas, validate_args=False
-        ).sample()
-        step = torch.randint(1, n_clips, (n_clips,), device=device)
-        partner = (torch.arange(n_clips, device=device) + step) % n_clips
-        return weight.masked_fill(~mixed, 1.0), partner
-
-
 def _uniform(like):
     """One number in [0, 1) per clip."""
     return torch.rand(like.shape, device=like.device)
@@ -413,10 +296,3 @@ def _uniform(like):
 def _rows(feats, index):
     """Frames index [B, T'] of feats [B, T, F]."""
     return feats.gather(1, index[..., None].expand(-1, -1, feats.shape[2]))
-
-
-def _without_mean(wavs, n_own, padding):
-    """Waveforms less the mean of their own samples, 0 behind their end."""
-    wavs = wavs.masked_fill(padding, 0.0)
-    mean = wavs.sum(dim=1) / n_own
-    return (wavs - mean[:, None]).masked_fill(padding, 0.0)
