@@ -84,16 +84,15 @@ def _inner_backward(
     return 3 * (conv + projections) + adjoint
 
 
-def _formulas():
-    """Return the formulas, which take shapes, by operator."""
-    return {
-        operators.scan: _scan,
-        operators.scan_backward: _scan_backward,
-        operators.causal_conv1d: _conv,
-        operators.causal_conv1d_backward: _conv_backward,
-        operators.mamba_inner: _inner,
-        operators.mamba_inner_backward: _inner_backward,
-    }
+# They take shapes.
+_FORMULAS = {
+    operators.scan: _scan,
+    operators.scan_backward: _scan_backward,
+    operators.causal_conv1d: _conv,
+    operators.causal_conv1d_backward: _conv_backward,
+    operators.mamba_inner: _inner,
+    operators.mamba_inner_backward: _inner_backward,
+}
 
 
 def count_flops(module, *shapes, training=False):
@@ -123,7 +122,7 @@ def count_flops(module, *shapes, training=False):
     """
     module = copy.deepcopy(module).to("meta")
     inputs = [torch.empty(*shape, device="meta") for shape in shapes]
-    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     # The counter follows modules by their gradients, which must be on.
     with counter, torch.enable_grad():
         output = module(*inputs)
