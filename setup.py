@@ -1,26 +1,30 @@
 """Packaging of Audio Mamba for SpeechBrain."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+INIT = (HERE / "audiomamba" / "__init__.py").read_text(encoding="utf-8")
 
 setup(
     name="audiomamba",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+)"$', INIT, re.MULTILINE)[1],
     description="Audio Mamba (AuM) recipes and encoder for SpeechBrain",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11",
     packages=find_packages(include=["audiomamba", "audiomamba.*"]),
+    package_data={"": ["*.pyi", "py.typed"]},
     install_requires=[
         "torch>=2.7.1",
         "torchaudio>=2.7.1",
         "speechbrain>=1.1.2",
         "hyperpyyaml>=1.2.3",
         "ruamel.yaml>=0.17.28",
+        "lazy_loader>=0.4",
         "numba>=0.60",
         "numpy>=1.26",
         "scipy>=1.10",
@@ -37,14 +41,27 @@ setup(
         "ast": ["transformers>=5.9,<6"],
         "plots": ["matplotlib>=3.7"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
-        "dev": ["pytest>=8", "ruff>=0.5", "yamllint>=1.35"],
+        "dev": [
+            "build>=1.2",
+            "mypy>=1.15",
+            "pytest>=8",
+            "ruff>=0.5",
+            "yamllint>=1.35",
+        ],
     },
     entry_points={
         "console_scripts": ["audiomamba-tag = audiomamba.inference.tag:main"]
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
         "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Typing :: Typed",
     ],
 )

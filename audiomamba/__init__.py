@@ -1,7 +1,7 @@
-"""Audio Mamba (AuM) for SpeechBrain: encoder, operators, recipes' helpers.
+"""Audio Mamba (AuM) for SpeechBrain: encoder, operators and training.
 
-The public names are loaded on first use, so that ``import audiomamba``
-costs next to nothing.
+Names are imported on first use, so that ``import audiomamba`` costs next to
+nothing. The stub ``__init__.pyi`` lists them.
 
 Example
 -------
@@ -12,27 +12,9 @@ Example
 torch.Size([2, 1, 32])
 """
 
-from importlib import import_module
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "AudioMamba": "audiomamba.lobes.audio_mamba",
-    "aum_tiny": "audiomamba.lobes.audio_mamba",
-    "aum_small": "audiomamba.lobes.audio_mamba",
-    "aum_base": "audiomamba.lobes.audio_mamba",
-    "load_official": "audiomamba.lobes.official",
-}
-
-__all__ = [*_HOME, "__version__"]
-
-
-def __getattr__(name):
-    """Load a public name from the module it lives in."""
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]

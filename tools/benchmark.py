@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measure Audio Mamba beside the Audio Spectrogram Transformer.
+"""Benchmark Audio Mamba against the Audio Spectrogram Transformer.
 
 Time per clip and peak memory over the number of tokens, in inference and in
-training (forward, backward, Adam), on whatever device is there.  Contenders
-run in turn within one process and the medians are compared, so that ratios
-can be trusted where times cannot.  512 tokens are 10.24 s of sound.
+training (forward, backward, Adam).  Contenders take turns in one process and
+their medians are compared, so that ratios are reliable even where times are
+not.  512 tokens are 10.24 s of sound.
 
     python tools/benchmark.py --quick
     python tools/benchmark.py --tokens 512 1024 2048 4096 --out results/cpu
@@ -21,7 +21,9 @@ from pathlib import Path
 import torch
 from benchmarking.cells import (
     DEPTHS,
+    MODES,
     PRECISIONS,
+    SUBJECTS,
     WIDTHS,
     Cell,
     describe,
@@ -34,94 +36,69 @@ from benchmarking.measure import (
     summarise,
     time_in_turn,
 )
-from benchmarking.report import as_text, plot, provenance, with_ratios
+from benchmarking.report import (
+    as_text,
+    plot,
+    profile_as_text,
+    provenance,
+    with_ratios,
+)
 from tqdm import tqdm
 
-from audiomamba.ops import available_engines
-from audiomamba.training.results import write_json
+from audiomamba.dataio.files import write_json
+from audiomamba.ops import available_engines, current_engine
 
-# What `--quick` changes where the user does not say otherwise.
+# Defaults with --quick and without.
 QUICK = {"size": "tiny", "tokens": [512, 1024]}
 FULL = {"size": "base", "tokens": [512, 1024, 2048, 4096]}
 
 
-def _arguments(argv=None):
-    """Return the command line's settings."""
+def _parser():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add = parser.add_argument
+    several, number = {"nargs": "+"}, {"type": int, "metavar": "N"}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
     add("--quick", action="store_true", help="tiny models, under a minute")
+    scan = "models, or one layer's scan alone"
     add(
         "--subjects",
-        nargs="+",
+        **several,
         default=["aum", "ast"],
-        choices=["aum", "ast", "scan"],
-        help="models, or a layer's scan alone",
+        choices=SUBJECTS,
+        help=scan,
     )
-    add(
-        "--modes",
-        nargs="+",
-        default=["inference", "training"],
-        choices=["inference", "training"],
-    )
-    add(
-        "--tokens",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="patches per clip, multiples of 8",
-    )
-    add("--batch-sizes", nargs="+", type=int, default=[1], metavar="N")
-    add("--precisions", nargs="+", default=["fp32"], choices=PRECISIONS)
-    add(
-        "--engines",
-        nargs="+",
-        metavar="NAME",
-        help="engines to compare (default: the best one)",
-    )
+    add("--modes", **several, default=MODES, choices=MODES)
+    tokens = "patches per clip, multiples of 8"
+    add("--tokens", **several, **number, help=tokens)
+    add("--batch-sizes", **several, **number, default=[1])
+    add("--precisions", **several, default=["fp32"], choices=PRECISIONS)
+    engines = "engines to compare (default: the one in use)"
+    add("--engines", **several, metavar="NAME", help=engines)
     add("--size", choices=WIDTHS, help="width of the models (default: base)")
-    add("--aum-depth", type=int, metavar="N", help="layers (default: 24)")
-    add("--ast-depth", type=int, metavar="N", help="layers (default: 12)")
-    add("--compile", action="store_true", help="through torch.compile")
-    add(
-        "--device",
-        choices=["cpu", "cuda"],
-        default="cuda" if torch.cuda.is_available() else "cpu",
-    )
-    add("--threads", type=int, metavar="N", help="CPU threads (default: all)")
-    add(
-        "--repeats",
-        type=int,
-        default=5,
-        metavar="N",
-        help="rounds that count, at least 1 (default: 5)",
-    )
-    add(
-        "--warmup",
-        type=int,
-        default=2,
-        metavar="N",
-        help="rounds before (default: 2)",
-    )
+    add("--aum-depth", **number, help="layers (default: 24)")
+    add("--ast-depth", **number, help="layers (default: 12)")
+    add("--compile", action="store_true", help="use torch.compile")
+    add("--device", choices=["cpu", "cuda"], default=device)
+    add("--threads", **number, help="CPU threads (default: all)")
+    add("--repeats", **number, default=5, help="timed rounds (default: 5)")
+    add("--warmup", **number, default=2, help="untimed rounds (default: 2)")
     add("--no-memory", action="store_true", help="time only")
-    add(
-        "--profile",
-        action="store_true",
-        help="also list the operators that the time goes to",
-    )
-    add("--out", type=Path, metavar="STEM", help="write STEM.csv and STEM.json")
-    add("--plot", type=Path, metavar="FILE", help="draw time and memory")
+    add("--profile", action="store_true", help="list the slowest operators")
+    add("--out", type=Path, metavar="STEM", help="write STEM.csv, STEM.json")
+    add("--plot", type=Path, metavar="FILE", help="plot time and memory")
+    return parser
+
+
+def _arguments(argv=None):
+    """Return the checked settings, with the defaults of --quick or without."""
+    parser = _parser()
     args = parser.parse_args(argv)
     for name, value in (QUICK if args.quick else FULL).items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    _check(parser, args)
-    return args
-
-
-def _check(parser, args):
-    """Refuse settings that have no meaning, and fill in the engine."""
     wrong = [n for n in args.tokens if n < 8 or n % 8]
     if wrong:
         parser.error(f"--tokens {wrong[0]}: 128 mel bins make multiples of 8.")
@@ -130,35 +107,18 @@ def _check(parser, args):
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no GPU here.")
     known = available_engines(args.device)
-    args.engines = args.engines or known[:1]
+    args.engines = args.engines or [current_engine(args.device)]
     for name in args.engines:
         if name not in known:
             parser.error(
                 f"--engines {name}: on {args.device} there are "
                 f"{', '.join(known)}."
             )
+    return args
 
 
 def contenders(args, mode, precision, batch, tokens):
-    """Return the cells that run in turn, models and scans apart.
-
-    Arguments
-    ---------
-    args : argparse.Namespace
-        The settings.
-    mode : str
-        "inference" or "training".
-    precision : str
-        "fp32", "bf16" or "fp16".
-    batch : int
-        Clips at a time.
-    tokens : int
-        Patches of a clip.
-
-    Returns
-    -------
-    list of list of Cell
-    """
+    """Return the cells that take turns: the models, then the scans."""
     groups = {"models": [], "scans": []}
     for subject in args.subjects:
         depth = {"aum": args.aum_depth, "ast": args.ast_depth}.get(subject)
@@ -179,40 +139,30 @@ def contenders(args, mode, precision, batch, tokens):
     return [group for group in groups.values() if group]
 
 
-def _row(cell, memory):
-    """Return what is known of a cell before it is timed."""
+def _untimed_row(cell, memory):
+    """Return a cell's row of the table, without its times."""
     failed = memory == OUT_OF_MEMORY
+    times = ("seconds", "seconds_per_clip", "gbytes_per_s", "gexp_per_s")
     return {
         **asdict(cell),
         "contender": cell.label,
         **describe(cell),
-        **dict.fromkeys(("seconds", "seconds_per_clip")),
-        **dict.fromkeys(("gbytes_per_s", "gexp_per_s")),
+        **dict.fromkeys(times),
         "peak_memory_bytes": None if failed else memory,
         "note": OUT_OF_MEMORY if failed else "",
     }
 
 
 def measure_group(cells, args):
-    """Measure contenders: memory one by one, then time in turn.
+    """Return a row per contender; one that ran out of memory has no time.
 
-    Arguments
-    ---------
-    cells : list of Cell
-        The contenders.
-    args : argparse.Namespace
-        The settings.
-
-    Returns
-    -------
-    list of dict
-        One row per contender; one that ran out of memory has no time.
+    Memory is measured one by one, then time in turn.
     """
     rows = [
-        _row(cell, None if args.no_memory else peak_memory(cell))
+        _untimed_row(cell, None if args.no_memory else peak_memory(cell))
         for cell in cells
     ]
-    able = [(c, row) for c, row in zip(cells, rows) if not row["note"]]
+    able = [(cell, row) for cell, row in zip(cells, rows) if not row["note"]]
     if able:
         times = time_in_turn([c for c, _ in able], args.repeats, args.warmup)
         for (cell, row), seconds in zip(able, times):
@@ -223,27 +173,14 @@ def measure_group(cells, args):
     return rows
 
 
-def _print_profile(entries, top=15):
-    """Print the operators of a cell that take the most time."""
-    first = entries[0]
-    print(f"\n{first['contender']}, {first['mode']}, {first['tokens']} tokens")
-    for entry in entries[:top]:
-        print(
-            f"{entry['ms_per_step']:10.2f} ms {entry['share']:7.1%} "
-            f"{entry['calls_per_step']:7.0f} calls  {entry['operator']}"
-        )
-
-
 def main(argv=None):
-    """Measure what the command line asks for, print it and write it down."""
+    """Run the benchmark, print its table and write the files asked for."""
     args = _arguments(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    settings = list(
-        itertools.product(
-            *(args.modes, args.precisions, args.batch_sizes, args.tokens)
-        )
+    settings = itertools.product(
+        args.modes, args.precisions, args.batch_sizes, args.tokens
     )
     groups = [g for s in settings for g in contenders(args, *s)]
     rows, profiles = [], []
@@ -255,10 +192,11 @@ def main(argv=None):
             profiles += [profile(cell, args.repeats) for cell in cells]
     table = with_ratios(rows)
     record = provenance(args.device)
-    print(f"{record['machine']['name']}, {record['machine']}")
+    machine = record["machine"]
+    print(f"{machine['name']}, {machine}")
     print(as_text(table))
     for entries in profiles:
-        _print_profile(entries)
+        print(profile_as_text(entries))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(args.out.with_suffix(".csv"), index=False)
@@ -268,7 +206,6 @@ def main(argv=None):
         write_json(args.out.with_suffix(".json"), record)
     if args.plot:
         args.plot.parent.mkdir(parents=True, exist_ok=True)
-        machine = record["machine"]
         threads = f", {machine['cpu_threads']} threads"
         where = machine["name"] + (threads if args.device == "cpu" else "")
         plot(table, args.plot, where)

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Measure how many clips a second a recipe's loader delivers.
+"""Measure how many clips per second a recipe's data loader delivers.
 
-Reading, resampling, mixing down and batching as a recipe does it; features
-are computed on the model's device and do not belong here.  The clips are
-tones in noise, made anew in a temporary folder.
+That is reading, resampling, mixing down and batching; features are computed
+on the model's device and do not count.  The clips are tones in noise, written
+to a temporary folder.
 
     python tools/benchmark_loading.py
     python tools/benchmark_loading.py --rates 44100 --workers 0 2 4
 """
 
 import argparse
-import sys
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -21,32 +21,13 @@ import soundfile
 import torch
 from speechbrain.dataio.dataloader import make_dataloader
 
-from audiomamba.dataio.pipeline import AudioReader, manifest_dataset
+from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 
 MODEL_RATE = 16000
 
 
 def make_clips(folder, n_clips, rate, seconds, ending):
-    """Write clips and their manifest.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    n_clips : int
-        How many.
-    rate : int
-        Hz.
-    seconds : float
-        Length of a clip.
-    ending : str
-        "flac" or "wav".
-
-    Returns
-    -------
-    Path
-        The manifest.
-    """
+    """Write clips into a folder, and return the path of their manifest."""
     generator = np.random.default_rng(0)
     times = np.arange(round(seconds * rate)) / rate
     rows = []
@@ -63,11 +44,9 @@ def make_clips(folder, n_clips, rate, seconds, ending):
 
 
 def clips_per_second(manifest, seconds, batch_size, workers):
-    """Return how many clips a second the loader delivers."""
+    """Return how many clips per second the loader delivers."""
     reader = AudioReader(str(manifest.parent), MODEL_RATE, seconds)
-    dataset = manifest_dataset(str(manifest))
-    dataset.add_dynamic_item(reader, *AudioReader.ITEM)
-    dataset.set_output_keys(["id", "sig"])
+    dataset = ClipDataset(manifest, reader)
     loader = make_dataloader(
         dataset, batch_size=batch_size, num_workers=workers
     )
@@ -79,43 +58,32 @@ def clips_per_second(manifest, seconds, batch_size, workers):
 def main(argv=None):
     """Measure every rate with every number of workers, and print a table."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rates", type=int, nargs="+", default=[16000, 44100])
-    parser.add_argument(
-        "--workers",
-        type=int,
-        nargs="+",
-        default=[0],
-        help="loader processes; 0 is the training process itself, one core",
-    )
-    parser.add_argument("--n_clips", type=int, default=400)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--ending", choices=["flac", "wav"], default="flac")
-    parser.add_argument("--batch_size", type=int, default=12)
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args(argv)
+    add = parser.add_argument
+    add("--rates", type=int, nargs="+", default=[16000, 44100], help="Hz")
+    workers = "loader processes; 0 loads in the training process, on one core"
+    add("--workers", type=int, nargs="+", default=[0], help=workers)
+    add("--n_clips", type=int, default=400)
+    add("--seconds", type=float, default=10.0)
+    add("--ending", choices=["flac", "wav"], default="flac")
+    add("--batch_size", type=int, default=12)
+    add("--repeats", type=int, default=5)
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     lines = []
-    for rate in arguments.rates:
+    for rate in args.rates:
         with tempfile.TemporaryDirectory() as folder:
             manifest = make_clips(
-                *(Path(folder), arguments.n_clips, rate),
-                *(arguments.seconds, arguments.ending),
+                Path(folder), args.n_clips, rate, args.seconds, args.ending
             )
-            for workers in arguments.workers:
-                runs = [
-                    clips_per_second(
-                        *(manifest, arguments.seconds),
-                        *(arguments.batch_size, workers),
-                    )
-                    for _ in range(arguments.repeats)
-                ]
-                lines.append((rate, workers, np.median(runs)))
+            for workers in args.workers:
+                setting = (manifest, args.seconds, args.batch_size, workers)
+                runs = [clips_per_second(*setting) for _ in range(args.repeats)]
+                lines.append((rate, workers, statistics.median(runs)))
     table = pd.DataFrame(lines, columns=["rate", "workers", "clips_per_s"])
     print(table.to_string(index=False, float_format="{:.0f}".format))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,84 +1,65 @@
 #!/usr/bin/env python3
 """Mean and standard deviation of a corpus' features, for its YAML.
 
-Over every bin of every frame of the clips of a manifest, exactly, in float64
-and in bounded memory. Use the manifest of the training split, and the feature
-settings of the YAML. Prints the two YAML lines:
+Taken over every bin of every frame of a manifest's clips, exactly, in float64
+and in bounded memory. Give it the manifest of the training split and the YAML's
+feature settings. It prints two YAML lines:
 
     python tools/compute_statistics.py --manifest train.csv --data_folder data
 
-The default counts the frames that clips have. With --n_frames clips are padded
-or cut as the recipe does, and the padding counts: what a model sees that takes
-padding for content, as the paper's do.
+By default padding does not count. With --n_frames clips are padded or cut as in
+the recipe and padding counts, which suits a model that treats padding as
+content, like the paper's.
 """
 
 import argparse
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from audiomamba.dataio.pipeline import AudioReader, manifest_dataset
+from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 
 FEATURES = {"kaldi": KaldiFbank, "log_mel": LogMelSpectrogram}
-# Clips whose sums a loader worker hands over at once
+# Clips per item of a loader worker
 CHUNK = 16
 
 
-class Moments:
-    """Dynamic item: count, sum and sum of squares of one clip's features.
-
-    Arguments
-    ---------
-    features : torch.nn.Module
-        Waveforms [B, N] -> feats [B, T, F].
-    """
-
-    ITEM = ("sig", "moments")
-
-    def __init__(self, features):
-        self.features = features
-
-    def __call__(self, sig):
-        """Sum up one clip.
-
-        Arguments
-        ---------
-        sig : torch.Tensor
-            [N].
-
-        Returns
-        -------
-        torch.Tensor
-            [3], float64.
-        """
-        feats = self.features(sig[None]).double()
-        count = torch.tensor(feats.numel(), dtype=torch.float64)
-        return torch.stack((count, feats.sum(), feats.square().sum()))
+def moments(features, sig):
+    """Return count, sum and sum of squares [3] of the features of sig [N]."""
+    feats = features(sig[None]).double()
+    count = torch.tensor(feats.numel(), dtype=torch.float64)
+    return torch.stack((count, feats.sum(), feats.square().sum()))
 
 
 def add_up(rows):
-    """Collate rows of the dataset: their moments, added."""
+    """Collate rows of the dataset: add their moments."""
     return torch.stack([row["moments"] for row in rows]).sum(dim=0)
 
 
-def statistics(manifest, reader, features, num_workers=0):
+def statistics(
+    manifest: str | Path,
+    reader: AudioReader,
+    features: torch.nn.Module,
+    num_workers: int = 0,
+) -> tuple[float, float]:
     """Compute mean and standard deviation over a manifest.
 
     Arguments
     ---------
     manifest : str or Path
-        CSV with the columns ``ID,duration,wav``; ``start,stop`` count.
+        CSV with the columns ``ID,duration,wav``, and optionally ``start,stop``.
     reader : AudioReader
         Reads a row's waveform.
     features : torch.nn.Module
         Waveforms [B, N] -> feats [B, T, F].
     num_workers : int
-        Processes that read and transform; the figures do not depend on it.
+        Loader processes; the result does not depend on it.
 
     Returns
     -------
@@ -90,22 +71,21 @@ def statistics(manifest, reader, features, num_workers=0):
     ValueError
         If a clip cannot be read, or the features never vary.
     """
-    dataset = manifest_dataset(manifest)
-    dataset.add_dynamic_item(reader, *reader.ITEM)
-    dataset.add_dynamic_item(Moments(features), *Moments.ITEM)
+    dataset = ClipDataset(manifest, reader)
+    dataset.add_dynamic_item(partial(moments, features), "sig", "moments")
     dataset.set_output_keys(["moments"])
     loader = DataLoader(
         dataset, CHUNK, num_workers=num_workers, collate_fn=add_up
     )
     total = torch.zeros(3, dtype=torch.float64)
     with tqdm(total=len(dataset), unit="clip") as progress:
-        for moments in loader:
-            total += moments
+        for chunk in loader:
+            total += chunk
             progress.update(min(CHUNK, len(dataset) - progress.n))
     count, first, second = total.tolist()
     mean = first / count
     variance = second / count - mean**2
-    # What is left of equal values is rounding
+    # Equal features leave a variance of rounding errors.
     if variance <= 1e-12 * max(1.0, mean**2):
         raise ValueError(
             f"all features of {manifest} are {mean:.7g}: is it all silence?"
@@ -125,7 +105,7 @@ def parse_arguments(argv=None):
         "--data_folder",
         type=Path,
         required=True,
-        help="what the manifest's wav column is relative to",
+        help="the root of the manifest's wav column",
     )
     add(
         "--features",
@@ -135,9 +115,9 @@ def parse_arguments(argv=None):
     )
     add("--sample_rate", type=int, help="Hz; default: the features' own")
     add("--n_mels", type=int, default=128, help="mel bins (128)")
-    add("--n_frames", type=int, help="pad or cut to so many frames")
-    add("--max_duration", type=float, help="first seconds of a clip to read")
-    add("--num_workers", type=int, default=0, help="reading processes (0)")
+    add("--n_frames", type=int, help="pad or cut clips to this many frames")
+    add("--max_duration", type=float, help="read only the first seconds")
+    add("--num_workers", type=int, default=0, help="loader processes (0)")
     return parser.parse_args(argv)
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Turn a checkpoint of the AuM repository into a folder that loads anywhere.
+"""Convert a checkpoint of the AuM authors to a folder that loads anywhere.
 
     python tools/convert_checkpoint.py aum-base_vggsound.pth model
 
 ``audiomamba.inference.AudioTagger.from_hparams("model")`` and SpeechBrain's
 ``EncoderClassifier`` load the folder; so does ``init_from`` of a recipe.
-Features, normalisation and class names are those of the recipe for the
+Features, normalisation and class names are those of the recipe with the
 checkpoint's number of classes, or of the one that --recipe names.
 """
 
@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 
 from hyperpyyaml import resolve_references
+from ruamel.yaml.comments import CommentedMap
 
+from audiomamba import AudioMamba, load_official
 from audiomamba.inference.export import (
     ExportError,
     class_names,
@@ -33,7 +35,6 @@ CORPORA = {
     44: "EPIC-Sounds",
     50: "ESC50",
 }
-CLS_TOKENS = ("front", "middle", "end", "both", "none")
 
 
 def pair(text):
@@ -50,56 +51,44 @@ def parse_arguments(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "checkpoint",
         help="a .pth or .safetensors file, a folder, or a hub repository",
     )
-    parser.add_argument("target", type=Path, help="the folder to write")
-    parser.add_argument(
+    add("target", type=Path, help="the folder to write")
+    add(
         "--labels",
         type=Path,
         metavar="CSV",
         help="class names: index,label or index,mid,display_name",
     )
-    parser.add_argument(
+    add(
         "--recipe",
         type=Path,
         metavar="YAML",
-        help="recipe whose features and normalisation the model was made with",
+        help="recipe with the features and normalisation of the training",
     )
-    parser.add_argument(
+    add(
         "--cls_token",
-        choices=CLS_TOKENS,
+        choices=("front", "middle", "end", "both", "none"),
         default="middle",
-        help="place of the class token (default: %(default)s)",
+        help="position of the class token (default: %(default)s)",
     )
-    parser.add_argument(
+    add(
         "--token_order",
         choices=("frequency", "time"),
         default="frequency",
-        help="time: the model was made with transposed tokens",
+        help="time: the model was trained on transposed tokens",
     )
-    parser.add_argument("--n_frames", type=int, help="frames it shall cover")
+    add("--n_frames", type=int, help="resample the position table to these")
     for name in ("patch_size", "stride"):
-        parser.add_argument(
-            f"--{name}", type=pair, metavar="N or BINS,FRAMES", help="wanted"
-        )
+        add(f"--{name}", type=pair, metavar="N or BINS,FRAMES", help="resize")
     return parser.parse_args(argv)
 
 
-def find_recipe(n_classes, recipe):
-    """Return the recipe's YAML for a number of classes.
-
-    Arguments
-    ---------
-    n_classes : int
-        The checkpoint's.
-    recipe : Path or None
-        What the user named.
-
-    Returns
-    -------
-    Path
+def find_recipe(n_classes: int, recipe: Path | None) -> Path:
+    """Return ``recipe``, or the YAML of the corpus with so many classes.
 
     Raises
     ------
@@ -109,65 +98,40 @@ def find_recipe(n_classes, recipe):
     if recipe is None and n_classes in CORPORA:
         recipe = RECIPES / CORPORA[n_classes] / "hparams" / "aum_base.yaml"
     if recipe is None or not recipe.is_file():
-        missing = f"{recipe} is missing" if recipe else "none is known"
+        missing = f"{recipe} does not exist" if recipe else "no recipe does"
         raise ExportError(
-            f"The checkpoint has {n_classes} classes; {missing}: name the "
-            "recipe that it was trained with by --recipe YAML."
+            f"The checkpoint has {n_classes} classes; {missing}. Name the "
+            "YAML it was trained with by --recipe."
         )
     return recipe
 
 
-def find_labels(n_classes, labels, recipe):
-    """Return the class names for a number of classes.
-
-    Arguments
-    ---------
-    n_classes : int
-        The checkpoint's.
-    labels : Path or None
-        What the user named.
-    recipe : Path
-        The YAML; its recipe may come with a label file.
-
-    Returns
-    -------
-    list of str
+def find_labels(n_classes: int, labels: Path | None, recipe: Path) -> list[str]:
+    """Return the class names of a label file, by default the recipe's.
 
     Raises
     ------
     ExportError
-        If there is none, or it is of another number of classes.
+        If there is none, or it has another number of classes.
     """
     path = labels or recipe.resolve().parents[1] / "labels.csv"
     if not path.is_file():
         raise ExportError(
-            f"The checkpoint has {n_classes} classes and there is no {path}: "
-            "name a file of the classes by --labels CSV, with the columns "
-            "index,label or index,mid,display_name."
+            f"The checkpoint has {n_classes} classes and there is no {path}. "
+            "Name a label file by --labels CSV, with the columns index,label "
+            "or index,mid,display_name."
         )
     names = class_names(path)
     if len(names) != n_classes:
         raise ExportError(
-            f"The checkpoint has {n_classes} classes and {path} names "
-            f"{len(names)}: name the right file by --labels CSV."
+            f"The checkpoint has {n_classes} classes, {path} has "
+            f"{len(names)}. Name the right file by --labels CSV."
         )
     return names
 
 
-def encoder_node(encoder):
-    """Return the YAML node that makes an encoder like this one.
-
-    Padding is content, as in the training of the released checkpoints.
-
-    Arguments
-    ---------
-    encoder : AudioMamba
-        Loaded from a checkpoint.
-
-    Returns
-    -------
-    ruamel.yaml.comments.CommentedMap
-    """
+def encoder_node(encoder: AudioMamba) -> CommentedMap:
+    """Return the YAML node that makes an encoder like this one."""
     mixer = encoder.layers[0].mixer
     return new_node(
         "audiomamba.lobes.audio_mamba.AudioMamba",
@@ -181,6 +145,7 @@ def encoder_node(encoder):
             "scan": encoder.scan,
             "cls_token": encoder.cls_place,
             "token_order": encoder.token_order,
+            # The released checkpoints were trained with padding as content.
             "mask_padding": False,
             "state_size": mixer.state_size,
             "conv_size": mixer.conv1d.kernel_size[0],
@@ -189,7 +154,13 @@ def encoder_node(encoder):
     )
 
 
-def convert(checkpoint, target, labels=None, recipe=None, **arguments):
+def convert(
+    checkpoint: str | Path,
+    target: Path,
+    labels: Path | None = None,
+    recipe: Path | None = None,
+    **arguments,
+) -> Path:
     """Write the folder of a checkpoint.
 
     Arguments
@@ -201,7 +172,7 @@ def convert(checkpoint, target, labels=None, recipe=None, **arguments):
     labels : Path, optional
         Label file.
     recipe : Path, optional
-        YAML whose features and normalisation the model was trained with.
+        YAML with the features and normalisation of the training.
     **arguments
         Of `audiomamba.load_official`.
 
@@ -215,13 +186,11 @@ def convert(checkpoint, target, labels=None, recipe=None, **arguments):
     ValueError
         If the checkpoint, the labels or the recipe do not fit.
     """
-    from audiomamba import load_official
-
     encoder, head = load_official(checkpoint, **arguments)
     if head is None:
         raise ExportError(
-            f"{checkpoint} has no classifier of sounds, so there is nothing "
-            "to tag with; init_from of a recipe takes it as it is."
+            f"{checkpoint} has no classifier of sounds, so it cannot tag. "
+            "Give it to init_from of a recipe as it is."
         )
     recipe = find_recipe(head.out_features, recipe)
     names = find_labels(head.out_features, labels, recipe)
@@ -230,7 +199,7 @@ def convert(checkpoint, target, labels=None, recipe=None, **arguments):
     parts, options, _ = read_recipe(text, recipe)
     features = parts["compute_features"]
     if features.get("n_frames") not in (None, encoder.n_frames):
-        # The recipe's clips last as long as the recipe's frames
+        # max_duration is that of the recipe's n_frames.
         features["n_frames"], options["max_duration"] = encoder.n_frames, None
     parts["embedding_model"] = encoder_node(encoder)
     parts["classifier"] = new_node(
@@ -243,7 +212,11 @@ def convert(checkpoint, target, labels=None, recipe=None, **arguments):
     }
     corpus = recipe.resolve().parents[1].name
     return write_model(
-        *(target, parts, options, weights, names),
+        target,
+        parts,
+        options,
+        weights,
+        names,
         title=f"Audio Mamba on {corpus}",
         origin=f"Converted from `{Path(checkpoint).name}`, with the features "
         f"and the normalisation of the recipe for {corpus}.",

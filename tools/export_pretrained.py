@@ -5,8 +5,9 @@
 
 ``audiomamba.inference.AudioTagger.from_hparams("model")`` and SpeechBrain's
 ``EncoderClassifier`` and ``SpeakerRecognition`` load the folder; so does
-``init_from`` of a recipe. With ``--push owner/name`` it goes to the Hugging
-Face hub as well, whence its name loads it; log in first: ``hf auth login``.
+``init_from`` of a recipe. ``--push owner/name`` also uploads it to the Hugging
+Face hub, where all of them find it by that name; log in first: ``hf auth
+login``.
 """
 
 import argparse
@@ -22,26 +23,21 @@ def parse_arguments(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "output_folder", type=Path, help="of a run that train.py finished"
-    )
-    parser.add_argument("target", type=Path, help="the folder to write")
-    parser.add_argument(
+    add = parser.add_argument
+    add("output_folder", type=Path, help="of a run that train.py finished")
+    add("target", type=Path, help="the folder to write")
+    add(
         "--labels",
         type=Path,
         metavar="CSV",
-        help="the label file, where the run's own is gone",
+        help="the label file, if the run's own no longer exists",
     )
-    parser.add_argument(
-        "--push", metavar="OWNER/NAME", help="hub repository to upload to"
-    )
-    parser.add_argument(
-        "--private", action="store_true", help="make that repository private"
-    )
+    add("--push", metavar="OWNER/NAME", help="hub repository to upload to")
+    add("--private", action="store_true", help="create it as private")
     return parser.parse_args(argv)
 
 
-def push(folder, repository, private):
+def push(folder: Path, repository: str, private: bool) -> str:
     """Upload an exported folder to the Hugging Face hub.
 
     Arguments
@@ -49,14 +45,14 @@ def push(folder, repository, private):
     folder : Path
         The exported model.
     repository : str
-        ``owner/name``; made where it does not exist.
+        ``owner/name``; created if it does not exist.
     private : bool
         Whether a new one is private.
 
     Returns
     -------
     str
-        Where it can be seen.
+        Its address.
     """
     from huggingface_hub import HfApi
 
@@ -71,9 +67,7 @@ def push(folder, repository, private):
 
 
 def main(argv=None):
-    """Export, and upload where asked to."""
-    from huggingface_hub.errors import HfHubHTTPError
-
+    """Export, and upload with --push."""
     arguments = parse_arguments(argv)
     try:
         target = export_run(
@@ -86,11 +80,12 @@ def main(argv=None):
         return
     try:
         address = push(target, arguments.push, arguments.private)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    # The hub's errors are OSError, too.
+    except (OSError, ValueError) as error:
         sys.exit(
-            f"export_pretrained.py: {target} is whole, but the hub did not "
-            f"take it as {arguments.push}: {error}\nLog in by `hf auth login` "
-            f"and upload it: hf upload {arguments.push} {target}"
+            f"export_pretrained.py: {target} is complete, but its upload to "
+            f"{arguments.push} failed: {error}\nLog in with `hf auth login`, "
+            f"then: hf upload {arguments.push} {target}"
         )
     print(f"Uploaded to {address}")
 

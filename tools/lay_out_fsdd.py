@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Lay the Free Spoken Digit Dataset out in the form of another corpus.
+"""Arrange the Free Spoken Digit Dataset in the layout of another corpus.
 
 Real speech for a first run: 3,000 recordings, ten digits by six speakers, under
-CC BY-SA 4.0, fetched by
+CC BY-SA 4.0:
 
     git clone https://github.com/Jakobovski/free-spoken-digit-dataset
 
@@ -13,11 +13,11 @@ CC BY-SA 4.0, fetched by
     python tools/lay_out_fsdd.py speakers free-spoken-digit-dataset \\
         recipes/VoxCeleb/data/fsdd
 
-``words`` is the form of Speech Commands, one digit per clip; ``speakers`` that
-of VoxCeleb1, six digits of one speaker joined to an utterance.  Takes 0 to 4
-of every speaker and digit are the test part, as the owners have it, takes 5 to
-9 the validation part.  With ``--held_out_speaker`` all takes of that speaker
-are the test part instead, and none of them is anywhere else.
+``words`` is the layout of SpeechCommands, one digit per clip; ``speakers`` that
+of VoxCeleb, six digits of one speaker per utterance. Takes 0 to 4 of every
+speaker and digit are the test split, as its owners have it, takes 5 to 9 the
+validation split. With ``--held_out_speaker`` the test split is all takes of
+that speaker instead, who is in no other split.
 """
 
 import argparse
@@ -36,28 +36,20 @@ from audiomamba.dataio.audio import AudioError, read_audio
 WORDS = "zero one two three four five six seven eight nine".split()
 NAME = re.compile(r"(\d)_([a-z]+)_(\d+)")
 SAMPLE_RATE = 16000
-# Digits per utterance in the form of VoxCeleb
+# Digits per utterance in the layout of VoxCeleb
 DIGITS = 6
-# Numbers of the parts in iden_split.txt
-PARTS = {"train": 1, "valid": 2, "test": 3}
+# Split -> its number in iden_split.txt
+SPLITS = {"train": 1, "valid": 2, "test": 3}
 
 
 class LayoutError(ValueError):
-    """A folder that is not the corpus, or a choice that it does not have."""
+    """A folder that is not the corpus, or an impossible choice."""
 
 
-def find_takes(folder):
-    """List the recordings of a clone of the corpus.
+def find_takes(folder: Path) -> dict[tuple[str, int, int], Path]:
+    """Return (speaker, digit, take) -> recording, sorted.
 
-    Arguments
-    ---------
-    folder : Path
-        The clone, or its folder ``recordings``.
-
-    Returns
-    -------
-    dict
-        (speaker, digit, take) -> path, sorted.
+    ``folder`` is the clone, or its folder ``recordings``.
     """
     takes = {}
     for path in [*folder.glob("recordings/*.wav"), *folder.glob("*.wav")]:
@@ -72,100 +64,54 @@ def find_takes(folder):
     return dict(sorted(takes.items()))
 
 
-def part_of(take, speaker, held_out=None):
-    """Name the part that a recording belongs to.
-
-    Arguments
-    ---------
-    take : int
-        Its number.
-    speaker : str
-        Who speaks.
-    held_out : str or None
-        The speaker to test on.
-
-    Returns
-    -------
-    str
-        ``train``, ``valid`` or ``test``.
-    """
-    if held_out is not None and speaker == held_out:
-        return "test"
-    if take < 5 and held_out is None:
+def split_of(take, speaker, held_out=None):
+    """Return the split of a recording."""
+    if speaker == held_out or (held_out is None and take < 5):
         return "test"
     return "valid" if 5 <= take < 10 else "train"
 
 
 def lay_out_words(takes, target, held_out=None):
-    """Write the form of Speech Commands.
-
-    Arguments
-    ---------
-    takes : dict
-        From `find_takes`.
-    target : Path
-        The folder to write.
-    held_out : str or None
-        The speaker to test on.
-
-    Returns
-    -------
-    dict
-        Part -> number of clips.
-    """
+    """Write the layout of SpeechCommands; return split -> number of clips."""
     lists = defaultdict(list)
     for (speaker, digit, take), path in tqdm(takes.items(), unit="clip"):
         code = hashlib.sha256(speaker.encode()).hexdigest()[:8]
         name = f"{WORDS[digit]}/{code}_nohash_{take}.wav"
         write(target / name, read_audio(path, SAMPLE_RATE))
-        lists[part_of(take, speaker, held_out)].append(name)
-    for part, name in (("valid", "validation"), ("test", "testing")):
-        text = "".join(f"{line}\n" for line in sorted(lists[part]))
+        lists[split_of(take, speaker, held_out)].append(name)
+    for split, name in (("valid", "validation"), ("test", "testing")):
+        text = "".join(f"{line}\n" for line in sorted(lists[split]))
         (target / f"{name}_list.txt").write_text(text)
-    return {part: len(lists[part]) for part in PARTS}
+    return {split: len(lists[split]) for split in SPLITS}
 
 
 def lay_out_speakers(takes, target, seed=0):
-    """Write the form of VoxCeleb1.
+    """Write the layout of VoxCeleb; return split -> number of utterances.
 
-    Every recording is used at most once; the digits are in a random order.
-
-    Arguments
-    ---------
-    takes : dict
-        From `find_takes`.
-    target : Path
-        The folder to write.
-    seed : int
-        Of that order.
-
-    Returns
-    -------
-    dict
-        Part -> number of utterances.
+    Every recording is used at most once, in random order.
     """
     pools = defaultdict(list)
     for (speaker, _, take), path in takes.items():
-        pools[speaker, part_of(take, speaker)].append(path)
+        pools[speaker, split_of(take, speaker)].append(path)
     speakers = sorted({speaker for speaker, _ in pools})
     generator = np.random.default_rng(seed)
-    lines, counts = [], dict.fromkeys(PARTS, 0)
-    for (speaker, part), pool in tqdm(sorted(pools.items()), unit="part"):
+    lines, counts = [], dict.fromkeys(SPLITS, 0)
+    for (speaker, split), pool in tqdm(sorted(pools.items()), unit="split"):
         person = f"id{10001 + speakers.index(speaker)}"
         order = generator.permutation(len(pool))
         for n in range(len(pool) // DIGITS):
             digits = [pool[i] for i in order[n * DIGITS : (n + 1) * DIGITS]]
             wavs = [read_audio(path, SAMPLE_RATE) for path in digits]
-            name = f"{person}/{part}/{n + 1:05d}.wav"
+            name = f"{person}/{split}/{n + 1:05d}.wav"
             write(target / "wav" / name, np.concatenate(wavs))
-            lines.append(f"{PARTS[part]} {name}\n")
-            counts[part] += 1
+            lines.append(f"{SPLITS[split]} {name}\n")
+            counts[split] += 1
     (target / "iden_split.txt").write_text("".join(lines))
     return counts
 
 
 def write(path, samples):
-    """Write a file of 16-bit samples at 16 kHz."""
+    """Write 16-bit samples at 16 kHz."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sf.write(path, np.asarray(samples), SAMPLE_RATE, subtype="PCM_16")
 
@@ -178,20 +124,20 @@ def parse_arguments(argv=None):
     )
     parser.add_argument("form", choices=("words", "speakers"))
     parser.add_argument("corpus", type=Path, help="clone of the corpus")
-    parser.add_argument("target", type=Path, help="folder to write, new")
+    parser.add_argument("target", type=Path, help="new folder to write")
     parser.add_argument("--held_out_speaker", metavar="NAME")
     return parser.parse_args(argv)
 
 
 def lay_out(form, corpus, target, held_out=None):
-    """Do what the command line says; return the clips of each part."""
+    """Write the layout; return split -> number of clips."""
     takes = find_takes(corpus)
     if target.exists() and any(target.iterdir()):
         raise LayoutError(f"{target} is not empty: name a new folder.")
     if form == "speakers":
         if held_out is not None:
             raise LayoutError(
-                "speakers cannot be recognised who are in no training clip: "
+                "a speaker without training clips cannot be identified: "
                 "--held_out_speaker goes with words."
             )
         return lay_out_speakers(takes, target)
@@ -205,7 +151,7 @@ def lay_out(form, corpus, target, held_out=None):
 
 
 def main(argv=None):
-    """Lay out, and say how many clips there are."""
+    """Write the layout, and print how many clips there are."""
     arguments = parse_arguments(argv)
     try:
         counts = lay_out(
@@ -216,7 +162,7 @@ def main(argv=None):
         )
     except (LayoutError, AudioError) as error:
         sys.exit(f"lay_out_fsdd.py: {error}")
-    said = ", ".join(f"{count} {part}" for part, count in counts.items())
+    said = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{arguments.target}: {said}")
 
 

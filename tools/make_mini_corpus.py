@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make a miniature corpus of synthetic sounds in a corpus' own layout.
+"""Make a miniature of a corpus, of synthetic sounds, in the corpus' own layout.
 
-The sounds differ as the classes do, so that a model has something to learn
-and a wrong label shows. The same options give the same files, bit for bit.
+Classes sound different, so that a model has something to learn and a wrong
+label shows. The same options give the same files, bit for bit.
 
     python tools/make_mini_corpus.py VoxCeleb data --n_speakers 6
     python tools/make_mini_corpus.py VoxCeleb --help
@@ -14,21 +14,23 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-# dataset -> module in mini_corpus/
+# Corpus -> module in mini_corpus/
 CORPORA = {
     "AudioSet": "audioset",
     "EPIC-Sounds": "epic_sounds",
-    "ESC-50": "esc50",
+    "ESC50": "esc50",
     "SpeechCommands": "speech_commands",
     "VGGSound": "vggsound",
     "VoxCeleb": "voxceleb",
 }
-# Tells this tool's own products; also says with which options
+# Other names that are understood
+ALIASES = {"ESC-50": "ESC50"}
+# Marks a folder as made by this tool, and holds its options
 MARKER = ".mini_corpus.json"
 
 
 def parse_arguments(argv=None):
-    """Read the command line; every corpus has options of its own."""
+    """Read the command line; every corpus has its own options."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,15 +38,17 @@ def parse_arguments(argv=None):
     corpora = parser.add_subparsers(
         dest="dataset",
         required=True,
-        metavar="DATASET",
+        metavar="CORPUS",
         help=", ".join(CORPORA),
     )
     for name, module in CORPORA.items():
         corpus = corpora.add_parser(
-            name, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name,
+            aliases=[alias for alias, of in ALIASES.items() if of == name],
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         corpus.add_argument("folder", type=Path, help="where to write it")
-        corpus.add_argument("--seed", type=int, default=0, help="of chance")
+        corpus.add_argument("--seed", type=int, default=0, help="random seed")
         corpus.add_argument(
             "--broken",
             action="store_true",
@@ -56,29 +60,13 @@ def parse_arguments(argv=None):
             if isinstance(default, bool):
                 kind = {"action": "store_true"}
             corpus.add_argument(f"--{option}", help=text, **kind)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    arguments.dataset = ALIASES.get(arguments.dataset, arguments.dataset)
+    return arguments
 
 
 def is_made(folder, wanted):
-    """Whether the corpus stands there already; refuses any other content.
-
-    Arguments
-    ---------
-    folder : Path
-        Where the corpus shall be.
-    wanted : dict
-        Dataset and options.
-
-    Returns
-    -------
-    bool
-        False if it has to be made, also if an earlier attempt was cut off.
-
-    Raises
-    ------
-    ValueError
-        If there is something else in the folder.
-    """
+    """Whether the corpus is there already, whole; refuse any other content."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name another folder")
     marker = folder / MARKER
@@ -90,6 +78,7 @@ def is_made(folder, wanted):
             )
         return False
     made = json.loads(marker.read_text())
+    made["dataset"] = ALIASES.get(made["dataset"], made["dataset"])
     complete = made.pop("complete")
     if not complete and [*folder.iterdir()] == [marker]:
         return False
@@ -103,7 +92,7 @@ def is_made(folder, wanted):
 
 
 def main(argv=None):
-    """Make the corpus that the command line asks for."""
+    """Make the corpus that the command line names."""
     wanted = vars(parse_arguments(argv))
     folder = wanted.pop("folder")
     options = dict(wanted)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Install, make a small corpus, train on it, and name the speaker of a file.
+# Install, make a small corpus, train on it, and identify a speaker.
 #
-# Everything it makes lies in .venv and results/quickstart.  Run again, it
-# uses what is there; --fresh begins the training anew.
+# Everything is written to .venv and results/quickstart. A second call reuses
+# both; --fresh starts over.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root="$PWD"
@@ -18,7 +18,7 @@ case "${1:-}" in
 esac
 source tools/setup_env.sh ""
 
-printf '\n== 1. Synthetic speakers, in the layout of VoxCeleb1\n'
+printf '\n== 1. Synthetic speakers in the layout of VoxCeleb1\n'
 python tools/make_mini_corpus.py VoxCeleb "$here/VoxCeleb" --n_utterances 40
 
 printf '\n== 2. Training a small Audio Mamba\n'
@@ -26,7 +26,7 @@ cd recipes/VoxCeleb
 python train.py hparams/aum_tiny.yaml \
     --data_folder "$here/VoxCeleb" --output_folder "$here/run"
 
-printf '\n== 3. What it has learned\n'
+printf '\n== 3. Results\n'
 python - "$here/run/results.json" <<'PYTHON'
 import json
 import sys
@@ -37,8 +37,8 @@ print(f"test {metric['name']}: {100 * metric['value']:.2f} %")
 PYTHON
 python "$root/tools/export_pretrained.py" "$here/run" "$here/pretrained"
 file="$(awk '$1 == 3 { print $2; exit }' "$here/VoxCeleb/iden_split.txt")"
-printf '\nWho speaks in %s?\n' "$file"
+printf '\nWho is speaking in %s?\n' "$file"
 audiomamba-tag "$here/VoxCeleb/wav/$file" --model "$here/pretrained" --top 3
 
-printf '\nThe learning curve: %s\n' "$here/run/train_log.txt"
+printf '\nLearning curve: %s\n' "$here/run/train_log.txt"
 printf 'Next: README.md, and recipes/VoxCeleb/README.md for the real corpus.\n'

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Run all rows of one of the paper's tables, one run after the other.
+"""Run all rows of one of the tables, one run after the other.
 
     python tools/run_table.py 2 --dry_run
     python tools/run_table.py 2 --data_folder VGGSound=/data/VGGSound
     python tools/run_table.py 3 --init_from aum_small_imagenet=vim_s.pth
     python tools/run_table.py comparison --seeds 1 2 3
 
-Tables: 1, 2 (scan x place of the class token), 3, 4, ESC-50, comparison. The
-rows are in tools/result_tables/rows.csv. A run whose results.json is there is
-passed over, a stopped one goes on, so the same command again does what is
-left. Options behind -- go on to every run: -- --precision bf16. --dry_run
-prints the commands, one per line and ready for a shell or a cluster's queue.
+Tables: 1, 2 (scan x position of the class token), 3, 4, ESC50, comparison;
+their rows are in tools/result_tables/rows.csv. Runs with a results.json are
+skipped and stopped ones resumed, so the same command again runs what is left.
+Options after -- are passed on to every run: -- --precision bf16. --dry_run
+prints the commands, one per line, ready for a shell or a cluster's queue.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def parse_arguments(argv=None):
     parser.add_argument("table", choices=tables)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument(
-        "--corpus", nargs="+", help="only these, as the table names them"
+        "--corpus", nargs="+", help="only these, by their names in the table"
     )
     parser.add_argument(
         "--data_folder",
@@ -47,7 +47,7 @@ def parse_arguments(argv=None):
         nargs="+",
         default=[],
         metavar="CORPUS=PATH",
-        help="where a corpus is; by default in data/ beside its recipe",
+        help="folder of a corpus; by default data/ in its recipe",
     )
     parser.add_argument(
         "--init_from",
@@ -55,16 +55,13 @@ def parse_arguments(argv=None):
         nargs="+",
         default=[],
         metavar="YAML=PATH",
-        help="weights for a YAML of this name, without .yaml",
+        help="initial weights for a YAML, named without .yaml",
     )
     parser.add_argument("--dry_run", action="store_true")
     argv = sys.argv[1:] if argv is None else list(argv)
-    further = []
-    if "--" in argv:
-        cut = argv.index("--")
-        argv, further = argv[:cut], argv[cut + 1 :]
-    arguments = parser.parse_args(argv)
-    arguments.further = further
+    cut = argv.index("--") if "--" in argv else len(argv)
+    arguments = parser.parse_args(argv[:cut])
+    arguments.further = argv[cut + 1 :]
     check_names(parser, arguments)
     return arguments
 
@@ -85,18 +82,7 @@ def check_names(parser, arguments):
 
 
 def pending(arguments):
-    """List the runs that are left.
-
-    Arguments
-    ---------
-    arguments : argparse.Namespace
-        The command line.
-
-    Returns
-    -------
-    list of tuple
-        (recipe folder, command behind ``python``).
-    """
+    """Return (recipe folder, command after ``python``) of the runs left."""
     data, weights = dict(arguments.data_folder), dict(arguments.init_from)
     left = []
     for seed in arguments.seeds:
@@ -108,14 +94,13 @@ def pending(arguments):
             folder = ROOT / "recipes" / row.recipe
             if (folder / row.output_folder(seed) / "results.json").exists():
                 continue
-            init_from = weights.get(row.hparams.removesuffix(".yaml"))
-            lacks_weights = row.needs_weights and init_from is None
-            if lacks_weights and not arguments.dry_run:
+            yaml = row.hparams.removesuffix(".yaml")
+            init_from = weights.get(yaml)
+            if row.needs_weights and not (init_from or arguments.dry_run):
                 sys.exit(
-                    f"run_table.py: {row.recipe}/hparams/{row.hparams} "
-                    "starts from weights; the comment behind init_from in "
-                    "it says which. Give --init_from "
-                    f"{row.hparams.removesuffix('.yaml')}=PATH"
+                    f"run_table.py: {row.recipe}/hparams/{row.hparams} starts "
+                    "from weights; the comment on its init_from says which. "
+                    f"Give --init_from {yaml}=PATH"
                 )
             command = row.arguments(seed, data.get(name), init_from)
             left.append((folder, [*command, *arguments.further]))
@@ -136,7 +121,7 @@ def main(argv=None):
         if done.returncode:
             sys.exit(
                 f"run_table.py: {line} in {folder} ended with status "
-                f"{done.returncode}; the same command goes on from there."
+                f"{done.returncode}; the same command resumes there."
             )
     if not left:
         print("run_table.py: nothing is left to run")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run every check: style, a silent import, tests and doctests.
+# Run every check: style, types, a silent import, tests and doctests.
 #
 #     bash tools/run_tests.sh            # everything
 #     bash tools/run_tests.sh -k scan    # arguments go to pytest
@@ -10,6 +10,7 @@ source tools/setup_env.sh ast,dev,onnx,plots
 ruff check .
 ruff format --check .
 yamllint --strict .
+mypy
 python -W error -c "import audiomamba"
 python -m pytest tests "$@"
 python -m pytest --doctest-modules audiomamba "$@"

@@ -1,5 +1,5 @@
-"""Data: audio files, label files, preparation, manifests, reading pipelines.
+"""Data: preparation, manifests, audio files, reading pipelines.
 
-Import the modules by their full path, for example
+Import modules by their full path, for example
 ``from audiomamba.dataio.audio import read_audio``.
 """

@@ -1,12 +1,13 @@
-"""Audio files: what their headers say, and their samples as mono float32.
+"""Audio files: their headers, and their samples as mono float32.
 
-Files that cannot be trained on (empty, cut short, no audio, NaN) are refused
-with an `AudioError` that names the file, what is wrong and the remedy.
+Files that cannot be trained on (empty, truncated, not audio, NaN) raise an
+`AudioError` that names the file, what is wrong and the remedy.
 """
 
 import math
 import os
 import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -15,30 +16,30 @@ from typing import NamedTuple
 import soundfile
 import torch
 
-_FETCH_AGAIN = "fetch or extract it again"
-# libsndfile's remark on a chunk that promises more bytes than the file has
-_CUT_SHORT = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-# Written by programs that stream and cannot know the size: no promise at all
+_GET_AGAIN = "download or extract it again"
+# libsndfile's remark on a chunk that is larger than the rest of the file
+_TRUNCATED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Written by programs that stream and do not know the size yet
 _UNKNOWN_SIZE = 0x7FFF0000
 _FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _BLOCK = 1 << 16
-# Entries of a resampling kernel; 44056 -> 16000 Hz needs 2e7
+# Size of a resampling kernel; 44056 -> 16000 Hz needs 2e7
 _MAX_KERNEL = 30_000_000
 
 
 class AudioError(ValueError):
-    """An audio file that cannot be used; names it, the fault, the remedy."""
+    """An audio file that cannot be used: says which, why, and the remedy."""
 
 
 class AudioInfo(NamedTuple):
-    """What a header says: frames, frames per second, channels."""
+    """The header: number of frames, sample rate in Hz, channels."""
 
     n_frames: int
     sample_rate: int
     channels: int
 
 
-def audio_info(path, verify=False):
+def audio_info(path: str | Path, verify: bool = False) -> AudioInfo:
     """Read the header of an audio file.
 
     Arguments
@@ -46,10 +47,9 @@ def audio_info(path, verify=False):
     path : str or Path
         Any format of libsndfile: wav (16, 24, 32 bit, float), flac, ...
     verify : bool
-        Also look for what a header cannot tell, so that it is found now and
-        not in the middle of training: NaN and infinity in floating-point
-        files (read in blocks), and FLAC that is cut short (a jump to its last
-        frame). Other formats cost nothing more.
+        Also check what the header does not say: NaN and infinity in
+        floating-point files (reads the file in blocks), and truncated FLAC
+        (reads its last frame). Other formats cost nothing.
 
     Returns
     -------
@@ -59,8 +59,8 @@ def audio_info(path, verify=False):
     Raises
     ------
     AudioError
-        If the file is missing, empty, no audio or cut short, or fails the
-        verification.
+        If the file is missing, empty, not audio or truncated, or does not
+        pass the verification.
 
     Example
     -------
@@ -78,19 +78,24 @@ def audio_info(path, verify=False):
         return AudioInfo(file.frames, file.samplerate, file.channels)
 
 
-def read_audio(path, sample_rate=16000, start=0, stop=None):
-    """Read a file, or a part of it, as mono at the wanted rate.
+def read_audio(
+    path: str | Path,
+    sample_rate: int = 16000,
+    start: int = 0,
+    stop: int | None = None,
+) -> torch.Tensor:
+    """Read a file, or a segment of it, as mono at a given rate.
 
     Arguments
     ---------
     path : str or Path
         The file.
     sample_rate : int
-        Wanted rate in Hz; files of other rates are resampled.
+        Target rate in Hz; files of other rates are resampled.
     start : int
-        First frame, counted at the file's own rate.
+        First frame, at the file's own rate.
     stop : int, optional
-        Frame after the last, at the file's own rate; None is the end.
+        Frame after the last one, at the file's own rate; None for the end.
 
     Returns
     -------
@@ -100,8 +105,8 @@ def read_audio(path, sample_rate=16000, start=0, stop=None):
     Raises
     ------
     AudioError
-        If the file is missing, empty, no audio, cut short, holds NaN or
-        infinity, or has no frame between ``start`` and ``stop``.
+        If the file is missing, empty, not audio or truncated, has NaN or
+        infinite samples, or does not have the frames ``start`` to ``stop``.
 
     Example
     -------
@@ -114,28 +119,32 @@ def read_audio(path, sample_rate=16000, start=0, stop=None):
     return read_window(path, lambda n_frames, rate: (start, stop), sample_rate)
 
 
-def read_window(path, choose, sample_rate=16000):
-    """Read the part of a file that is chosen once its header is known.
+def read_window(
+    path: str | Path,
+    choose: Callable[[int, int], tuple[int, int | None]],
+    sample_rate: int = 16000,
+) -> torch.Tensor:
+    """Read a segment of a file, chosen once its header is known.
 
     Arguments
     ---------
     path : str or Path
         The file.
     choose : callable
-        ``choose(n_frames, file_rate)`` -> ``(start, stop)`` in frames of the
-        file; only these are decoded.
+        ``choose(n_frames, file_rate)`` returns ``(start, stop)`` in frames of
+        the file; only these are decoded.
     sample_rate : int
-        Wanted rate in Hz.
+        Target rate in Hz.
 
     Returns
     -------
     torch.Tensor
-        [N], float32, mono.
+        [N], float32, the mean of the channels.
 
     Raises
     ------
     AudioError
-        As `read_audio`.
+        See `read_audio`.
 
     Example
     -------
@@ -160,15 +169,17 @@ def read_window(path, choose, sample_rate=16000):
     return resample(wav, file_rate, sample_rate, path)
 
 
-def read_blocks(path, n_frames=1 << 16):
-    """Read a file of any length block by block, in bounded memory.
+def read_blocks(
+    path: str | Path, n_frames: int = 1 << 16
+) -> Iterator[torch.Tensor]:
+    """Read a file of any length in blocks, in bounded memory.
 
     Arguments
     ---------
     path : str or Path
         The file.
     n_frames : int
-        Frames of a block; the last one may have fewer.
+        Frames per block; the last block may have fewer.
 
     Yields
     ------
@@ -178,7 +189,7 @@ def read_blocks(path, n_frames=1 << 16):
     Raises
     ------
     AudioError
-        As `read_audio`, when the fault is reached.
+        See `read_audio`; when the faulty block is read.
 
     Example
     -------
@@ -190,7 +201,7 @@ def read_blocks(path, n_frames=1 << 16):
     with _opened(path) as file:
         for start in range(0, file.frames, n_frames):
             stop = min(start + n_frames, file.frames)
-            # where the last block ended: no jump in the file
+            # continues at the end of the last block, without seeking
             frames = torch.from_numpy(_read_frames(file, start, stop, path))
             _check_finite(frames, path)
             yield frames.mean(dim=1)
@@ -205,19 +216,19 @@ def _read_frames(file, start, stop, path):
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         raise AudioError(
-            f"{path}: cut short or damaged ({reason}); {_FETCH_AGAIN}"
+            f"{path}: truncated or damaged ({reason}); {_GET_AGAIN}"
         ) from error
     if len(frames) < stop - start:
         raise AudioError(
-            f"{path}: cut short, {len(frames)} of {stop - start} frames could "
-            f"be read from frame {start}; {_FETCH_AGAIN}"
+            f"{path}: truncated, {len(frames)} of {stop - start} frames could "
+            f"be read from frame {start}; {_GET_AGAIN}"
         )
     return frames
 
 
 @contextmanager
 def _opened(path):
-    """A readable file with at least one frame, or an AudioError."""
+    """Open a file with at least one frame, or raise an AudioError."""
     path = Path(path)
     try:
         file = soundfile.SoundFile(path)
@@ -225,45 +236,46 @@ def _opened(path):
         # TypeError: soundfile wants the rate of headerless formats (.raw)
         raise AudioError(f"{path}: {_why_unreadable(path, error)}") from error
     with file:
-        promised = _CUT_SHORT.search(file.extra_info)
-        if promised and int(promised[1]) < _UNKNOWN_SIZE:
+        announced = _TRUNCATED.search(file.extra_info)
+        if announced and int(announced[1]) < _UNKNOWN_SIZE:
             raise AudioError(
-                f"{path}: cut short, its header promises {promised[1]} bytes "
-                f"of sound and {promised[2]} are there; {_FETCH_AGAIN}"
+                f"{path}: truncated, its header announces {announced[1]} bytes "
+                f"of audio and {announced[2]} are there; {_GET_AGAIN}"
             )
         if not file.frames:
-            raise AudioError(
-                f"{path}: holds no sound (0 frames); {_FETCH_AGAIN}"
-            )
+            raise AudioError(f"{path}: has no audio (0 frames); {_GET_AGAIN}")
         yield file
 
 
 def _why_unreadable(path, error):
     """What is wrong with a file that libsndfile cannot open, and the remedy."""
     if not path.exists():
-        return "is missing; restore it or take it out of the list"
+        return "is missing; restore it or remove it from the list"
     if not path.is_file():
-        return "is no file; put the audio file in its place"
+        return "is not a file; put the audio file in its place"
     if not path.stat().st_size:
-        return f"is empty (0 bytes); {_FETCH_AGAIN}"
+        return f"is empty (0 bytes); {_GET_AGAIN}"
     if not os.access(path, os.R_OK):
-        return "may not be read; give yourself the permission (chmod a+r)"
+        return "may not be read; change its permissions (chmod a+r)"
     return (
-        "is no audio file that libsndfile can read, text or damaged "
-        f"({getattr(error, 'error_string', error)}); {_FETCH_AGAIN}, or "
+        "is not an audio file that libsndfile can read, or is damaged "
+        f"({getattr(error, 'error_string', error)}); {_GET_AGAIN}, or "
         "convert it to wav or flac with ffmpeg"
     )
 
 
 def _check_finite(samples, path):
+    """Refuse NaN and infinity."""
     if not torch.isfinite(samples).all():
         raise AudioError(
-            f"{path}: holds NaN or infinite samples; {_FETCH_AGAIN}, or "
-            "convert it anew from its source"
+            f"{path}: has NaN or infinite samples; {_GET_AGAIN}, or convert "
+            "it again from its source"
         )
 
 
-def resample(wav, file_rate, sample_rate, path):
+def resample(
+    wav: torch.Tensor, file_rate: int, sample_rate: int, path: str | Path
+) -> torch.Tensor:
     """Resample a waveform.
 
     Arguments
@@ -273,9 +285,9 @@ def resample(wav, file_rate, sample_rate, path):
     file_rate : int
         Its rate in Hz.
     sample_rate : int
-        Wanted rate in Hz.
+        Target rate in Hz.
     path : str or Path
-        Where it comes from, for the error.
+        Its file, for the error.
 
     Returns
     -------
@@ -285,7 +297,7 @@ def resample(wav, file_rate, sample_rate, path):
     Raises
     ------
     AudioError
-        If the two rates have no usable common divisor.
+        If the kernel of this pair of rates is too large.
 
     Example
     -------
@@ -298,7 +310,7 @@ def resample(wav, file_rate, sample_rate, path):
     if file_rate // divisor * (sample_rate // divisor) > _MAX_KERNEL:
         raise AudioError(
             f"{path}: has the unusual rate of {file_rate} Hz, whose kernel "
-            "would not fit in memory; convert it first: "
+            "does not fit in memory; convert it first: "
             f"ffmpeg -i {Path(path).name} -ar {sample_rate} <new file>"
         )
     return _resampler(file_rate, sample_rate)(wav)
@@ -306,7 +318,7 @@ def resample(wav, file_rate, sample_rate, path):
 
 @lru_cache(maxsize=16)
 def _resampler(file_rate, sample_rate):
-    """The resampler of a pair of rates, with its kernel."""
+    """The resampler of a pair of rates, which caches its kernel."""
     from torchaudio.transforms import Resample
 
     return Resample(file_rate, sample_rate)

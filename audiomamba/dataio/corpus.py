@@ -1,10 +1,11 @@
 """The audio files of a corpus: listing them and reading their headers.
 
-Both run in threads, because disks and networks answer several questions at
+Both run in threads, because disks and networks answer several requests at
 once, and show their progress.
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
@@ -14,48 +15,36 @@ import pandas as pd
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError, audio_info
+from audiomamba.dataio.problems import Problems
 
 # Files per task: keeps the number of pending tasks small for millions of files
 _CHUNK = 512
-
-
-def default_workers():
-    """Threads for waiting on disks: more than cores, yet not too many.
-
-    Returns
-    -------
-    int
-
-    Example
-    -------
-    >>> 4 <= default_workers() <= 32
-    True
-    """
-    return min(32, 4 * (os.cpu_count() or 1))
+# The threads wait for the disk most of the time
+_THREADS = min(32, 4 * (os.cpu_count() or 1))
 
 
 def list_audio(
-    data_folder, roots=("",), suffixes=(".wav", ".flac"), n_workers=None
-):
-    """List the audio files under a folder; links are followed.
+    data_folder: str | Path,
+    roots: Iterable[str] = ("",),
+    suffixes: tuple[str, ...] = (".wav", ".flac"),
+) -> pd.DataFrame:
+    """List the audio files in a folder, at any depth; links are followed.
 
     Arguments
     ---------
     data_folder : str or Path
         The corpus.
     roots : iterable of str
-        Folders in it to look into.
+        The folders to search, relative to ``data_folder``.
     suffixes : tuple of str
-        Ends of the names that count, in lower case; the case of the files'
-        own names does not matter.
-    n_workers : int, optional
-        Threads; see `default_workers`.
+        Endings of the file names, in lower case; the case of the names does
+        not matter.
 
     Returns
     -------
     pandas.DataFrame
-        Sorted by ``wav`` (path from ``data_folder``, with slashes), with
-        ``size`` in bytes and ``mtime`` in nanoseconds.
+        Sorted by ``wav`` (path relative to ``data_folder``, with slashes),
+        with ``size`` in bytes and ``mtime`` in nanoseconds.
 
     Example
     -------
@@ -69,8 +58,8 @@ def list_audio(
     names, stats = [], []
     level = sorted(roots)
     with (
-        ThreadPoolExecutor(n_workers or default_workers()) as pool,
-        tqdm(desc="listing", unit=" files") as bar,
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(desc="listing", unit=" files", leave=False) as bar,
     ):
         while level:
             found = pool.map(
@@ -90,14 +79,14 @@ def list_audio(
 
 
 def _scan(data_folder, folder, suffixes):
-    """Sub-folders, audio files and their [size, mtime] in one folder."""
+    """Subfolders, audio files and their [size, mtime] in one folder."""
     folders, files, stats = [], [], []
     here = os.path.join(data_folder, folder)
     with os.scandir(here) as entries:
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir():
-                if not _leads_back(entry, here):
+                if not _is_loop(entry, here):
                     folders.append(name)
             elif entry.name.lower().endswith(suffixes) and entry.is_file():
                 stat = entry.stat()
@@ -107,33 +96,31 @@ def _scan(data_folder, folder, suffixes):
     return folders, files, stats
 
 
-def _leads_back(entry, here):
-    """Whether a link leads to a folder above itself: a walk without end."""
+def _is_loop(entry, here):
+    """Whether a link leads to a folder that contains it."""
     if not entry.is_symlink():
         return False
     target = os.path.join(os.path.realpath(entry.path), "")
     return os.path.join(os.path.realpath(here), "").startswith(target)
 
 
-def read_headers(data_folder, wavs, verify=True, n_workers=None):
-    """Read the headers of many files, in parallel and in their order.
+def read_headers(
+    data_folder: str | Path, wavs: Sequence[str]
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Read the headers of many files in parallel, and check the files.
 
     Arguments
     ---------
     data_folder : str or Path
         The corpus.
     wavs : sequence of str
-        Paths from ``data_folder``.
-    verify : bool
-        Find NaN and truncated FLAC too; see `audio_info`.
-    n_workers : int, optional
-        Threads; see `default_workers`.
+        Paths relative to ``data_folder``.
 
     Returns
     -------
     headers : pandas.DataFrame
-        ``n_frames``, ``sample_rate``, ``channels``, one row per file, all 0
-        where a file cannot be used.
+        ``n_frames``, ``sample_rate``, ``channels``, a row per file in the
+        order of ``wavs``; all 0 where a file cannot be used.
     errors : dict
         Row -> what is wrong with its file.
 
@@ -151,13 +138,18 @@ def read_headers(data_folder, wavs, verify=True, n_workers=None):
 
     def read(path):
         try:
-            return audio_info(os.path.join(data_folder, path), verify)
+            return audio_info(os.path.join(data_folder, path), verify=True)
         except AudioError as error:
             return str(error)
 
     with (
-        ThreadPoolExecutor(n_workers or default_workers()) as pool,
-        tqdm(total=len(wavs), desc="reading headers", unit=" files") as bar,
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(
+            total=len(wavs),
+            desc="reading headers",
+            unit=" files",
+            leave=False,
+        ) as bar,
     ):
         chunks = pool.map(lambda paths: [*map(read, paths)], _chunks(wavs))
         for row, found in enumerate(chain.from_iterable(chunks)):
@@ -171,39 +163,34 @@ def read_headers(data_folder, wavs, verify=True, n_workers=None):
 
 
 def _chunks(items):
+    """Lists of at most _CHUNK items."""
     items = iter(items)
     while chunk := list(islice(items, _CHUNK)):
         yield chunk
 
 
 def measure(
-    rows,
-    data_folder,
-    problems,
-    sample_rate=None,
-    channels=None,
-    verify=True,
-    n_workers=None,
-):
-    """Add the durations of a corpus' files and leave out what is unusable.
+    rows: pd.DataFrame,
+    data_folder: str | Path,
+    problems: Problems,
+    sample_rate: int | None = None,
+    channels: int | None = None,
+) -> pd.DataFrame:
+    """Add the durations of audio files; drop and report unusable ones.
 
     Arguments
     ---------
     rows : pandas.DataFrame
-        With ``wav`` (path from ``data_folder``) and ``split``.
+        With ``wav`` (path relative to ``data_folder``) and ``split``.
     data_folder : str or Path
         The corpus.
     problems : Problems
-        Gets what is wrong.
+        Collects what is wrong.
     sample_rate : int, optional
-        The rate in Hz that the corpus is distributed with: other files are
-        reported as problems. None takes any.
+        The rate in Hz of the corpus as distributed; files of another rate
+        are unusable. None accepts any.
     channels : int, optional
-        Likewise for the number of channels.
-    verify : bool
-        Find NaN and truncated FLAC too; see `audio_info`.
-    n_workers : int, optional
-        Threads; see `default_workers`.
+        Likewise, the number of channels.
 
     Returns
     -------
@@ -213,7 +200,6 @@ def measure(
     Example
     -------
     >>> import soundfile
-    >>> from audiomamba.dataio.problems import Problems
     >>> folder = getfixture("tmp_path")
     >>> soundfile.write(folder / "a.wav", [0.0] * 800, 8000)
     >>> rows = pd.DataFrame({"wav": ["a.wav", "b.wav"], "split": "train"})
@@ -223,16 +209,14 @@ def measure(
     >>> len(problems.messages)
     1
     """
-    headers, errors = read_headers(
-        data_folder, rows["wav"].tolist(), verify, n_workers
-    )
+    headers, errors = read_headers(data_folder, rows["wav"].tolist())
     wanted = {"sample_rate": sample_rate, "channels": channels}
     wanted = {name: value for name, value in wanted.items() if value}
-    foreign = (headers[list(wanted)] != pd.Series(wanted)).any(axis=1)
-    for row in np.flatnonzero(foreign):
+    differs = (headers[list(wanted)] != pd.Series(wanted)).any(axis=1)
+    for row in np.flatnonzero(differs):
         if row not in errors:
             path = Path(data_folder, rows["wav"].iloc[row])
-            errors[row] = _foreign(path, headers.iloc[row], **wanted)
+            errors[row] = _describe(path, headers.iloc[row], **wanted)
     for row, message in errors.items():
         problems.add(message, {rows["split"].iloc[row]: 1})
     duration = (headers["n_frames"] / headers["sample_rate"]).round(6)
@@ -242,8 +226,8 @@ def measure(
     return rows[usable].reset_index(drop=True)
 
 
-def _foreign(path, header, sample_rate=None, channels=None):
-    """What to say about a file of another rate or channel count."""
+def _describe(path, header, sample_rate=None, channels=None):
+    """The message for a file of another rate or number of channels."""
     faults, options = [], ""
     if channels and header["channels"] != channels:
         faults.append(f"{header['channels']} channels instead of {channels}")
@@ -253,6 +237,6 @@ def _foreign(path, header, sample_rate=None, channels=None):
         options += f" -ar {sample_rate}"
     return (
         f"{path}: has {' and '.join(faults)}, so it is not as distributed; "
-        "fetch or extract it again, or convert it: "
+        "download or extract it again, or convert it: "
         f"ffmpeg -i {path.name}{options} <new file>"
     )

@@ -1,4 +1,4 @@
-"""Fetching and unpacking the archives that corpora are distributed as."""
+"""Downloading and unpacking archives."""
 
 import hashlib
 import logging
@@ -21,26 +21,27 @@ _TIMEOUT_S = 60
 _RANGE_NOT_SATISFIABLE = 416
 
 
-def download(url, path, sha256):
-    """Fetch a file, going on where an earlier attempt broke off.
+def download(url: str, path: str | Path, sha256: str) -> None:
+    """Download a file; an interrupted download is resumed.
 
-    What has arrived stands in ``<path>.part`` until it is whole and its
-    checksum is right.
+    The file is ``<path>.part`` until it is complete and its checksum is
+    verified.
 
     Arguments
     ---------
     url : str
-        http or https.
+        The file, by http or https.
     path : str or Path
-        Where to; its folder is made. A file that is there is only checked.
+        The file to write; its folder is created. If it exists, only its
+        checksum is verified.
     sha256 : str
-        Of the whole file, hexadecimal.
+        The checksum, hexadecimal.
 
     Raises
     ------
     PreparationError
-        If the server cannot be reached, the connection breaks, or the
-        checksum is another.
+        If the server cannot be reached, the connection is lost, or the
+        checksum differs.
 
     Example
     -------
@@ -59,18 +60,18 @@ def download(url, path, sha256):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     try:
-        _fetch(url, part)
+        _resume(url, part)
     except (urllib.error.URLError, HTTPException, OSError) as error:
         raise PreparationError(
-            f"{url} could not be fetched whole: {error}. Start again and it "
-            f"goes on where it was, or fetch it by other means to {path}"
+            f"{url} could not be downloaded completely: {error}. Run again to "
+            f"resume, or download it by other means to {path}"
         ) from error
     _verify(part, sha256)
     part.rename(path)
 
 
-def _fetch(url, part):
-    """Add to ``part`` what it lacks."""
+def _resume(url, part):
+    """Download the rest of a file."""
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url)
     if done:
@@ -79,14 +80,14 @@ def _fetch(url, part):
         answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if done and error.code == _RANGE_NOT_SATISFIABLE:
-            return  # nothing is lacking; the checksum decides
+            return  # nothing is left to download
         raise
     with answer:
         if done and answer.status != 206:
-            done = 0  # a server without ranges sends it all again
+            done = 0  # the server ignored the range and sends everything
         length = answer.headers["Content-Length"]
         total = done + int(length) if length else None
-        logger.info("Fetching %s to %s", url, part)
+        logger.info("Downloading %s to %s", url, part)
         with (
             open(part, "ab" if done else "wb") as file,
             tqdm(
@@ -106,7 +107,7 @@ def _fetch(url, part):
 
 
 def _verify(path, sha256):
-    """Delete what has another checksum, so that the next attempt can help."""
+    """Check the checksum; a wrong file is deleted, to be downloaded again."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -115,28 +116,28 @@ def _verify(path, sha256):
         path.unlink()
         raise PreparationError(
             f"{path}: its checksum (SHA-256) is {digest.hexdigest()} instead "
-            f"of {sha256}, so it was damaged on the way and is deleted; start "
-            "again to fetch it anew"
+            f"of {sha256}, so it was damaged and is deleted; run again to "
+            "download it again"
         )
 
 
-def unpack(archive, folder):
-    """Unpack a tar archive: all of it or nothing, and nowhere else.
+def unpack(archive: str | Path, folder: str | Path) -> None:
+    """Unpack a tar archive completely or not at all.
 
-    Entries that would leave the folder (absolute paths, ``..``, links to
-    elsewhere) and devices are refused.
+    Entries that point outside the folder (absolute paths, ``..``, links) and
+    devices are refused.
 
     Arguments
     ---------
     archive : str or Path
         A tar file, compressed or not.
     folder : str or Path
-        Made by this; what an earlier attempt left half done is replaced.
+        The folder to create.
 
     Raises
     ------
     PreparationError
-        If the archive is damaged or not to be trusted.
+        If the archive is damaged or has refused entries.
 
     Example
     -------
@@ -161,6 +162,6 @@ def unpack(archive, folder):
         shutil.rmtree(draft)
         raise PreparationError(
             f"{archive}: cannot be unpacked: {error}; if it is damaged, "
-            "delete it and fetch it again"
+            "delete it and download it again"
         ) from error
     draft.rename(folder)

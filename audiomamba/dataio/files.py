@@ -1,25 +1,30 @@
-"""Small files written all at once or not at all."""
+"""Small files that are written whole or not at all."""
 
+import json
+import math
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 
 @contextmanager
-def replaced_file(path):
-    """Write beside ``path`` and put the result in its place at the end.
+def replaced_file(path: str | Path) -> Iterator[Path]:
+    """Write to a draft next to ``path`` and move it into place at the end.
 
-    A reader, or a run that was interrupted, never sees half a file.
+    Readers never see half a file, and an interrupted run leaves the old one.
 
     Arguments
     ---------
     path : str or Path
-        The file to write; its folder is made if needed.
+        The file to write; its folder is created if needed.
 
     Yields
     ------
     Path
-        Where to write.
+        The draft to write to.
 
     Example
     -------
@@ -31,7 +36,7 @@ def replaced_file(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the process id keeps two runs that prepare the same folder apart
+    # two runs may prepare the same folder at once: a draft per process
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield draft
@@ -40,19 +45,18 @@ def replaced_file(path):
         draft.unlink(missing_ok=True)
 
 
-def write_csv(path, table):
-    """Write a table as CSV, all at once or not at all.
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, without its index.
 
     Arguments
     ---------
     path : str or Path
-        The file; its folder is made if needed.
+        The file; its folder is created if needed.
     table : pandas.DataFrame
-        Its index is left out.
+        The rows.
 
     Example
     -------
-    >>> import pandas as pd
     >>> path = getfixture("tmp_path") / "a.csv"
     >>> write_csv(path, pd.DataFrame({"ID": ["x"], "duration": [1.5]}))
     >>> path.read_text()
@@ -60,3 +64,52 @@ def write_csv(path, table):
     """
     with replaced_file(path) as draft:
         table.to_csv(draft, index=False, lineterminator="\n")
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write JSON, with ``null`` for NaN and infinity.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file; its folder is created if needed.
+    content : dict
+        Plain Python values.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "results.json"
+    >>> write_json(path, {"accuracy": 0.5, "d_prime": float("nan")})
+    >>> json.loads(path.read_text())
+    {'accuracy': 0.5, 'd_prime': None}
+    """
+    text = json.dumps(strict_json(content), indent=2, allow_nan=False)
+    with replaced_file(path) as draft:
+        draft.write_text(text + "\n", encoding="utf-8")
+
+
+def strict_json(value):
+    """Replace values that JSON cannot express: NaN and infinity become None.
+
+    Arguments
+    ---------
+    value : dict, list, tuple, str, float, int, bool or None
+        Plain Python values, nested to any depth.
+
+    Returns
+    -------
+    dict, list, str, float, int, bool or None
+        The same, with text as keys and lists for tuples.
+
+    Example
+    -------
+    >>> strict_json({"d_prime": float("inf"), "rates": (0.5, float("nan"))})
+    {'d_prime': None, 'rates': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        return {str(key): strict_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [strict_json(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

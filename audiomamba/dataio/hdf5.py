@@ -1,8 +1,8 @@
-"""Audio in one HDF5 file: a dataset of samples per recording (EPIC-Sounds).
+"""Audio in one HDF5 file, a dataset of samples per recording (EPIC-Sounds).
 
-An open HDF5 file cannot be shared between processes: two that read through
-one handle move each other's place in the file. Here every process opens the
-file itself, when it first reads.
+Processes cannot share an open HDF5 file: reading through one handle, they
+move each other's position in the file. Here every process opens the file
+itself when it first reads.
 """
 
 import os
@@ -15,16 +15,16 @@ from audiomamba.dataio.audio import AudioError
 
 
 class HDF5Audio:
-    """The recordings of an HDF5 file, for any process that gets hold of it.
+    """The recordings of an HDF5 file, readable from any process.
 
-    Can be pickled and inherited by a fork at any time: the handle stays
-    behind, and the other process opens one of its own.
+    May be pickled or inherited by a fork at any time: the new process opens
+    its own handle.
 
     Arguments
     ---------
     path : str or Path
-        The file; one dataset of samples [N] per recording, of floats in
-        [-1, 1] or of integers.
+        The file: a dataset of samples [N] per recording, floats in [-1, 1]
+        or integers.
 
     Example
     -------
@@ -39,7 +39,7 @@ class HDF5Audio:
     tensor([-0.5000,  0.0000,  0.5000])
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = str(path)
         self._file, self._process = None, None
 
@@ -52,39 +52,41 @@ class HDF5Audio:
     def _opened(self):
         """The handle of this process."""
         if self._process != os.getpid():
-            # HDF5 would hand a forked worker its parent's open file again
+            # in a forked worker, HDF5 would reuse the open file of the parent
             self.close()
             self._file = self._open()
             self._process = os.getpid()
         return self._file
 
     def _open(self):
+        """Open the file, or raise an AudioError."""
         import h5py
 
         try:
-            # read only: locks, which some network disks refuse, are not needed
+            # reading needs no lock, which some network disks do not support
             return h5py.File(self.path, "r", locking=False)
         except OSError as error:
             raise AudioError(f"{self.path}: {self._fault(error)}") from error
 
     def _fault(self, error):
+        """What is wrong with a file that cannot be opened."""
         path = Path(self.path)
         if not path.exists():
-            return "is missing; restore it, or correct its place"
+            return "is missing; restore it, or correct the path"
         if not path.is_file():
-            return "is no file; put the HDF5 file in its place"
+            return "is not a file; put the HDF5 file in its place"
         return (
-            f"cannot be opened as HDF5, it is damaged or cut short ({error}); "
-            "fetch it again"
+            f"cannot be opened as HDF5, it is damaged or truncated ({error}); "
+            "download it again"
         )
 
-    def close(self):
-        """Let go of the file; it is opened again when needed."""
+    def close(self) -> None:
+        """Close the file; it is opened again when needed."""
         if self._file is not None:
             self._file.close()
         self._file, self._process = None, None
 
-    def names(self):
+    def names(self) -> list[str]:
         """Names of the recordings, sorted.
 
         Returns
@@ -93,8 +95,8 @@ class HDF5Audio:
         """
         return sorted(self._opened())
 
-    def n_samples(self, name):
-        """Length of a recording.
+    def n_samples(self, name: str) -> int:
+        """Number of samples of a recording.
 
         Arguments
         ---------
@@ -108,29 +110,32 @@ class HDF5Audio:
         return self._recording(name).shape[0]
 
     def _recording(self, name):
+        """The dataset of a recording, or an AudioError."""
         dataset = self._opened().get(name)
         if dataset is None:
             raise AudioError(
-                f"{self.path}: has no recording {name}; fetch a complete "
-                "file, or take the recording out of the list"
+                f"{self.path}: has no recording {name}; download a complete "
+                "file, or remove the recording from the list"
             )
         shape = getattr(dataset, "shape", "none")  # a group has none
         if len(shape) != 1 or dataset.dtype.kind not in "fi":
             raise AudioError(
                 f"{self.path}: {name} (shape {shape}) is not one channel of "
-                "float or integer samples; mix it down to mono"
+                "float or integer samples; convert it to mono"
             )
         return dataset
 
-    def read(self, name, start=0, stop=None):
-        """Read a part of a recording.
+    def read(
+        self, name: str, start: int = 0, stop: int | None = None
+    ) -> torch.Tensor:
+        """Read a segment of a recording.
 
         Arguments
         ---------
         name : str
             The recording.
         start, stop : int
-            First sample, and the one after the last; None is the end.
+            First sample, and the sample after the last one; None for the end.
 
         Returns
         -------
@@ -140,8 +145,8 @@ class HDF5Audio:
         Raises
         ------
         AudioError
-            If the file or the recording is missing or damaged, has no such
-            part, or NaN or infinity in it.
+            If the file or the recording is missing or damaged, does not have
+            these samples, or has NaN or infinite ones.
         """
         dataset = self._recording(name)
         stop = dataset.shape[0] if stop is None else stop
@@ -156,33 +161,38 @@ class HDF5Audio:
         except OSError as error:
             raise AudioError(
                 f"{self.path}: {name} cannot be read, the file is damaged or "
-                f"cut short ({error}); fetch it again"
+                f"truncated ({error}); download it again"
             ) from error
         if samples.dtype.kind == "i":
             samples = samples / (np.iinfo(samples.dtype).max + 1.0)
         samples = torch.from_numpy(samples.astype(np.float32))
         if not torch.isfinite(samples).all():
             raise AudioError(
-                f"{self.path}: {name} holds NaN or infinite samples between "
-                f"{start} and {stop}; fetch the file again, or take the "
-                "segment out of the list"
+                f"{self.path}: {name} has NaN or infinite samples between "
+                f"{start} and {stop}; download the file again, or remove the "
+                "segment from the list"
             )
         return samples
 
 
 class HDF5Reader:
-    """Dynamic item that reads a row's segment of a recording, whole or a part.
+    """Dynamic item that reads the segment of a row, or a window of it.
 
     Arguments
     ---------
     data_folder : str or Path
-        What the manifest's ``wav``, an HDF5 file, is relative to.
+        The folder that ``wav`` in the manifest, an HDF5 file, is relative to.
     sample_rate : int
-        Its rate in Hz, which the file does not tell.
+        Sample rate of the file in Hz.
     max_duration : float, optional
-        Longer segments become a window of so many seconds.
+        Longer segments are cropped to a window of this length in seconds.
     crop : RandomCrop, optional
-        Chooses the window; without it, the one in the middle.
+        Chooses the window; None for the middle.
+
+    Raises
+    ------
+    ValueError
+        If ``crop`` is given without ``max_duration``.
 
     Example
     -------
@@ -197,27 +207,35 @@ class HDF5Reader:
 
     ITEM = (["id", "wav", "recording", "start", "stop"], "sig")
 
-    def __init__(self, data_folder, sample_rate, max_duration=None, crop=None):
+    def __init__(
+        self,
+        data_folder: str | Path,
+        sample_rate: int,
+        max_duration: float | None = None,
+        crop=None,
+    ):
         if crop and not max_duration:
-            raise ValueError("crop needs max_duration: how much to keep")
+            raise ValueError("crop needs max_duration, the length to keep")
         self.data_folder = str(data_folder)
-        self.files = {}
+        self.files: dict[str, HDF5Audio] = {}
         self.crop = crop
         self.longest = max_duration and round(max_duration * sample_rate)
 
-    def __call__(self, item_id, wav, recording, start, stop):
+    def __call__(
+        self, item_id: str, wav: str, recording: str, start: int, stop: int
+    ) -> torch.Tensor:
         """Read one row.
 
         Arguments
         ---------
         item_id : str
-            Its ID.
+            ID of the row.
         wav : str
-            The HDF5 file, from ``data_folder``.
+            The HDF5 file, relative to ``data_folder``.
         recording : str
-            The dataset's name.
+            Name of the dataset.
         start, stop : int
-            Its samples.
+            First sample, and the sample after the last one.
 
         Returns
         -------

@@ -1,23 +1,26 @@
-"""Manifests: the CSV files between a corpus and a recipe's training.
+"""Manifests and label files: the CSV files that a recipe trains from.
 
-Columns: ``ID``, ``duration`` (seconds), ``wav`` (path from ``data_folder``),
-``label`` (class names, several joined by ``;``), and ``start``, ``stop``
-(frames at the file's own rate) where a row is a part of a file. A recipe may
-add others.
+A manifest has the columns ``ID``, ``duration`` (seconds), ``wav`` (path
+relative to ``data_folder``), ``label`` (class names, several joined by
+``;``), and ``start`` and ``stop`` (frames at the file's own rate) where a row
+is a part of a file. Recipes may add others.
 
-Beside them stands ``prepared.json``: a key of everything they were made from.
-They are made again when the key changes, and only then.
+A label file has the columns ``index`` and ``label``: the row with index i
+names class i, in the order of the classifier's outputs.
+
+``prepared.json`` in the same folder keeps a key of all inputs: the manifests
+are written again when the key changes, and only then.
 """
 
 import hashlib
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.files import replaced_file, write_csv
-from audiomamba.dataio.labels import write_labels
+from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.problems import PreparationError
 
 logger = logging.getLogger(__name__)
@@ -25,29 +28,33 @@ logger = logging.getLogger(__name__)
 LABEL_SEPARATOR = ";"
 LABEL_FILE = "labels.csv"
 _RECORD = "prepared.json"
-_COLUMNS = ["ID", "duration", "wav", "label"]
+COLUMNS = ["ID", "duration", "wav", "label"]
 _NUMBERS = {"duration": "float64", "start": "int64", "stop": "int64"}
-# Part of every key: raise it when the manifests' form changes
+# Part of every key: increase it when the format of the manifests changes
 _FORMAT = 1
 
 
-def inputs_key(parameters, lists, audio=None):
-    """A key that changes with anything that manifests are made from.
+def inputs_key(
+    parameters: dict,
+    lists: Iterable[str | Path],
+    audio: pd.DataFrame | None = None,
+) -> str:
+    """Hash everything that manifests are made from.
 
     Arguments
     ---------
     parameters : dict
-        What the preparation was asked for; JSON values.
-    lists : iterable of Path
-        List and annotation files; their content counts, not their place.
+        Options of the preparation; JSON values.
+    lists : iterable of str or Path
+        List and annotation files: their content counts, not their path.
     audio : pandas.DataFrame, optional
-        The audio files as of `list_audio`: path, size and time of the last
-        change count.
+        The audio files, from `list_audio`: path, size and modification time
+        count.
 
     Returns
     -------
     str
-        Hexadecimal.
+        The key, hexadecimal.
 
     Example
     -------
@@ -69,15 +76,15 @@ def inputs_key(parameters, lists, audio=None):
     return digest.hexdigest()
 
 
-def is_prepared(save_folder, key):
-    """Whether manifests of the same inputs stand ready and untouched.
+def is_prepared(save_folder: str | Path, key: str) -> bool:
+    """Whether manifests made from the same inputs exist and are unedited.
 
     Arguments
     ---------
     save_folder : str or Path
-        Where they would be.
+        The folder of the manifests.
     key : str
-        Of `inputs_key`.
+        From `inputs_key`.
 
     Returns
     -------
@@ -93,41 +100,47 @@ def is_prepared(save_folder, key):
     except FileNotFoundError:
         return False
     if record["key"] != key:
-        logger.info("The inputs have changed: preparing anew")
+        logger.info("The inputs have changed: preparing again")
         return False
     for name, content_key in record["files"].items():
         path = Path(save_folder, name)
         if not path.is_file() or _content_key(path) != content_key:
-            logger.warning("%s is gone or was edited: preparing anew", path)
+            logger.warning("%s was deleted or edited: preparing again", path)
             return False
     logger.info("Nothing has changed: using the manifests in %s", save_folder)
     if record["left_out"]:
-        logger.warning("They were made in spite of %s", record["left_out"])
+        logger.warning("They were made despite %s", record["left_out"])
     return True
 
 
-def write_manifests(save_folder, splits, labels, key, left_out=""):
-    """Write the manifests and the label file, then the record of the key.
+def write_manifests(
+    save_folder: str | Path,
+    splits: Mapping[str, pd.DataFrame],
+    labels: Iterable[str] | None,
+    key: str,
+    left_out: str = "",
+) -> None:
+    """Write the manifests and the label file, then ``prepared.json``.
 
     Arguments
     ---------
     save_folder : str or Path
-        Where to.
+        The folder to write to.
     splits : dict
-        Name -> pandas.DataFrame with the columns of a manifest; ``label`` may
-        be lacking.
+        Split -> pandas.DataFrame with the columns of a manifest; ``label``
+        may be missing.
     labels : iterable of str or None
         Class names in the order of their indices, for ``labels.csv``; None
-        if the recipe brings its label file.
+        if the recipe comes with its label file.
     key : str
-        Of `inputs_key`.
+        From `inputs_key`.
     left_out : str
-        What `Problems.settle` said; repeated when the manifests are reused.
+        The answer of `Problems.settle`; logged again on every reuse.
 
     Raises
     ------
     PreparationError
-        If a split has no row, or an ID stands twice in it.
+        If a split is empty or has a repeated ID.
 
     Example
     -------
@@ -145,12 +158,12 @@ def write_manifests(save_folder, splits, labels, key, left_out=""):
     save_folder = Path(save_folder)
     for name, table in splits.items():
         _check(name, table)
-    # a record of other files must not outlive the first of the new ones
+    # interrupted from here on, the folder counts as not prepared
     Path(save_folder, _RECORD).unlink(missing_ok=True)
     written = [f"{name}.csv" for name in splits]
     for name, table in splits.items():
-        first = [column for column in _COLUMNS if column in table]
-        further = [column for column in table if column not in _COLUMNS]
+        first = [column for column in COLUMNS if column in table]
+        further = [column for column in table if column not in COLUMNS]
         table = table[first + further].sort_values("ID")
         write_csv(save_folder / f"{name}.csv", table)
     if labels is not None:
@@ -161,45 +174,47 @@ def write_manifests(save_folder, splits, labels, key, left_out=""):
         "files": {name: _content_key(save_folder / name) for name in written},
         "left_out": left_out,
     }
-    with replaced_file(save_folder / _RECORD) as draft:
-        draft.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(save_folder / _RECORD, record)
     counts = ", ".join(f"{len(t)} {name}" for name, t in splits.items())
     logger.info("Wrote manifests to %s: %s", save_folder, counts)
 
 
 def _check(name, table):
+    """Refuse splits that are empty or repeat an ID."""
     if table.empty:
         raise PreparationError(
-            f"{name}: not one of its rows can be used; check the list and "
+            f"{name}: none of its rows can be used; check the list and "
             "data_folder"
         )
     twice = table["ID"][table["ID"].duplicated()]
     if len(twice):
         raise PreparationError(
-            f"{name}: {len(twice)} IDs stand more than once, the first is "
-            f"{twice.iloc[0]}; take the repetitions out of the list"
+            f"{name}: {len(twice)} IDs are repeated, the first is "
+            f"{twice.iloc[0]}; remove the repetitions from the list"
         )
 
 
-def read_manifest(path):
+def read_manifest(path: str | Path) -> pd.DataFrame:
     """Read a manifest.
 
     Arguments
     ---------
     path : str or Path
-        CSV of `write_manifests`, or made by hand with its columns; a
-        ``label`` may be lacking, as in test sets without labels.
+        CSV from `write_manifests` or by hand; ``label`` may be missing, as
+        in test sets without labels.
 
     Returns
     -------
     pandas.DataFrame
         Sorted by ``ID``; ``duration`` as float, ``start`` and ``stop`` as
-        integers, all else as text.
+        integers, everything else as text.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If the file or a column is missing, or an ID stands twice.
+    FileNotFoundError
+        If the file is missing.
+    ValueError
+        If a column is missing, a number is not one, or an ID is repeated.
 
     Example
     -------
@@ -214,10 +229,10 @@ def read_manifest(path):
             "(skip_prep: False)"
         )
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in _COLUMNS[:3] if name not in table]
+    missing = [name for name in COLUMNS[:3] if name not in table]
     if missing:
         raise ValueError(
-            f"{path}: no column {missing}; a manifest has {_COLUMNS}"
+            f"{path}: no column {missing}; a manifest has {COLUMNS}"
         )
     kinds = {name: kind for name, kind in _NUMBERS.items() if name in table}
     try:
@@ -226,11 +241,92 @@ def read_manifest(path):
         raise ValueError(f"{path}: {error}; correct that value") from error
     if table["ID"].duplicated().any():
         twice = table["ID"][table["ID"].duplicated()].iloc[0]
-        raise ValueError(f"{path}: ID {twice} stands more than once")
+        raise ValueError(
+            f"{path}: ID {twice} is repeated; give every row its own"
+        )
     return table.sort_values("ID", ignore_index=True)
 
 
+def read_labels(path: str | Path, column: str = "label") -> list[str]:
+    """Read the class names of a label file.
+
+    Arguments
+    ---------
+    path : str or Path
+        CSV with the columns ``index`` and ``column``.
+    column : str
+        The column of the names: ``"mid"`` for the ids in AudioSet's file.
+
+    Returns
+    -------
+    list of str
+        Names in the order of their indices.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is missing.
+    ValueError
+        If a column is missing, the indices are not 0, 1, ... each once, or a
+        name is empty or repeated.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "labels.csv"
+    >>> write_labels(path, ["yes", "no"])
+    >>> read_labels(path)
+    ['yes', 'no']
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"Label file {path} is missing; it comes with the recipe, or the "
+            "preparation writes it (skip_prep: False)"
+        )
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    missing = {"index", column} - set(table.columns)
+    if missing:
+        raise ValueError(
+            f"{path}: no column {sorted(missing)}; its columns are "
+            f"{list(table.columns)}"
+        )
+    if sorted(table["index"]) != sorted(map(str, range(len(table)))):
+        raise ValueError(
+            f"{path}: the indices must be 0 to {len(table) - 1}, each once"
+        )
+    names = table.set_index(table["index"].astype(int))[column].sort_index()
+    if names.duplicated().any() or not names.all():
+        wrong = [*names[names.duplicated()].unique(), *names[names == ""]]
+        raise ValueError(f"{path}: empty or repeated class names {wrong}")
+    return names.tolist()
+
+
+def write_labels(path: str | Path, labels: Iterable[str]) -> None:
+    """Write class names with their indices.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file; its folder is created if needed.
+    labels : iterable of str
+        Names in the order of their indices.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "labels.csv"
+    >>> write_labels(path, ["yes", "no"])
+    >>> print(path.read_text(), end="")
+    index,label
+    0,yes
+    1,no
+    """
+    labels = list(labels)
+    write_csv(
+        path, pd.DataFrame({"index": range(len(labels)), "label": labels})
+    )
+
+
 def _content_key(path):
+    """SHA-256 of a file, hexadecimal."""
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

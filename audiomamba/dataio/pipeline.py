@@ -1,13 +1,7 @@
 """Reading pipelines: from a manifest to waveforms and targets.
 
-A recipe's ``dataio_prep`` puts them together:
-
-    dataset = manifest_dataset(hparams["train_csv"])
-    dataset.add_dynamic_item(AudioReader(data_folder), *AudioReader.ITEM)
-    dataset.add_dynamic_item(LabelEncoder(labels), *LabelEncoder.ITEM)
-    dataset.set_output_keys(["id", "sig", "target"])
-
-All items are objects that can be sent to loader workers of any start method.
+All dynamic items are objects that can be pickled, so that loader workers of
+any start method can have them.
 """
 
 import math
@@ -25,15 +19,15 @@ from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_manifest
 
 
 class PackedStrings:
-    """A fixed sequence of texts in one buffer.
+    """An immutable sequence of strings in one buffer.
 
-    Millions of separate ``str`` cost several times the memory, and again in
-    every loader worker, because counting references writes to their pages.
+    Millions of ``str`` objects take several times the memory, and take it again
+    in every loader worker, as reference counting writes to their pages.
 
     Arguments
     ---------
     texts : iterable of str
-        The texts.
+        The strings.
 
     Example
     -------
@@ -56,12 +50,12 @@ class PackedStrings:
 
 
 class ManifestRows(Mapping):
-    """The rows of a manifest by ID, made when they are asked for.
+    """The rows of a manifest by ID, built on access.
 
     Arguments
     ---------
     table : pandas.DataFrame
-        Of `read_manifest`: sorted by ``ID``.
+        From `read_manifest`, sorted by ``ID``.
 
     Example
     -------
@@ -99,56 +93,123 @@ class ManifestRows(Mapping):
         }
 
 
-def manifest_dataset(path):
-    """A dataset of the rows of a manifest, ready for dynamic items.
+class ClipDataset(DynamicItemDataset):
+    """The clips of a manifest: ``id``, ``sig`` and, with labels, ``target``.
 
     Arguments
     ---------
     path : str or Path
         The CSV; see `audiomamba.dataio.manifest.read_manifest`.
-
-    Returns
-    -------
-    DynamicItemDataset
-        In the order of the IDs; static keys are the columns, and ``id``.
+    reader : callable
+        Dynamic item with ``ITEM``, the keys it takes and provides.
+    encoder : LabelEncoder, optional
+        From a row's label to ``target``; None for data without labels.
+    weights : callable, optional
+        From the labels of all rows to sampling weights [clips], for training.
 
     Example
     -------
     >>> path = getfixture("tmp_path") / "train.csv"
     >>> _ = path.write_text("ID,duration,wav,label\\nx,1.5,x.wav,no\\n")
-    >>> dataset = manifest_dataset(path)
-    >>> dataset.set_output_keys(["id", "label"])
-    >>> dataset[0]
-    {'id': 'x', 'label': 'no'}
+    >>> dataset = ClipDataset(path, AudioReader("."), LabelEncoder(["no"]))
+    >>> len(dataset), dataset.data["x"]["label"]
+    (1, 'no')
     """
-    table = read_manifest(path)
-    if table.empty:
-        raise ValueError(f"Manifest {path} has no rows; prepare it anew")
-    if "start" not in table:
-        # one reader for files and parts of files: -1 is the file's own end
-        table = table.assign(start=0, stop=-1)
-    return DynamicItemDataset(ManifestRows(table))
+
+    def __init__(self, path, reader, encoder=None, weights=None):
+        table = read_manifest(path)
+        if table.empty:
+            raise ValueError(
+                f"Manifest {path} has no rows; delete it and run the "
+                "preparation again"
+            )
+        if "start" not in table:
+            # -1 is the end of the file
+            table = table.assign(start=0, stop=-1)
+        super().__init__(ManifestRows(table))
+        # SpeechBrain keeps a list of the IDs, which the rows hold already
+        self.data_ids = self.data.ids
+        self.crop = getattr(reader, "crop", None)
+        self.weights = weights and weights(self.data.columns["label"])
+        self.add_dynamic_item(reader, *reader.ITEM)
+        keys = ["id", "sig"]
+        if encoder is not None:
+            self.add_dynamic_item(encoder, *encoder.ITEM)
+            keys.append("target")
+        self.set_output_keys(keys)
+
+    def set_epoch(self, epoch):
+        """Choose the epoch that random crops are drawn for."""
+        if self.crop is not None:
+            self.crop.set_epoch(epoch)
+
+
+def clip_datasets(
+    hparams, labels, splits=None, reader=None, multi_label=False, weights=None
+):
+    """Make the data sets of a recipe from its manifests.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``data_folder``, ``manifest_folder``, ``sample_rate``,
+        ``max_duration`` and maybe ``crop``, which applies to ``train``.
+    labels : list of str
+        The labels of the manifests, by class index.
+    splits : iterable of str, optional
+        By default ``train``, ``test`` and, unless ``valid_share`` is 0,
+        ``valid``.
+    reader : type, optional
+        `AudioReader`, or another reader with the same arguments.
+    multi_label : bool
+        Whether a clip has any number of labels, joined by ``;``.
+    weights : callable, optional
+        See `ClipDataset`; for ``train``.
+
+    Returns
+    -------
+    dict
+        Split -> ClipDataset.
+    """
+    if splits is None:
+        has_valid = hparams.get("valid_share", 1) > 0
+        splits = ("train", "valid", "test") if has_valid else ("train", "test")
+    datasets = {}
+    for split in splits:
+        is_train = split == "train"
+        datasets[split] = ClipDataset(
+            f"{hparams['manifest_folder']}/{split}.csv",
+            (reader or AudioReader)(
+                hparams["data_folder"],
+                hparams["sample_rate"],
+                hparams["max_duration"],
+                hparams.get("crop") if is_train else None,
+            ),
+            LabelEncoder(labels, multi_label),
+            weights if is_train else None,
+        )
+    return datasets
 
 
 class AudioReader:
     """Dynamic item that reads a row's audio: mono, resampled, mean removed.
 
-    Only what is kept is decoded.
+    Only the part that is kept is decoded.
 
     Arguments
     ---------
     data_folder : str or Path
         What the manifest's ``wav`` is relative to.
     sample_rate : int
-        Of the result, in Hz.
+        Sample rate of the result, in Hz.
     max_duration : float, optional
-        Seconds to keep; the first ones (10.24 in the paper), or those that
-        ``crop`` chooses. Shorter clips stay whole.
+        Seconds to keep: the first ones (10.24 in the paper), or those that
+        ``crop`` chooses.  Shorter clips are kept whole.
     crop : RandomCrop, optional
-        Chooses where the kept part begins.
+        Chooses where the kept part starts.
     remove_mean : bool
-        Subtract the mean of the kept part, as the authors' code does of the
-        whole clip.
+        Subtract the mean of what is kept; the authors' code subtracts that of
+        the whole clip.
 
     Example
     -------
@@ -189,7 +250,7 @@ class AudioReader:
         wav : str
             Its path from ``data_folder``.
         start, stop : int
-            Its part of the file in frames; ``stop`` -1 is the end.
+            Its part of the file, in frames; ``stop`` -1 is the end.
 
         Returns
         -------
@@ -211,22 +272,22 @@ class AudioReader:
         path = os.path.join(self.data_folder, wav)
         sig = read_window(path, choose, self.sample_rate)
         if self.max_duration:
-            # whole frames of the file may last a little longer
+            # rounded up to whole frames of the file, this may be a bit too long
             sig = sig[: round(self.max_duration * self.sample_rate)]
         return sig - sig.mean() if self.remove_mean else sig
 
 
 class RandomCrop:
-    """Chooses where a crop begins: a pure function of seed, epoch and ID.
+    """Chooses where a crop starts, as a pure function of seed, epoch and ID.
 
-    So a resumed run, and any number of workers, crops as an uninterrupted one.
-    Call `set_epoch` before each epoch's first batch. The epoch lies in shared
-    memory, where workers that outlive an epoch see it change.
+    So crops do not depend on the number of workers, nor on whether a run was
+    resumed.  Call `set_epoch` before the first batch of an epoch.  The epoch is
+    in shared memory, where persistent workers see it change.
 
     Arguments
     ---------
     seed : int
-        Another seed, other crops.
+        Seed of the run.
 
     Example
     -------
@@ -244,7 +305,7 @@ class RandomCrop:
         self.epoch = torch.ones((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch):
-        """Move on to an epoch.
+        """Choose the epoch.
 
         Arguments
         ---------
@@ -254,7 +315,7 @@ class RandomCrop:
         self.epoch.fill_(epoch)
 
     def offset(self, item_id, spare):
-        """Where the crop of one item begins in this epoch.
+        """Return where the crop of an item starts in this epoch.
 
         Arguments
         ---------
@@ -273,7 +334,7 @@ class RandomCrop:
         return number % (spare + 1)
 
     def __deepcopy__(self, memo):
-        # filtered datasets copy their items; a copied epoch would stand still
+        # filtered data sets copy their items; a copy would miss set_epoch
         return self
 
 
@@ -283,9 +344,9 @@ class LabelEncoder:
     Arguments
     ---------
     labels : list of str
-        Class names in the order of their indices.
+        Class names, by index.
     multi_label : bool
-        Whether a label holds any number of names, joined by ``;``.
+        Whether a clip has any number of labels, joined by ``;``.
 
     Example
     -------
@@ -314,7 +375,7 @@ class LabelEncoder:
         Returns
         -------
         torch.Tensor
-            The index [1], int64; with ``multi_label`` a row of 0 and 1
+            The class index [1], int64; with ``multi_label`` a multi-hot row
             [n_classes], float32.
         """
         if not self.multi_label:
@@ -328,7 +389,7 @@ class LabelEncoder:
         if name not in self.indices:
             raise ValueError(
                 f"{item_id}: its label {name!r} is none of the "
-                f"{len(self.indices)} classes of the label file; prepare the "
-                "data anew, or correct the label file"
+                f"{len(self.indices)} classes of the label file; correct the "
+                "label file, or delete the manifests to prepare them again"
             )
         return self.indices[name]

@@ -1,9 +1,9 @@
-"""Which training clips an epoch sees."""
+"""Which training clips an epoch draws, in which order, on which process."""
 
 from collections import Counter
 
 import numpy as np
-from speechbrain.dataio.sampler import ReproducibleWeightedRandomSampler
+from torch.utils.data import Sampler
 
 from audiomamba.dataio.manifest import LABEL_SEPARATOR
 
@@ -11,8 +11,8 @@ from audiomamba.dataio.manifest import LABEL_SEPARATOR
 def label_weights(labels):
     """Sampling weights that favour clips of rare classes, as published.
 
-    A class that N clips have weighs 1000 / (N + 0.01), a clip as much as its
-    classes together (AST's and Audio Mamba's code for AudioSet).
+    A class with N clips has the weight 1000 / (N + 0.01), a clip the sum over
+    its classes (AST's and Audio Mamba's code for AudioSet).
 
     Arguments
     ---------
@@ -43,41 +43,107 @@ def label_weights(labels):
     )
 
 
-def weighted_sampler(labels, seed):
-    """A sampler that draws clips by `label_weights`, with replacement.
+class EpochBatchSampler(Sampler):
+    """Batches of an epoch, drawn from (seed, epoch) alone.
 
-    An epoch has as many draws as there are clips. They are a function of seed
-    and epoch, so that a resumed run draws the same; under torchrun each rank
-    takes its part of one common list.
+    All processes share one order of the clips and take turns in each global
+    batch, so the clips of a step do not depend on the number of processes as
+    long as batch size times processes stays the same.  Without weights every
+    clip is drawn once.  All processes have the same number of batches: the
+    last global batch is shared out as evenly as it goes, and joins the one
+    before if it has fewer clips than there are processes.
 
     Arguments
     ---------
-    labels : sequence of str
-        One per clip, in the order of the data set.
+    n_clips : int
+        Size of the data set.
+    batch_size : int
+        Clips per batch and process.
     seed : int
-        The run's.
+        Seed of the run.
+    shuffle : bool
+        Draw a new order each epoch; False keeps the order of the data set.
+    weights : np.ndarray, optional
+        [n_clips]; draw ``n_clips`` clips with replacement, with probabilities
+        in proportion to the weights.
+    rank, n_processes : int
+        This process, of how many.
 
-    Returns
-    -------
-    ReproducibleWeightedRandomSampler
-        For the loader option ``sampler``; the Brain tells it the epoch.
+    Raises
+    ------
+    ValueError
+        If there are fewer clips than processes, or the batch size is not
+        positive.
 
     Example
     -------
-    >>> sampler = weighted_sampler(["a"] * 999 + ["b"], seed=1)
-    >>> draws = list(sampler)
-    >>> len(draws), 400 < draws.count(999) < 600, draws == list(sampler)
-    (1000, True, True)
+    >>> sampler = EpochBatchSampler(5, batch_size=2, seed=1)
     >>> sampler.set_epoch(1)
-    >>> draws == list(sampler)
+    >>> first = list(sampler)
+    >>> [len(batch) for batch in first], sorted(sum(first, []))
+    ([2, 2, 1], [0, 1, 2, 3, 4])
+    >>> sampler.set_epoch(2)
+    >>> list(sampler) == first
     False
     """
-    # The sampler adds the epoch to its seed: without the mixing, epoch 2 of
-    # seed 1 would be epoch 1 of seed 2
-    mixed = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-    return ReproducibleWeightedRandomSampler(
-        label_weights(labels),
-        num_samples=len(labels),
-        replacement=True,
-        seed=int(mixed >> np.uint64(1)),
-    )
+
+    def __init__(
+        self,
+        n_clips,
+        batch_size,
+        seed,
+        shuffle=True,
+        weights=None,
+        rank=0,
+        n_processes=1,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; at least 1.")
+        if n_clips < n_processes:
+            raise ValueError(
+                f"{n_clips} training clips for {n_processes} processes: start "
+                "no more processes than there are clips."
+            )
+        self.n_clips, self.batch_size = n_clips, batch_size
+        self.seed, self.shuffle = seed, shuffle
+        self.weights = weights
+        self.rank, self.n_processes = rank, n_processes
+        self.epoch = 1
+
+    def set_epoch(self, epoch):
+        """Choose the epoch to draw, counted from 1."""
+        self.epoch = epoch
+
+    def __len__(self):
+        size = self.batch_size * self.n_processes
+        rest = self.n_clips % size
+        return self.n_clips // size + (
+            rest >= self.n_processes or self.n_clips < size
+        )
+
+    def order(self):
+        """Return the clips of the epoch in order, [n_clips].
+
+        Example
+        -------
+        >>> weights = np.array([1.0, 0.0, 0.0])
+        >>> EpochBatchSampler(3, 1, seed=0, weights=weights).order().tolist()
+        [0, 0, 0]
+        """
+        generator = np.random.default_rng([self.seed, self.epoch])
+        if self.weights is not None:
+            # one uniform draw per clip: much faster than Generator.choice
+            bounds = np.cumsum(self.weights)
+            draws = generator.random(self.n_clips) * bounds[-1]
+            return np.searchsorted(bounds, draws, side="right")
+        if self.shuffle:
+            return generator.permutation(self.n_clips)
+        return np.arange(self.n_clips)
+
+    def __iter__(self):
+        order, size = self.order(), self.batch_size * self.n_processes
+        for step in range(len(self)):
+            is_last = step == len(self) - 1
+            stop = self.n_clips if is_last else (step + 1) * size
+            batch = order[step * size : stop]
+            yield batch[self.rank :: self.n_processes].tolist()

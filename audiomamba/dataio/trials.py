@@ -1,6 +1,7 @@
-"""Trial lists of speaker verification, in VoxCeleb's form."""
+"""Trial lists of speaker verification, in the format of VoxCeleb."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
@@ -9,15 +10,15 @@ from audiomamba.dataio.problems import PreparationError, Problems
 _TRIAL = re.compile(r"([01])\s+([^/\s]+/[^/\s]+/\S+?)\s+([^/\s]+/[^/\s]+/\S+)")
 
 
-def read_trials(path):
+def read_trials(path: str | Path) -> pd.DataFrame:
     """Read a trial list.
 
     Arguments
     ---------
     path : str or Path
         Lines such as
-        ``1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav``:
-        1 for one speaker, 0 for two, and the two files.
+        ``1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav``: 1
+        for the same speaker or 0 for different speakers, and the two files.
 
     Returns
     -------
@@ -27,7 +28,7 @@ def read_trials(path):
     Raises
     ------
     PreparationError
-        If it is missing, has no trial, or lines of another form.
+        If the list is missing or empty, or has lines of another form.
 
     Example
     -------
@@ -36,39 +37,37 @@ def read_trials(path):
     >>> read_trials(path).values.tolist()
     [[1, 'a/x/1.wav', 'a/y/1.wav'], [0, 'a/x/1.wav', 'b/x/1.wav']]
     """
-    problems, trials = Problems(), []
-    try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, start=1):
-                match = _TRIAL.fullmatch(line.strip())
-                if match and ".." not in line:
-                    trials.append((int(match[1]), match[2], match[3]))
-                elif line.strip():
-                    problems.add(
-                        f"{path}, line {number}: {line.strip()[:80]!r} is not "
-                        "of the form '1 id10270/5r0dWxy17C8/00001.wav "
-                        "id10270/GWXujl-xAVM/00017.wav' with 0 or 1 in front; "
-                        "correct or delete the line"
-                    )
-    except FileNotFoundError as error:
+    if not Path(path).is_file():
         raise PreparationError(
-            f"there is no trial list {path}; the lists of VoxCeleb are at "
+            f"there is no trial list {path}; get VoxCeleb's from "
             "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
-        ) from error
-    if problems.messages:
-        problems.settle(f"{path}.problems.txt")
+        )
+    problems, trials = Problems(), []
+    with open(path, encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            match = _TRIAL.fullmatch(line.strip())
+            if match and ".." not in line:
+                trials.append((int(match[1]), match[2], match[3]))
+            elif line.strip():
+                problems.add(
+                    f"{path}, line {number}: {line.strip()[:80]!r} is not of "
+                    "the form '1 id10270/5r0dWxy17C8/00001.wav "
+                    "id10270/GWXujl-xAVM/00017.wav' that starts with 0 or 1; "
+                    "correct or delete the line"
+                )
+    problems.settle(f"{path}.problems.txt")
     if not trials:
-        raise PreparationError(f"{path}: holds no trial; fetch it again")
+        raise PreparationError(f"{path}: has no trials; download it again")
     return pd.DataFrame(trials, columns=["label", "first", "second"])
 
 
-def speakers_of(trials):
-    """Speakers that a trial list needs: the folders that its files are in.
+def speakers_of(trials: pd.DataFrame) -> set[str]:
+    """The speakers of a trial list: the top folders of its files.
 
     Arguments
     ---------
     trials : pandas.DataFrame
-        Of `read_trials`.
+        From `read_trials`.
 
     Returns
     -------

@@ -1,23 +1,5 @@
 """Use of trained models: tag, embed, export, deploy."""
 
-from importlib import import_module
+import lazy_loader
 
-_HOME = {
-    "AudioTagger": "audiomamba.inference.tagger",
-    "export_run": "audiomamba.inference.export",
-    "export_program": "audiomamba.inference.program",
-    "export_onnx": "audiomamba.inference.onnx",
-}
-
-__all__ = list(_HOME)
-
-
-def __getattr__(name):
-    """Load a public name from the module it lives in."""
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

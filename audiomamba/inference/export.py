@@ -11,11 +11,11 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import Checkpointer
 
-from audiomamba.dataio.labels import read_labels
+from audiomamba.dataio.files import write_json
+from audiomamba.dataio.manifest import read_labels
 from audiomamba.inference.card import model_card
 from audiomamba.inference.tagger import HPARAMS_FILE, AudioTagger
 from audiomamba.training.checkpoints import best_first
-from audiomamba.training.results import write_json
 
 PARTS = tuple(AudioTagger.MODULES_NEEDED)
 # What the recipes' readers do with a clip, where the YAML does not say it
@@ -391,7 +391,11 @@ def export_run(output_folder, target, labels=None):
     # The folder on this machine is nobody else's business
     record = {k: v for k, v in record.items() if k != "folder"}
     return write_model(
-        *(target, parts, options, weights, names),
+        target,
+        parts,
+        options,
+        weights,
+        names,
         title=f"Audio Mamba on {record['dataset']}",
         origin=f"Trained by `{record['hparams_file']}`.",
         record=record,

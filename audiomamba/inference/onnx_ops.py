@@ -97,7 +97,12 @@ def scan(
         shape = op.Concat(op.Shape(u, start=0, end=1), op.Shape(rate), axis=0)
         start = op.Expand(op.Constant(value_float=0.0), shape)
         one_way = _recurrence(
-            *(start, rate, delta, drive, B, C),
+            start,
+            rate,
+            delta,
+            drive,
+            B,
+            C,
             input_directions=[direction] * 4,
             output_directions=[direction],
         )

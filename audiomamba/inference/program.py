@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch.export import Dim
 
+from audiomamba.lobes.clip_encoder import encode
 from audiomamba.nnet.patch_embed import to_pair
 
 MAX_BATCH, MAX_FRAMES = 1024, 1 << 20
@@ -54,7 +55,8 @@ class FeatureClassifier(torch.nn.Module):
             Logits, [B, C].
         """
         feats = self.mean_var_norm(feats, lengths)
-        return self.classifier(self.embedding_model(feats, lengths)).squeeze(1)
+        emb = encode(self.embedding_model, feats, lengths)
+        return self.classifier(emb).squeeze(1)
 
 
 def least_frames(encoder):

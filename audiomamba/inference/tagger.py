@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.inference.waveforms import windows
-from audiomamba.training.encoders import as_embedding, takes_lengths
+from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.training.metrics import ACTIVATIONS
 
 HPARAMS_FILE = "hyperparams.yaml"
@@ -88,7 +88,11 @@ class AudioTagger(Pretrained):
         self.labels = [named[index] for index in sorted(named)]
         self.sample_rate = self.hparams.audio_normalizer.sample_rate
         self._activation = ACTIVATIONS[self.hparams.activation]
-        self._takes_lengths = takes_lengths(self.mods.embedding_model)
+        self.clip_encoder = ClipEncoder(
+            self.mods.compute_features,
+            self.mods.mean_var_norm,
+            self.mods.embedding_model,
+        )
 
     @property
     def max_duration(self):
@@ -243,18 +247,12 @@ class AudioTagger(Pretrained):
         return self._activation(logits.float())
 
     def _embed(self, wavs, lengths):
-        """Return [B, 1, D], by the steps of the recipes' Brain."""
+        """Return embeddings, [B, 1, D]."""
         if lengths is None:
             lengths = torch.ones(len(wavs))
         wavs, lengths = wavs.to(self.device), lengths.to(self.device)
         with torch.no_grad(), self.inference_ctx:
-            feats = self.mods.compute_features(wavs, lengths)
-            lengths = self.mods.compute_features.frame_lengths(
-                lengths, wavs.shape[1]
-            )
-            feats = self.mods.mean_var_norm(feats, lengths)
-            args = (feats, lengths) if self._takes_lengths else (feats,)
-            return as_embedding(self.mods.embedding_model(*args))
+            return self.clip_encoder(wavs, lengths)
 
     def _waveform(self, clip):
         """Return a clip, path or samples, as the model was trained on it."""
@@ -270,13 +268,11 @@ class AudioTagger(Pretrained):
         return normalizer(wav.cpu(), self.sample_rate)
 
     def _batches(self, wavs):
-        """Return which clips can be computed together without any influence.
+        """Return the clips that can share a batch without changing a result.
 
-        All, where features have a fixed size or the encoder leaves padding
-        out; else clips of the same length.
+        All, if the encoder is batch-invariant; else clips of equal length.
         """
-        fixed = getattr(self.mods.compute_features, "n_frames", None)
-        if fixed or getattr(self.mods.embedding_model, "mask_padding", False):
+        if self.clip_encoder.batch_invariant:
             return [range(len(wavs))]
         by_length = {}
         for index, wav in enumerate(wavs):

@@ -6,7 +6,7 @@ import torch
 
 from audiomamba.dataio.audio import resample
 from audiomamba.dataio.pipeline import AudioReader
-from audiomamba.nnet.inputs import check_choice
+from audiomamba.nnet.lengths import check_choice
 
 
 class _Centre:

@@ -1,4 +1,4 @@
-"""Audio Spectrogram Transformer: the baseline that Audio Mamba is held to.
+"""Audio Spectrogram Transformer (AST), the baseline of Audio Mamba.
 
 Gong, Chung and Glass, "AST: Audio Spectrogram Transformer", arXiv 2104.01778.
 The layers are those of the package ``transformers``.
@@ -6,15 +6,13 @@ The layers are those of the package ``transformers``.
 
 import torch
 
-from audiomamba.nnet.block import DropPath
-from audiomamba.nnet.inputs import check_choice, check_feats, clear_padding
-from audiomamba.nnet.patch_embed import PatchEmbed, grid_length, to_pair
-from audiomamba.nnet.position import PositionEmbedding
-from audiomamba.nnet.tokens import TokenRow
+from audiomamba.lobes.patch_encoder import PatchEncoder
+from audiomamba.nnet.block import DropPath, drop_path_rates
+from audiomamba.nnet.patch_embed import Size
 
-OUTPUTS = ("embedding", "frames", "tokens")
 TOKENS = ("cls_token", "dist_token")
 HEAD_SIZE = 64
+NORM_EPS = 1e-6
 # A layer's parameters in the transformers releases that this file works with.
 LAYER_PARTS = {
     "attention.q_proj",
@@ -29,8 +27,8 @@ LAYER_PARTS = {
 NEEDED = "transformers>=5.9,<6"
 
 
-def _transformer_layers(embed_dim, depth, n_heads, norm_eps):
-    """Return AST layers of ``transformers`` with PyTorch's fused attention."""
+def _transformer_layers(embed_dim, depth, n_heads):
+    """Return layers of ``transformers``' AST with PyTorch's fused attention."""
     try:
         import transformers
         from transformers.models.audio_spectrogram_transformer import (
@@ -44,7 +42,7 @@ def _transformer_layers(embed_dim, depth, n_heads, norm_eps):
         hidden_size=embed_dim,
         num_attention_heads=n_heads,
         intermediate_size=4 * embed_dim,
-        layer_norm_eps=norm_eps,
+        layer_norm_eps=NORM_EPS,
         attn_implementation="sdpa",
     )
     layers = torch.nn.ModuleList(
@@ -54,29 +52,29 @@ def _transformer_layers(embed_dim, depth, n_heads, norm_eps):
     if parts != LAYER_PARTS or not hasattr(layers[0], "dropout"):
         raise ImportError(
             f"transformers {transformers.__version__} builds its AST of other "
-            f"parts than this code knows: pip install '{NEEDED}'."
+            f"parts than this code expects: pip install '{NEEDED}'."
         )
     return layers
 
 
-class AudioSpectrogramTransformer(torch.nn.Module):
-    """Encoder of spectrograms of any length, with attention.
+class AudioSpectrogramTransformer(PatchEncoder):
+    """Attention encoder of spectrograms of any length.
 
-    It takes the place of `audiomamba.lobes.AudioMamba`: same input, same
-    output, same names of the arguments.
+    It can replace `audiomamba.lobes.AudioMamba`: the input, the outputs and
+    the names of the arguments are the same.
 
     Arguments
     ---------
     n_mels : int
         Mel bins of the input.
     n_frames : int
-        Frames that the position table covers.  It is no limit: a shorter
+        Frames that the position table covers.  It is not a limit: a shorter
         clip takes the table's first columns, for a longer one the table is
         resampled to the clip's length.
     patch_size : int or tuple of int
-        Patch in (bins, frames).
+        Patch size in (bins, frames).
     stride : int or tuple of int
-        Distance of patches in (bins, frames); AST's own checkpoints have 10.
+        Stride in (bins, frames); 10 in AST's own checkpoints.
     embed_dim : int
         Width of the tokens.
     depth : int
@@ -84,26 +82,25 @@ class AudioSpectrogramTransformer(torch.nn.Module):
     n_heads : int or None
         Attention heads; None for one per 64 channels, as in DeiT.
     distilled : bool
-        Whether a distillation token stands beside the class token, as in
-        AST; their mean is taken.  The baseline in the Audio Mamba paper's
-        code has the class token alone.
+        Whether there is a distillation token beside the class token, as in
+        AST; the mean of both is the embedding.  The baseline in the Audio
+        Mamba paper's code has the class token alone.
     output : str
         "embedding": one vector per clip; "frames": one per time step, the
-        mean of its patches; "tokens": the whole row, class token and
-        distillation token first, patches with time running fastest.
+        mean of its patches; "tokens": the whole row, class and distillation
+        token first, then the patches with time running fastest.
     mask_padding : bool
-        Whether ``lengths`` count.  False makes padding content.
+        Whether ``lengths`` are used.  False makes padding content.
     drop_path : float
         Rate of stochastic depth in the last layer; it grows linearly from 0.
-    norm_eps : float
-        Epsilon of the layers' norms (DeiT's).
 
     Raises
     ------
     ValueError
-        If an argument has no meaning; the message lists those that have.
+        If an argument has a value that is not allowed; the message lists
+        those that are.
     ImportError
-        If ``transformers`` is missing or does not fit.
+        If ``transformers`` is missing or another version.
 
     Example
     -------
@@ -119,54 +116,53 @@ class AudioSpectrogramTransformer(torch.nn.Module):
 
     def __init__(
         self,
-        n_mels=128,
-        n_frames=1024,
-        patch_size=16,
-        stride=16,
-        embed_dim=768,
-        depth=12,
-        n_heads=None,
-        distilled=True,
-        output="embedding",
-        mask_padding=True,
-        drop_path=0.0,
-        norm_eps=1e-6,
+        n_mels: int = 128,
+        n_frames: int = 1024,
+        patch_size: Size = 16,
+        stride: Size = 16,
+        embed_dim: int = 768,
+        depth: int = 12,
+        n_heads: int | None = None,
+        distilled: bool = True,
+        output: str = "embedding",
+        mask_padding: bool = True,
+        drop_path: float = 0.0,
     ):
-        super().__init__()
-        check_choice("output", output, OUTPUTS)
         n_heads = max(embed_dim // HEAD_SIZE, 1) if n_heads is None else n_heads
         if embed_dim % n_heads:
             raise ValueError(
                 f"embed_dim {embed_dim} cannot be split into {n_heads} heads: "
                 "give n_heads a divisor of embed_dim."
             )
-        self.n_mels, self.n_frames = n_mels, n_frames
-        self.patch_size, self.stride = to_pair(patch_size), to_pair(stride)
-        self.embed_dim, self.depth, self.n_heads = embed_dim, depth, n_heads
-        self.output, self.mask_padding = output, mask_padding
-        self.tokens = TOKENS if distilled else TOKENS[:1]
-
-        for name in self.tokens:
-            token = torch.nn.Parameter(torch.empty(1, 1, embed_dim))
-            torch.nn.init.trunc_normal_(token, std=0.02)
-            token._no_weight_decay = True
-            self.register_parameter(name, token)
-        self.patch_embed = PatchEmbed(self.patch_size, self.stride, embed_dim)
-        # AST leaves the new projection as PyTorch makes it.
-        self.patch_embed.proj.reset_parameters()
-        self.pos_embed = PositionEmbedding(
-            self._table_grid(self.patch_size, self.stride),
-            *(len(self.tokens), embed_dim),
+        super().__init__(
+            n_mels=n_mels,
+            n_frames=n_frames,
+            patch_size=patch_size,
+            stride=stride,
+            embed_dim=embed_dim,
+            tokens=TOKENS if distilled else TOKENS[:1],
+            cls_place="front",
+            token_order="frequency",
+            output=output,
+            mask_padding=mask_padding,
         )
-        self.layers = _transformer_layers(embed_dim, depth, n_heads, norm_eps)
-        for i, layer in enumerate(self.layers):
+        self.depth, self.n_heads = depth, n_heads
+        self.layers = _transformer_layers(embed_dim, depth, n_heads)
+        rates = drop_path_rates(drop_path, depth)
+        for layer, rate in zip(self.layers, rates, strict=True):
             # The layer applies its dropout to each branch just before adding
             # it, which is where stochastic depth belongs.
-            layer.dropout = DropPath(drop_path * i / max(depth - 1, 1))
+            layer.dropout = DropPath(rate)
             layer.apply(self._initialise)
-        self.norm = torch.nn.LayerNorm(embed_dim, eps=norm_eps)
-        # AST's head begins with a norm of its own, with PyTorch's epsilon.
+        self.norm = torch.nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        # AST's classifier begins with this norm, with PyTorch's epsilon.
         self.head_norm = torch.nn.LayerNorm(embed_dim)
+
+    def _new_patch_embed(self):
+        """Return the patch embedding with PyTorch's initial weights, as AST."""
+        patch_embed = super()._new_patch_embed()
+        patch_embed.proj.reset_parameters()
+        return patch_embed
 
     @staticmethod
     def _initialise(module):
@@ -175,150 +171,22 @@ class AudioSpectrogramTransformer(torch.nn.Module):
             torch.nn.init.trunc_normal_(module.weight, std=0.02)
             torch.nn.init.zeros_(module.bias)
 
-    def _table_grid(self, patch_size, stride):
-        """Return the grid of ``n_mels`` x ``n_frames`` at a patch size."""
-        sizes = (self.n_mels, self.n_frames)
-        return tuple(map(grid_length, sizes, patch_size, stride))
-
-    def no_weight_decay(self):
-        """Return the names of the parameters that weight decay leaves alone.
-
-        Returns
-        -------
-        set of str
-        """
-        return {
-            name
-            for name, parameter in self.named_parameters()
-            if getattr(parameter, "_no_weight_decay", False)
-        }
-
-    def _embed(self, feats, lengths, patch_size, stride):
-        """Return the row of tokens, its patches' places, and their mask."""
-        patch_size = to_pair(patch_size or self.patch_size)
-        stride = to_pair(stride or self.stride)
-        n_columns, mask = None, None
-        if lengths is not None and self.mask_padding:
-            feats, n_frames = clear_padding(feats, lengths)
-            n_columns = grid_length(n_frames, patch_size[1], stride[1])
-        patches = self.patch_embed(feats, patch_size, stride)
-        grid = patches.shape[1], patches.shape[2]
-        row = TokenRow(None, "frequency", grid, n_columns, feats.device)
-        token_positions, positions = self.pos_embed(
-            self._table_grid(patch_size, stride), n_columns, grid[1]
-        )
-        x = row.arrange(patches + positions, token_positions[:0])
-        tokens = torch.cat([getattr(self, name)[0] for name in self.tokens])
-        tokens = (tokens + token_positions).expand(len(x), -1, -1)
-        x = torch.cat([tokens.to(x.dtype), x], dim=1)
-        if row.lengths is not None:
-            # Padding stands at the row's end, where no token attends to it.
+    def _encode(self, x, lengths):
+        """Pass tokens [B, L, D] through the layers."""
+        mask = None
+        if lengths is not None:
+            # Padding is at the end of the row, and no token attends to it.
             places = torch.arange(x.shape[1], device=x.device)
-            n_tokens = row.lengths[:, None] + len(self.tokens)
-            mask = (places < n_tokens)[:, None, None]
-        return x, row, mask
-
-    def forward(
-        self, feats, lengths=None, patch_size=None, stride=None, output=None
-    ):
-        """Encode a batch of spectrograms.
-
-        Arguments
-        ---------
-        feats : torch.Tensor
-            Normalised log-mel spectrograms, [B, T, n_mels].
-        lengths : torch.Tensor or None
-            Relative lengths in (0, 1], [B].  With them, a clip's result is
-            the same alone and in any batch; without, padding is content.
-        patch_size : int, tuple of int or None
-            Another patch size than the constructor's: the patch kernel and
-            the position table are resampled (FlexiViT).
-        stride : int, tuple of int or None
-            Another stride than the constructor's.
-        output : str or None
-            Another output than the constructor's.
-
-        Returns
-        -------
-        torch.Tensor
-            "embedding": [B, 1, D]; "frames": [B, T', D], zero behind a
-            clip's end; "tokens": [B, L, D].
-
-        Raises
-        ------
-        ValueError
-            If the input is not [B, T, n_mels], or has no frame.
-        """
-        output = output or self.output
-        check_choice("output", output, OUTPUTS)
-        check_feats(feats, self.n_mels)
-        x, row, mask = self._embed(feats, lengths, patch_size, stride)
+            mask = (places < lengths[:, None])[:, None, None]
         for layer in self.layers:
             x = layer(x, mask)
+        return x
+
+    def _pool(self, x, row, output):
+        """Return the embedding, the frames or the tokens."""
         if output == "tokens":
             return self.norm(x)
-        n_tokens = len(self.tokens)
         if output == "frames":
-            return row.pool_frames(self.head_norm(self.norm(x[:, n_tokens:])))
-        pooled = self.norm(x[:, :n_tokens]).mean(1, keepdim=True)
-        return self.head_norm(pooled)
-
-
-def ast_tiny(**arguments):
-    """Build AST-Tiny: width 192, 3 heads, depth 12.
-
-    Arguments
-    ---------
-    **arguments
-        Other arguments of `AudioSpectrogramTransformer`.
-
-    Returns
-    -------
-    AudioSpectrogramTransformer
-
-    Example
-    -------
-    >>> ast_tiny(n_frames=128, depth=2).n_heads
-    3
-    """
-    return AudioSpectrogramTransformer(**{"embed_dim": 192, **arguments})
-
-
-def ast_small(**arguments):
-    """Build AST-Small: width 384, 6 heads, depth 12.
-
-    Arguments
-    ---------
-    **arguments
-        Other arguments of `AudioSpectrogramTransformer`.
-
-    Returns
-    -------
-    AudioSpectrogramTransformer
-
-    Example
-    -------
-    >>> ast_small(n_frames=128, depth=2).n_heads
-    6
-    """
-    return AudioSpectrogramTransformer(**{"embed_dim": 384, **arguments})
-
-
-def ast_base(**arguments):
-    """Build AST-Base: width 768, 12 heads, depth 12.
-
-    Arguments
-    ---------
-    **arguments
-        Other arguments of `AudioSpectrogramTransformer`.
-
-    Returns
-    -------
-    AudioSpectrogramTransformer
-
-    Example
-    -------
-    >>> ast_base(n_frames=128, depth=1).n_heads
-    12
-    """
-    return AudioSpectrogramTransformer(**{"embed_dim": 768, **arguments})
+            return row.pool_frames(self.head_norm(self.norm(x)))
+        tokens = self.norm(x[:, : len(self.tokens)])
+        return self.head_norm(tokens.mean(1, keepdim=True))

@@ -1,8 +1,9 @@
-"""Audio Mamba where SpeechBrain's CTC recipes expect a Transformer."""
+"""Audio Mamba in place of the Transformer of SpeechBrain's CTC recipes."""
 
 import torch
 import torch.nn.functional as F
 
+from audiomamba.lobes.audio_mamba import AudioMamba
 from audiomamba.nnet.lengths import absolute_lengths
 from audiomamba.nnet.patch_embed import grid_length
 
@@ -10,11 +11,11 @@ from audiomamba.nnet.patch_embed import grid_length
 class CTCEncoder(torch.nn.Module):
     """Encoder of spectrograms, called as SpeechBrain's ``TransformerASR``.
 
-    A batch of T frames has ceil(T / stride) steps, all of the same duration.
-    Behind the end of a clip its last step is repeated: SpeechBrain finds the
-    steps of a clip by rounding its relative length, which may come out one
-    step too long, and CTC merges repeated outputs.  So greedy decoding of a
-    clip gives the same alone and in any batch.
+    A batch of T frames has ceil(T / stride) steps of equal duration.  Past the
+    end of a clip, its last step is repeated: SpeechBrain finds the number of a
+    clip's steps by rounding its relative length, which may give one step too
+    many, and CTC merges repeated outputs.  So greedy decoding of a clip gives
+    the same alone and in any batch.
 
     Arguments
     ---------
@@ -24,7 +25,6 @@ class CTCEncoder(torch.nn.Module):
 
     Example
     -------
-    >>> from audiomamba import AudioMamba
     >>> encoder = AudioMamba(
     ...     n_mels=80,
     ...     patch_size=(80, 4),
@@ -40,18 +40,23 @@ class CTCEncoder(torch.nn.Module):
     (torch.Size([2, 76, 32]), None)
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: AudioMamba):
         super().__init__()
         height, bins = encoder.patch_size[0], encoder.n_mels
         if height != bins:
             raise ValueError(
-                f"patch_size is {list(encoder.patch_size)} and n_mels {bins}; "
-                f"for CTC a patch must be as high as the spectrogram: "
+                f"patch_size is {list(encoder.patch_size)} and n_mels {bins}, "
+                "but for CTC a patch must be as high as the spectrogram: set "
                 f"patch_size [{bins}, {encoder.patch_size[1]}]."
             )
         self.encoder = encoder
 
-    def forward(self, src, tgt=None, wav_len=None):
+    def forward(
+        self,
+        src: torch.Tensor,
+        tgt: None = None,
+        wav_len: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, None]:
         """Encode a batch of spectrograms.
 
         Arguments
@@ -59,7 +64,7 @@ class CTCEncoder(torch.nn.Module):
         src : torch.Tensor
             [B, T, n_mels].
         tgt : None
-            Part of SpeechBrain's call; there is no decoder.
+            SpeechBrain passes it; there is no decoder.
         wav_len : torch.Tensor or None
             Relative lengths in (0, 1], [B].
 
@@ -68,17 +73,16 @@ class CTCEncoder(torch.nn.Module):
         enc_out : torch.Tensor
             [B, T', D].
         pred : None
-            Where SpeechBrain's encoder-decoder models have their decoder's
-            output.
+            The place of the decoder's output in SpeechBrain's models.
 
         Raises
         ------
         ValueError
-            If a target is given.
+            If ``tgt`` is given.
         """
         if tgt is not None:
             raise ValueError(
-                "tgt is given, but this encoder has no decoder: use it in "
+                "tgt is given, but there is no decoder: use this encoder in "
                 "recipes that train with CTC alone."
             )
         n_frames, patch = src.shape[1], self.encoder.patch_size[1]

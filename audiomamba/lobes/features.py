@@ -1,4 +1,6 @@
-"""Spectrograms, batched, on the device of the model, in float32."""
+"""Log-mel spectrograms of whole batches, on the model's device, in float32."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -7,35 +9,36 @@ from torchaudio.compliance import kaldi
 
 from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
-# Frames worked on at a time: what stays in a core's cache on a CPU, and what
-# keeps an hour of audio from filling the memory of a GPU
+# Frames per block: on a CPU what fits in a core's cache, on a GPU what keeps an
+# hour of audio from filling the memory
 _CPU_BLOCK = 512
 _GPU_BLOCK = 1 << 17
 
 
 class _LogMel(torch.nn.Module):
-    """What the log-mel features share: cut into frames, transform, sum up.
+    """Shared by the log-mel features: framing, FFT and mel filters.
 
-    Sub-classes say what happens to a frame before its transform
-    (`_condition`), what of the power spectrum is summed (`_spectrum`), how
-    its logarithm is taken (`_log`), and what stands behind the end of a clip
-    (`_finish`).
+    Subclasses define what happens to a frame before the FFT (`_condition`),
+    what the mel filters sum (`_spectrum`), the logarithm (`_log`), and what
+    fills the frames past the end of a clip (`_finish`).
 
     Arguments
     ---------
     size : int
-        Samples in a frame.
+        Samples per frame.
     hop : int
-        Samples between two frames.
+        Samples from one frame to the next.
     n_fft : int
-        Points of the transform.
+        FFT size.
     mel : torch.Tensor
-        Weights [n_fft // 2 + 1, n_mels].
+        Mel filters, [n_fft // 2 + 1, n_mels].
     margins : tuple of int
         Zeros before and after a clip.
     n_frames : int, optional
-        Frames of the result, whatever the batch; None keeps the batch's own.
+        Pad or cut every batch to this many frames; None keeps its own number.
     """
+
+    _finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def __init__(self, size, hop, n_fft, mel, margins, n_frames):
         super().__init__()
@@ -54,42 +57,49 @@ class _LogMel(torch.nn.Module):
         self.register_buffer("mel", mel, persistent=False)
 
     @property
-    def max_samples(self):
+    def max_samples(self) -> int | None:
         """Samples that fill ``n_frames`` frames; None where any number do."""
         if self.n_frames is None:
             return None
         spare = self.size - sum(self.margins)
         return (self.n_frames - 1) * self.hop + spare
 
-    def forward(self, wavs, lengths=None):
+    def forward(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Compute the features.
 
         Arguments
         ---------
         wavs : torch.Tensor
-            [B, N].
+            Waveforms, [B, N].
         lengths : torch.Tensor, optional
-            Relative lengths [B]; None: every clip has N samples.
+            Relative lengths in (0, 1], [B].
 
         Returns
         -------
-        torch.Tensor
-            [B, T, n_mels], float32, T being ``n_frames`` where it is set.
+        feats : torch.Tensor
+            [B, T, n_mels], float32; T is ``n_frames`` where it is set.
+        lengths : torch.Tensor
+            Relative lengths of ``feats``, [B].  Without ``lengths`` every clip
+            has N samples, and ``feats`` alone is returned, as by SpeechBrain's
+            ``Fbank``.
 
         Raises
         ------
         ValueError
-            If ``wavs`` is no batch of waveforms, or is empty.
+            If ``wavs`` is not [B, N], or is empty.
         """
         if wavs.ndim != 2 or 0 in wavs.shape:
             raise ValueError(
                 f"wavs has shape {list(wavs.shape)}; the features take "
-                "[batch, samples], mono and with at least one sample."
+                "[batch, samples], mono, with at least one sample."
             )
         n_samples = wavs.shape[1]
         if lengths is None:
-            lengths = wavs.new_ones(wavs.shape[0], dtype=torch.float32)
-        n_own = absolute_lengths(lengths.to(wavs.device), n_samples)
+            n_own = torch.full((len(wavs),), n_samples, device=wavs.device)
+        else:
+            n_own = absolute_lengths(lengths.to(wavs.device), n_samples)
         # Half precision holds neither a power spectrum nor its logarithm
         with torch.autocast(wavs.device.type, enabled=False):
             padding = padding_mask(n_own, n_samples)
@@ -97,45 +107,31 @@ class _LogMel(torch.nn.Module):
             wavs = F.pad(wavs, (self.margins[0], self._after(n_samples)))
             frames = wavs.unfold(1, self.size, self.hop)
             feats = self._in_blocks(frames[:, : self.n_frames])
-        return self._finish(feats, self._count(n_own))
-
-    def frame_lengths(self, lengths, n_samples):
-        """Lengths of the features of clips of the given lengths.
-
-        Arguments
-        ---------
-        lengths : torch.Tensor
-            Relative lengths of the waveforms, [B].
-        n_samples : int
-            Samples N of the batch.
-
-        Returns
-        -------
-        torch.Tensor
-            Relative lengths of the feats [B], after padding or cutting.
-        """
-        n_own = absolute_lengths(lengths, n_samples)
+        n_own = self._count(n_own)
+        feats = self._finish(feats, n_own)
+        if lengths is None:
+            return feats
         n_frames = self.n_frames or self._count(n_samples)
-        return self._count(n_own).clamp(max=n_frames) / n_frames
+        return feats, n_own.clamp(max=n_frames) / n_frames
 
     def _after(self, n_samples):
-        """Zeros behind the batch; below 0, samples to leave out."""
+        """Zeros to append to the batch; if negative, samples to drop."""
         before, after = self.margins
         if torch.compiler.is_compiling() and self.n_frames:
-            # One graph for short and long batches: n_frames of any
+            # One graph for short and long batches: always n_frames
             after = (self.n_frames - 1) * self.hop - before - n_samples
             return after + self.size
         return max(after, self.size - before - n_samples)
 
     def _count(self, n_samples):
-        """Frames of so many samples (int or tensor)."""
+        """Frames in a number of samples (int or tensor)."""
         spare = n_samples + sum(self.margins) - self.size
         is_tensor = isinstance(spare, torch.Tensor)
         spare = spare.clamp(min=0) if is_tensor else max(spare, 0)
         return 1 + spare // self.hop
 
     def _in_blocks(self, frames):
-        """Log-mel rows of frames [B, T, window], T possibly a symbol."""
+        """Log-mel features of frames [B, T, window]; T may be symbolic."""
         if torch.compiler.is_compiling():
             return self._log_mel(frames)
         block = _CPU_BLOCK if frames.device.type == "cpu" else _GPU_BLOCK
@@ -150,7 +146,7 @@ class _LogMel(torch.nn.Module):
         )
         spectrum = self._spectrum(power)
         if spectrum.is_cuda:
-            # SpeechBrain allows TF32, whose products keep three digits
+            # SpeechBrain allows TF32, which keeps three digits of a product
             mel = spectrum.double() @ self.mel.double()
             return self._log(mel.float())
         return self._log(spectrum @ self.mel)
@@ -159,11 +155,11 @@ class _LogMel(torch.nn.Module):
 class KaldiFbank(_LogMel):
     """Kaldi's log-mel filter banks: the features of AST and Audio Mamba.
 
-    For every clip of the batch equal to ``torchaudio.compliance.kaldi.fbank``
-    of that clip alone, with ``htk_compat=True, use_energy=False,
-    window_type="hanning", dither=0.0`` (paper, input pipeline). Frames lie
-    inside the clip: 1 + (n - window) // shift of them. Frames behind its end
-    are 0. A clip shorter than one window is zero-padded to one.
+    For every clip in the batch the same as that clip alone through
+    ``torchaudio.compliance.kaldi.fbank``, with ``htk_compat=True,
+    use_energy=False, window_type="hanning", dither=0.0`` (arXiv 2406.03344).
+    Frames lie inside the clip: 1 + (n - window) // shift of them.  Frames past
+    its end are 0.  A clip shorter than one window is zero-padded to one.
 
     Arguments
     ---------
@@ -172,28 +168,26 @@ class KaldiFbank(_LogMel):
     n_mels : int
         Mel bins.
     frame_length : float
-        Window in ms.
+        Window length in ms.
     frame_shift : float
-        From frame to frame, in ms.
+        Hop in ms.
     n_frames : int, optional
-        Zero-pad at the end, or cut, to so many frames; 1024 in the paper.
+        Zero-pad or cut at the end to this many frames; 1024 in the paper.
     low_freq : float
-        Lower end of the first bin, in Hz.
+        Lower edge of the first mel bin, in Hz.
     high_freq : float
-        Upper end of the last bin, in Hz; 0 and below count from the Nyquist
-        frequency.
+        Upper edge of the last mel bin, in Hz; 0 or less is relative to the
+        Nyquist frequency.
     preemphasis : float
-        Coefficient of the pre-emphasis.
+        Pre-emphasis coefficient.
 
     Example
     -------
     >>> features = KaldiFbank()
     >>> wavs, lengths = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
-    >>> feats = features(wavs, lengths)
-    >>> feats.shape
-    torch.Size([2, 98, 128])
-    >>> (features.frame_lengths(lengths, 16000) * 98).round()
-    tensor([98., 48.])
+    >>> feats, lengths = features(wavs, lengths)
+    >>> feats.shape, (lengths * 98).round()
+    (torch.Size([2, 98, 128]), tensor([98., 48.]))
     >>> feats[1, 48:].abs().max()
     tensor(0.)
     >>> KaldiFbank(n_frames=1024).max_samples / 16000
@@ -202,19 +196,19 @@ class KaldiFbank(_LogMel):
 
     def __init__(
         self,
-        sample_rate=16000,
-        n_mels=128,
-        frame_length=25.0,
-        frame_shift=10.0,
-        n_frames=None,
-        low_freq=20.0,
-        high_freq=0.0,
-        preemphasis=0.97,
+        sample_rate: int = 16000,
+        n_mels: int = 128,
+        frame_length: float = 25.0,
+        frame_shift: float = 10.0,
+        n_frames: int | None = None,
+        low_freq: float = 20.0,
+        high_freq: float = 0.0,
+        preemphasis: float = 0.97,
     ):
-        # Truncated, as Kaldi does
+        # Truncated, not rounded, as Kaldi does
         size = int(sample_rate * frame_length * 0.001)
         n_fft = 1 << max(size - 1, 1).bit_length()
-        # The last three: vocal tract length warping, switched off
+        # The last three arguments switch vocal tract length warping off
         mel, _ = kaldi.get_mel_banks(
             n_mels, n_fft, sample_rate, low_freq, high_freq, 100.0, -500.0, 1.0
         )
@@ -222,7 +216,7 @@ class KaldiFbank(_LogMel):
             size=size,
             hop=int(sample_rate * frame_shift * 0.001),
             n_fft=n_fft,
-            # Kaldi leaves the Nyquist frequency out
+            # Kaldi's filters leave out the Nyquist bin
             mel=F.pad(mel, (0, 1)).T.contiguous(),
             margins=(0, 0),
             n_frames=n_frames,
@@ -233,8 +227,8 @@ class KaldiFbank(_LogMel):
         self.register_buffer("window", window, persistent=False)
 
     def _condition(self, frames):
-        # Step by step as torchaudio: next to a loud tone, quiet bins hold the
-        # rounding of these operations
+        # In torchaudio's order of operations: next to a loud tone, quiet bins
+        # hold nothing but rounding errors
         frames = frames - frames.mean(dim=2, keepdim=True)
         shifted = torch.cat((frames[..., :1], frames[..., :-1]), dim=2)
         return (frames - self.preemphasis * shifted) * self.window
@@ -256,11 +250,11 @@ class KaldiFbank(_LogMel):
 class LogMelSpectrogram(_LogMel):
     """Log-mel magnitudes with centred frames: the features of EPIC-Sounds.
 
-    The magnitude of a centred STFT (zeros around the clip), summed by HTK mel
-    filters without norm, log(x + eps): librosa's ``stft(pad_mode="constant")``
-    and ``filters.mel(htk=True, norm=None)``, as in the authors' code, for
-    every clip of the batch within 1e-4. A clip of n samples has 1 + n // hop
-    frames.
+    log(x + eps) of the magnitude of a centred, zero-padded STFT through HTK mel
+    filters without norm.  For every clip in the batch within 1e-4 of the
+    authors' librosa code: ``stft(pad_mode="constant")`` and
+    ``filters.mel(htk=True, norm=None)``.  A clip of n samples has
+    1 + n // hop frames.
 
     Arguments
     ---------
@@ -269,14 +263,14 @@ class LogMelSpectrogram(_LogMel):
     n_mels : int
         Mel bins.
     n_fft : int
-        Points of the transform.
+        FFT size.
     window_length : float
-        Hann window (periodic) in ms.
+        Periodic Hann window, in ms.
     hop_length : float
-        From frame to frame, in ms.
+        Hop in ms.
     n_frames : int, optional
-        Cut to so many frames, or repeat the clip's last one up to there;
-        1024 in the paper. Without it, frames behind a clip's end are 0.
+        Cut to this many frames, or repeat the clip's last frame; 1024 in the
+        paper.  Without it, frames past a clip's end are 0.
     eps : float
         Added before the logarithm.
 
@@ -284,22 +278,22 @@ class LogMelSpectrogram(_LogMel):
     -------
     >>> features = LogMelSpectrogram(n_frames=300)
     >>> wavs, lengths = torch.randn(2, 24000), torch.tensor([1.0, 0.5])
-    >>> feats = features(wavs, lengths)
+    >>> feats, lengths = features(wavs, lengths)
     >>> feats.shape, bool((feats[1, 101:] == feats[1, 100]).all())
     (torch.Size([2, 300, 128]), True)
-    >>> (features.frame_lengths(lengths, 24000) * 300).round()
+    >>> (lengths * 300).round()
     tensor([201., 101.])
     """
 
     def __init__(
         self,
-        sample_rate=24000,
-        n_mels=128,
-        n_fft=2048,
-        window_length=10.0,
-        hop_length=5.0,
-        n_frames=None,
-        eps=1e-6,
+        sample_rate: int = 24000,
+        n_mels: int = 128,
+        n_fft: int = 2048,
+        window_length: float = 10.0,
+        hop_length: float = 5.0,
+        n_frames: int | None = None,
+        eps: float = 1e-6,
     ):
         size = round(sample_rate * window_length * 0.001)
         super().__init__(
@@ -309,8 +303,8 @@ class LogMelSpectrogram(_LogMel):
             mel=torchaudio.functional.melscale_fbanks(
                 n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate
             ),
-            # librosa centres the window in n_fft points and these on the
-            # sample; the zeros around it have no say in the magnitude
+            # librosa centres the window in n_fft points; the zeros around it
+            # do not change the magnitude
             margins=(size - size // 2, size // 2),
             n_frames=n_frames,
         )
@@ -318,8 +312,8 @@ class LogMelSpectrogram(_LogMel):
         self.eps = eps
 
     def _condition(self, frames):
-        # librosa multiplies and transforms in float64: beside a loud tone,
-        # the rounding of float32 is ten times eps. Apple's GPUs have none
+        # float64 as in librosa: next to a loud tone, float32 rounding is ten
+        # times eps.  Apple's GPUs have no float64
         is_mps = frames.device.type == "mps"
         window = torch.hann_window(
             self.size,

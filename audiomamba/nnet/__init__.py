@@ -1,5 +1,5 @@
-"""Layers of Audio Mamba: patch and position embedding, tokens, mixer, block.
+"""Layers of the encoders: mixer, block, patch and positional embedding.
 
-Parameter names are those of the authors' code, so that a released checkpoint
-and a model here name the same tensor the same way.
+Parameters have the names of the authors' code, so that the tensors of a
+released checkpoint have the same names here.
 """

@@ -1,18 +1,43 @@
-"""The residual block around the mixer, and dropping it at random."""
+"""The residual block: norm, mixer, stochastic depth."""
 
 import weakref
+from collections.abc import Callable
 
 import torch
 
 from audiomamba.nnet.mixer import BidirectionalMamba
-from audiomamba.nnet.norm import RMSNorm
+from audiomamba.ops import rms_norm
+
+
+class RMSNorm(torch.nn.RMSNorm):
+    """`torch.nn.RMSNorm` over the last dimension by `audiomamba.ops.rms_norm`.
+
+    Arguments
+    ---------
+    embed_dim : int
+        Width of the tokens.
+    eps : float
+        Added to the mean square under the root.
+
+    Example
+    -------
+    >>> RMSNorm(4, eps=0.0)(torch.full((1, 4), 2.0)).tolist()
+    [[1.0, 1.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, embed_dim: int, eps: float = 1e-5):
+        super().__init__(embed_dim, eps=eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normalised x, [..., D]."""
+        return rms_norm(x, self.weight, self.eps)
 
 
 class DropPath(torch.nn.Module):
     """Drop a residual branch for whole samples, in training only.
 
-    Stochastic depth (arXiv 1603.09382); kept samples are scaled up so that
-    the expectation stays.
+    Stochastic depth (arXiv 1603.09382); the samples that are kept are scaled
+    up, so that the expectation stays the same.
 
     Arguments
     ---------
@@ -26,11 +51,11 @@ class DropPath(torch.nn.Module):
     [[1.0, 1.0]]
     """
 
-    def __init__(self, rate):
+    def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [B, ...] with some samples set to zero."""
         if not self.training or self.rate == 0:
             return x
@@ -39,8 +64,30 @@ class DropPath(torch.nn.Module):
         return x * x.new_empty(shape).bernoulli_(keep) / keep
 
 
-def computed_again(tensor, compute):
-    """Let autograd compute a tensor once more instead of keeping it.
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Return each layer's rate, growing linearly from 0.
+
+    Arguments
+    ---------
+    last : float
+        Rate of the last layer.
+    depth : int
+        Number of layers.
+
+    Returns
+    -------
+    list of float
+
+    Example
+    -------
+    >>> drop_path_rates(0.5, 3)
+    [0.0, 0.25, 0.5]
+    """
+    return [last * i / max(depth - 1, 1) for i in range(depth)]
+
+
+def recomputed(tensor: torch.Tensor, compute: Callable[[], torch.Tensor]):
+    """Let autograd recompute a tensor in the backward pass, not keep it.
 
     Arguments
     ---------
@@ -57,14 +104,14 @@ def computed_again(tensor, compute):
     -------
     >>> x, w = torch.ones(3), torch.ones(3, requires_grad=True)
     >>> h = 2 * x
-    >>> with computed_again(h, lambda: 2 * x):
+    >>> with recomputed(h, lambda: 2 * x):
     ...     y = h * w
     >>> del h
     >>> y.sum().backward()
     >>> w.grad
     tensor([2., 2., 2.])
     """
-    # autograd holds on to the hooks, and they must not hold on to the tensor
+    # Autograd holds on to the hooks, so they must not hold on to the tensor.
     spared, size = weakref.ref(tensor), tensor.numel()
 
     def pack(saved):
@@ -84,12 +131,13 @@ def computed_again(tensor, compute):
     return torch.autograd.graph.saved_tensors_hooks(pack, unpack)
 
 
-def computing_dtype(x):
-    """Return the dtype that a projection of x computes in.
+def computing_dtype(x: torch.Tensor) -> torch.dtype:
+    """Return the dtype that a linear layer computes x in.
 
     Arguments
     ---------
     x : torch.Tensor
+        The layer's input.
 
     Returns
     -------
@@ -102,7 +150,7 @@ def computing_dtype(x):
     torch.bfloat16
     """
     kind = x.device.type
-    # autocast leaves float64 alone and does not know every device
+    # Autocast leaves float64 alone and does not know every device.
     if x.dtype == torch.float64 or not torch.amp.is_autocast_available(kind):
         return x.dtype
     if torch.is_autocast_enabled(kind):
@@ -111,7 +159,7 @@ def computing_dtype(x):
 
 
 class MambaBlock(torch.nn.Module):
-    """x + mixer(RMSNorm(x)), the residual stream in float32.
+    """x + mixer(RMSNorm(x)), with the residual stream in float32.
 
     Arguments
     ---------
@@ -119,10 +167,8 @@ class MambaBlock(torch.nn.Module):
         Width of the tokens.
     drop_path : float
         Rate at which the branch is dropped in training.
-    norm_eps : float
-        Added to the mean square under the norm's root.
     **mixer
-        Arguments of `BidirectionalMamba`.
+        Arguments of `audiomamba.nnet.mixer.BidirectionalMamba`.
 
     Example
     -------
@@ -131,26 +177,28 @@ class MambaBlock(torch.nn.Module):
     torch.Size([2, 10, 32])
     """
 
-    def __init__(self, embed_dim, drop_path=0.0, norm_eps=1e-5, **mixer):
+    def __init__(self, embed_dim: int, drop_path: float = 0.0, **mixer):
         super().__init__()
-        self.norm = RMSNorm(embed_dim, eps=norm_eps)
+        self.norm = RMSNorm(embed_dim)
         self.mixer = BidirectionalMamba(embed_dim, **mixer)
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x, lengths=None):
-        """Return [B, L, D] from tokens [B, L, D] and their number [B]."""
+    def forward(
+        self, x: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return [B, L, D] for tokens [B, L, D] and their number, [B]."""
         xz = self._project(x)
         return x + self.drop_path(self.mixer.mix(xz, lengths))
 
     def _project(self, x):
-        """Return the mixer's projected input of the normalised tokens.
+        """Return the input projection of the normalised tokens.
 
-        Those are cheap to compute, large to keep and needed again in the
-        backward pass only; a compiler finds that out by itself.
+        The normalised tokens are cheap to compute and large to keep, so they
+        are recomputed in the backward pass; a compiler decides for itself.
         """
         h = self.norm(x)
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
             return self.mixer.in_proj(h)
         h = h.to(computing_dtype(h))
-        with computed_again(h, lambda: self.norm(x)):
+        with recomputed(h, lambda: self.norm(x)):
             return self.mixer.in_proj(h)

@@ -1,14 +1,13 @@
-"""The linear head of the paper's models."""
+"""The linear classifier of the paper's models."""
 
 import torch
 
 
 class LinearClassifier(torch.nn.Linear):
-    """A linear layer over the embedding, initialised as the authors' head.
+    """A linear layer on the embedding, initialised as the authors do.
 
     Weights are drawn from a normal distribution of standard deviation 0.02,
-    truncated at +-2, and biases are 0.  Its state has the keys ``weight`` and
-    ``bias``, as ``torch.nn.Linear``.
+    truncated at +-2; biases are 0.
 
     Arguments
     ---------
@@ -24,10 +23,10 @@ class LinearClassifier(torch.nn.Linear):
     torch.Size([4, 1, 6])
     """
 
-    def __init__(self, input_size, n_classes):
+    def __init__(self, input_size: int, n_classes: int):
         super().__init__(input_size, n_classes)
 
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw new weights."""
         torch.nn.init.trunc_normal_(self.weight, std=0.02)
         torch.nn.init.zeros_(self.bias)

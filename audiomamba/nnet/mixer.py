@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from audiomamba.nnet.lengths import check_choice
 from audiomamba.ops import mamba_inner
 
 SCANS = ("fo_fo", "fo_bi", "bi_bi")
@@ -14,10 +15,10 @@ class BidirectionalMamba(torch.nn.Module):
     """Mamba mixer that scans its sequence in one or both directions.
 
     - ``fo_fo``: one forward scan (Mamba, arXiv 2312.00752).
-    - ``fo_bi``: one convolution and projection, a second decay matrix for the
-      backward scan over the same input; the outputs are summed.
-    - ``bi_bi``: a second set of everything for the backward direction, over
-      the reversed input; the outputs are averaged (Vim, arXiv 2401.09417).
+    - ``fo_bi``: one convolution and one projection for both directions, and a
+      second decay matrix for the backward scan; the outputs are summed.
+    - ``bi_bi``: a second set of all parameters for the backward direction; the
+      outputs are averaged (Vim, arXiv 2401.09417).
 
     Arguments
     ---------
@@ -28,9 +29,9 @@ class BidirectionalMamba(torch.nn.Module):
     state_size : int
         States per channel.
     conv_size : int
-        Taps of the convolution.
+        Kernel size of the convolution.
     expansion : int
-        Inner width over ``embed_dim``.
+        Inner width as a multiple of ``embed_dim``.
 
     Raises
     ------
@@ -45,11 +46,15 @@ class BidirectionalMamba(torch.nn.Module):
     """
 
     def __init__(
-        self, embed_dim, scan="fo_bi", state_size=16, conv_size=4, expansion=2
+        self,
+        embed_dim: int,
+        scan: str = "fo_bi",
+        state_size: int = 16,
+        conv_size: int = 4,
+        expansion: int = 2,
     ):
         super().__init__()
-        if scan not in SCANS:
-            raise ValueError(f"scan is {scan!r}; it can be {', '.join(SCANS)}.")
+        check_choice("scan", scan, SCANS)
         self.scan, self.state_size = scan, state_size
         self.inner_dim = expansion * embed_dim
         self.step_rank = math.ceil(embed_dim / 16)
@@ -89,7 +94,7 @@ class BidirectionalMamba(torch.nn.Module):
         return decay
 
     def _new_step_projection(self):
-        """Return the layer whose softplus starts log-uniform in its range."""
+        """Return a layer whose softplus starts log-uniform in its range."""
         layer = torch.nn.Linear(self.step_rank, self.inner_dim)
         bound = self.step_rank**-0.5
         torch.nn.init.uniform_(layer.weight, -bound, bound)
@@ -106,13 +111,21 @@ class BidirectionalMamba(torch.nn.Module):
         conv = getattr(self, "conv1d" + suffix)
         dt_proj = getattr(self, "dt_proj" + suffix)
         return mamba_inner(
-            *(xz, conv.weight[:, 0], conv.bias),
+            xz,
+            conv.weight[:, 0],
+            conv.bias,
             getattr(self, "x_proj" + suffix).weight.to(xz.dtype),
-            *(dt_proj.weight.to(xz.dtype), dt_proj.bias),
-            *(A_log, A_b_log, getattr(self, "D" + suffix), lengths),
+            dt_proj.weight.to(xz.dtype),
+            dt_proj.bias,
+            A_log,
+            A_b_log,
+            getattr(self, "D" + suffix),
+            lengths,
         )
 
-    def forward(self, hidden, lengths=None):
+    def forward(
+        self, hidden: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Mix a batch of sequences.
 
         Arguments
@@ -120,7 +133,7 @@ class BidirectionalMamba(torch.nn.Module):
         hidden : torch.Tensor
             [B, L, D].
         lengths : torch.Tensor or None
-            Tokens per sequence, integers [B]; what lies behind is not read.
+            Tokens of each sequence, integers [B]; tokens past them are ignored.
 
         Returns
         -------
@@ -129,15 +142,17 @@ class BidirectionalMamba(torch.nn.Module):
         """
         return self.mix(self.in_proj(hidden), lengths)
 
-    def mix(self, xz, lengths=None):
-        """Mix a batch of sequences behind the input projection.
+    def mix(
+        self, xz: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Mix a batch of sequences that the input projection has widened.
 
         Arguments
         ---------
         xz : torch.Tensor
-            Input and gate side by side, [B, L, 4 D].
+            Input and gate side by side, [B, L, 2 * expansion * D].
         lengths : torch.Tensor or None
-            Tokens per sequence, integers [B].
+            Tokens of each sequence, integers [B].
 
         Returns
         -------

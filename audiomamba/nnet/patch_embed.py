@@ -2,18 +2,24 @@
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
+# A size in both directions, or in (bins, frames).
+Size = int | Sequence[int]
+Steps = TypeVar("Steps", int, torch.Tensor)
 
-def to_pair(value):
-    """Return (frequency, time) from an int or a pair.
+
+def to_pair(value: Size) -> tuple[int, int]:
+    """Return (bins, frames) from an integer or a pair.
 
     Arguments
     ---------
-    value : int or sequence of two ints
-        A size in bins and frames.
+    value : int or sequence of two int
+        A patch size or a stride.
 
     Returns
     -------
@@ -33,13 +39,13 @@ def to_pair(value):
     if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
         raise ValueError(
             f"A patch size or stride is {value!r}; it must be a positive "
-            "integer or a pair of them, (frequency, time)."
+            "integer or a pair of them, (bins, frames)."
         )
     return int(pair[0]), int(pair[1])
 
 
-def grid_length(size, patch, stride):
-    """Return how many patches fit, at least one (a shorter clip is padded).
+def grid_length(size: Steps, patch: int, stride: int) -> Steps:
+    """Return how many patches fit; at least one, as short clips are padded.
 
     Arguments
     ---------
@@ -67,12 +73,9 @@ def grid_length(size, patch, stride):
 
 @functools.lru_cache(maxsize=32)
 def _resize_pseudo_inverse(old, new):
-    """Return the matrix that resizes flattened kernels from old to new.
-
-    FlexiViT (arXiv 2212.08013, equation 4): with the matrix M that resizes a
-    patch bilinearly, the kernel that gives a resized patch the old output is
-    pinv(M^T) w.
-    """
+    """Return the matrix that resizes flattened kernels from old to new."""
+    # FlexiViT (arXiv 2212.08013, equation 4): if M resizes a patch bilinearly,
+    # pinv(M^T) w is the kernel that gives the resized patch the old output.
     basis = torch.eye(math.prod(old), dtype=torch.float64)
     resized = F.interpolate(
         basis.reshape(-1, 1, *old), size=new, mode="bilinear"
@@ -80,15 +83,17 @@ def _resize_pseudo_inverse(old, new):
     return torch.linalg.pinv(resized.reshape(len(basis), -1))
 
 
-def resize_patch_kernel(weight, size):
-    """Resize a patch embedding's kernel so that its outputs stay alike.
+def resize_patch_kernel(
+    weight: torch.Tensor, size: tuple[int, int]
+) -> torch.Tensor:
+    """Resize a patch kernel so that resized patches keep their embeddings.
 
     Arguments
     ---------
     weight : torch.Tensor
-        [D, channels, frequency, time].
+        [D, channels, bins, frames].
     size : tuple of int
-        The new (frequency, time).
+        The new (bins, frames).
 
     Returns
     -------
@@ -100,11 +105,11 @@ def resize_patch_kernel(weight, size):
     >>> resize_patch_kernel(torch.randn(8, 1, 16, 16), (8, 16)).shape
     torch.Size([8, 1, 8, 16])
     """
-    old, size = tuple(weight.shape[2:]), tuple(size)
-    if old == size:
+    old, new = tuple(weight.shape[2:]), tuple(size)
+    if old == new:
         return weight
-    matrix = _resize_pseudo_inverse(old, size).to(weight)
-    return (weight.flatten(2) @ matrix.T).unflatten(2, size)
+    matrix = _resize_pseudo_inverse(old, new).to(weight)
+    return (weight.flatten(2) @ matrix.T).unflatten(2, new)
 
 
 class PatchEmbed(torch.nn.Module):
@@ -126,17 +131,27 @@ class PatchEmbed(torch.nn.Module):
     torch.Size([2, 8, 4, 32])
     """
 
-    def __init__(self, patch_size, stride, embed_dim):
+    def __init__(
+        self,
+        patch_size: tuple[int, int],
+        stride: tuple[int, int],
+        embed_dim: int,
+    ):
         super().__init__()
         self.proj = torch.nn.Conv2d(1, embed_dim, patch_size, stride)
-        # LeCun's initialisation as timm has it, for a truncated normal.
+        # LeCun initialisation by a truncated normal, as in timm.
         std = math.prod(patch_size) ** -0.5 / 0.87962566103423978
         torch.nn.init.trunc_normal_(
             self.proj.weight, std=std, a=-2 * std, b=2 * std
         )
-        torch.nn.init.zeros_(self.proj.bias)
+        torch.nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
 
-    def forward(self, feats, patch_size=None, stride=None):
+    def forward(
+        self,
+        feats: torch.Tensor,
+        patch_size: tuple[int, int] | None = None,
+        stride: tuple[int, int] | None = None,
+    ) -> torch.Tensor:
         """Embed the patches.
 
         Arguments
@@ -159,8 +174,8 @@ class PatchEmbed(torch.nn.Module):
         missing = weight.shape[3] - feats.shape[1]
         if missing > 0:
             feats = F.pad(feats, (0, 0, 0, missing))
-        # A matrix product: convolutions of one channel are slow, above all in
-        # bfloat16 on the CPU.
+        # A matrix product, as convolutions of one channel are slow, above all
+        # in bfloat16 on the CPU.
         steps = stride or self.proj.stride
         patches = feats.mT
         for axis in (0, 1):

@@ -1,13 +1,13 @@
-"""A learned position table over the patch grid, for clips of any length."""
+"""Learned positional embedding of a patch grid, for clips of any length."""
 
 import torch
 import torch.nn.functional as F
 
 
-def resample_table(table, grid):
+def resample_table(table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     """Resample a position table to another patch grid.
 
-    Bilinear with antialiasing, as the authors' code (after FlexiViT).
+    Bilinear with antialiasing, as in the authors' code (after FlexiViT).
 
     Arguments
     ---------
@@ -37,25 +37,27 @@ def resample_table(table, grid):
     return resampled[0].permute(1, 2, 0).to(table.dtype)
 
 
-# Where PyTorch cannot tell exporting from compiling (before 2.7), both are
+# PyTorch before 2.7 cannot tell exporting from compiling.
 _exporting = getattr(
     torch.compiler, "is_exporting", torch.compiler.is_compiling
 )
 
 
-def columns_of(table, n_columns, width):
+def columns_of(
+    table: torch.Tensor, n_columns: torch.Tensor | None, width: int
+) -> torch.Tensor:
     """Return the table's columns for clips of given lengths.
 
-    A clip that the table covers takes its first columns; for a longer one
-    the table is resampled linearly to the clip's own length (never to the
-    batch's), so that a clip's positions do not depend on its batch.
+    A clip that the table covers takes its first columns.  For a longer clip
+    the table is resampled linearly to the clip's own length, never to the
+    batch's, so that a clip's positions do not depend on its batch.
 
     Arguments
     ---------
     table : torch.Tensor
         [F', T0, D].
     n_columns : torch.Tensor or None
-        Columns of every clip, integers [B]; None if all have ``width``.
+        Columns of each clip, integers [B]; None if all have ``width``.
     width : int
         Columns of the batch.
 
@@ -71,8 +73,8 @@ def columns_of(table, n_columns, width):
     [[0.0, 1.0, 2.0], [0.0, 0.25, 0.75]]
     """
     covered = table.shape[1]
-    # An exported program takes the general way, which is the same for short
-    # clips, so that one program holds for clips of any length
+    # The general path gives short clips the same; an exported program takes it
+    # for all, so that it holds for clips of any length.
     if not _exporting() and width <= covered:
         return table[None, :, :width]
     steps = torch.arange(width, device=table.device, dtype=torch.float32)
@@ -89,14 +91,14 @@ def columns_of(table, n_columns, width):
 
 
 class PositionEmbedding(torch.nn.Module):
-    """Learned positions of the class tokens and of a patch grid.
+    """Learned positional embedding of class tokens and a patch grid.
 
     Arguments
     ---------
     grid : tuple of int
         Patches along frequency and time that the table covers.
     n_cls : int
-        Number of class tokens, whose positions come first.
+        Number of class tokens; their positions come first.
     embed_dim : int
         Width of the tokens.
 
@@ -108,33 +110,40 @@ class PositionEmbedding(torch.nn.Module):
     (torch.Size([1, 32]), torch.Size([1, 8, 10, 32]))
     """
 
-    def __init__(self, grid, n_cls, embed_dim):
+    def __init__(self, grid: tuple[int, int], n_cls: int, embed_dim: int):
         super().__init__()
-        self.grid, self.n_cls = tuple(grid), n_cls
+        self.grid, self.n_cls = (grid[0], grid[1]), n_cls
         n_positions = n_cls + grid[0] * grid[1]
         self.pos_embed = torch.nn.Parameter(
             torch.empty(1, n_positions, embed_dim)
         )
         torch.nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        self.pos_embed._no_weight_decay = True
+        self.pos_embed._no_weight_decay = True  # type: ignore[attr-defined]
 
-    def forward(self, grid, n_columns, width):
-        """Return the positions of the class tokens and of the patches.
+    def forward(
+        self,
+        grid: tuple[int, int],
+        n_columns: torch.Tensor | None,
+        width: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the positions of class tokens and patches.
 
         Arguments
         ---------
         grid : tuple of int
-            The grid that the table would cover at this patch size and
-            stride; where it is not the table's own, the table is resampled.
+            Patches that the table covers at the present patch size and
+            stride.  If it is not the table's own grid, the table is resampled.
         n_columns : torch.Tensor or None
-            Columns of every clip, see `columns_of`.
+            Columns of each clip, see `columns_of`.
         width : int
             Columns of the batch.
 
         Returns
         -------
-        tuple of torch.Tensor
-            [n_cls, D] and [B or 1, F', width, D].
+        cls : torch.Tensor
+            [n_cls, D].
+        patches : torch.Tensor
+            [B or 1, F', width, D].
         """
         cls, table = self.pos_embed[0].tensor_split([self.n_cls])
         table = resample_table(table.unflatten(0, self.grid), grid)

@@ -1,46 +1,56 @@
-"""Putting patches and class tokens in a row, and finding them again.
+"""The row of tokens: patches and class tokens in scan order.
 
-The row of a clip holds its own patches side by side and its class token at
-its own middle, so that a clip in a padded batch has the same row as alone,
-followed by padding.
+In a padded batch, the row of each clip holds the clip's own patches, with the
+class token at its own middle, and then padding: the same row as when the clip
+is alone.
 """
 
 import torch
 
+# Place of the class tokens -> their number.
 CLS_TOKENS = {"front": 1, "middle": 1, "end": 1, "both": 2, None: 0}
 TOKEN_ORDERS = ("frequency", "time")
 
 
 class TokenRow:
-    """Where every patch and class token of a batch stands in its row.
+    """The place of every patch and class token in the rows of a batch.
 
     Arguments
     ---------
-    cls_token : str or None
+    cls_place : str or None
         "front", "middle", "end", "both" or None.
+    n_cls : int
+        Number of class tokens.
     token_order : str
-        "frequency" (time runs fastest) or "time" (frequency does).
+        "frequency" (time runs fastest) or "time" (frequency runs fastest).
     grid : tuple of int
         Patches of the batch along frequency and time.
     n_columns : torch.Tensor or None
-        Columns of every clip, integers [B]; None if all fill the grid.
-    device : torch.device
-        Where the indices live.
+        Columns of each clip, integers [B]; None if all fill the grid.
+    device : torch.device or str
+        Device of the indices.
 
     Example
     -------
-    >>> row = TokenRow("middle", "frequency", (2, 3), None, "cpu")
-    >>> row.source.tolist()  # 6 is the class token, behind the patches
+    >>> row = TokenRow("middle", 1, "frequency", (2, 3), None, "cpu")
+    >>> row.source.tolist()  # 6 is the class token: it comes after the patches
     [[0, 1, 2, 6, 3, 4, 5]]
-    >>> row = TokenRow("end", "time", (2, 3), torch.tensor([3, 1]), "cpu")
+    >>> row = TokenRow("end", 1, "time", (2, 3), torch.tensor([3, 1]), "cpu")
     >>> row.source.tolist(), row.lengths.tolist()
     ([[0, 3, 1, 4, 2, 5, 6], [0, 3, 6, 0, 0, 0, 0]], [7, 3])
     """
 
-    def __init__(self, cls_token, token_order, grid, n_columns, device):
+    def __init__(
+        self,
+        cls_place: str | None,
+        n_cls: int,
+        token_order: str,
+        grid: tuple[int, int],
+        n_columns: torch.Tensor | None,
+        device: torch.device | str,
+    ):
         self.n_rows, self.width = grid
-        self.n_cls = CLS_TOKENS[cls_token]
-        self.token_order = token_order
+        self.n_cls, self.token_order = n_cls, token_order
         if n_columns is None:
             self.columns = torch.full((1, 1), self.width, device=device)
         else:
@@ -48,24 +58,26 @@ class TokenRow:
         n_patches = self.n_rows * self.columns
         self.lengths = None
         if n_columns is not None:
-            self.lengths = n_patches[:, 0] + self.n_cls
-        self.cls_places = {
-            "front": lambda: torch.zeros_like(n_patches),
-            "middle": lambda: n_patches // 2,
-            "end": lambda: n_patches,
-            "both": lambda: torch.cat(
-                [torch.zeros_like(n_patches), n_patches + 1], 1
-            ),
-            None: lambda: n_patches[:, :0],
-        }[cls_token]()
-        # One column per class token; what is exported holds no empty unbind
-        self._cls_columns = self.cls_places.unbind(1) if self.n_cls else ()
+            self.lengths = n_patches[:, 0] + n_cls
+        first = torch.zeros_like(n_patches)
+        if cls_place == "both":
+            self.cls_places = torch.cat([first, n_patches + 1], 1)
+        else:
+            start = {
+                "front": first,
+                "middle": n_patches // 2,
+                "end": n_patches,
+                None: first,
+            }[cls_place]
+            self.cls_places = start + torch.arange(n_cls, device=device)
+        # torch.export refuses to unbind a dimension of size 0.
+        self._cls_columns = self.cls_places.unbind(1) if n_cls else ()
         self.source = self._source(n_patches, device)
 
     def _source(self, n_patches, device):
-        """Return what stands at each place: a patch's or class token's index.
+        """Return the index of the token at each place, [B or 1, L].
 
-        Patches are numbered as in the batch's grid, class tokens behind them.
+        Patches are numbered as in the batch's grid, then the class tokens.
         """
         n_all = self.n_rows * self.width
         places = torch.arange(n_all + self.n_cls, device=device)[None]
@@ -103,8 +115,10 @@ class TokenRow:
         index = places[..., None].expand(tokens.shape[0], -1, tokens.shape[2])
         return tokens.gather(1, index)
 
-    def arrange(self, patches, cls_tokens):
-        """Return the row.
+    def arrange(
+        self, patches: torch.Tensor, cls_tokens: torch.Tensor
+    ) -> torch.Tensor:
+        """Put patches and class tokens in a row.
 
         Arguments
         ---------
@@ -119,12 +133,12 @@ class TokenRow:
             [B, L, D].
         """
         cls_tokens = cls_tokens.expand(patches.shape[0], -1, -1)
-        # Row by row: one copy, where flatten and cat make two
+        # Unbound rows need one copy, where flatten and cat make two.
         bank = torch.cat([*patches.unbind(1), cls_tokens], dim=1)
         return self._take(bank, self.source)
 
-    def pool_clip(self, tokens):
-        """Return one vector per clip: the class tokens' mean, or all tokens'.
+    def pool_clip(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the class tokens, or of all without any.
 
         Arguments
         ---------
@@ -145,8 +159,8 @@ class TokenRow:
         total = tokens.masked_fill(~valid, 0.0).sum(1, keepdim=True)
         return total / self.lengths[:, None, None]
 
-    def pool_frames(self, tokens):
-        """Return one vector per time step: the mean of its patches.
+    def pool_frames(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return one vector per time step, the mean of its patches.
 
         Arguments
         ---------
@@ -156,7 +170,7 @@ class TokenRow:
         Returns
         -------
         torch.Tensor
-            [B, T', D], zero behind a clip's last step.
+            [B, T', D], zero past a clip's last step.
         """
         picked = self._take(tokens, self._patch_places().flatten(1))
         frames = picked.unflatten(1, (self.n_rows, self.width)).mean(1)

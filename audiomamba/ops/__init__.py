@@ -7,19 +7,23 @@ ordinary operators.  Nothing above this package knows which engine runs.
 ===========  ==========================================================
 engine       what it is
 ===========  ==========================================================
-reference    plain PyTorch: any device, float64, the oracle of the tests
-cpu          Numba kernels for the CPU, compiled on first use and cached
 triton       Triton kernels for the GPU, compiled on first use and cached
 mamba_ssm    the stock packages mamba-ssm 2 and causal-conv1d, on the GPU
+cpu          Numba kernels for the CPU, compiled on first use and cached
+reference    plain PyTorch: any device, float64, the oracle of the tests
 ===========  ==========================================================
 
-Where both GPU engines work, the first use tries them and keeps the faster.
+The first one that is usable on the device computes.
 """
 
 import torch
 
 from audiomamba.ops.causal_conv1d import causal_conv1d
-from audiomamba.ops.engines import available_engines, use_engine
+from audiomamba.ops.engines import (
+    available_engines,
+    current_engine,
+    use_engine,
+)
 from audiomamba.ops.mamba_inner import mamba_inner
 from audiomamba.ops.rms_norm import rms_norm
 from audiomamba.ops.selective_scan import bidirectional_scan, selective_scan
@@ -28,6 +32,7 @@ __all__ = [
     "available_engines",
     "bidirectional_scan",
     "causal_conv1d",
+    "current_engine",
     "mamba_inner",
     "operators",
     "rms_norm",

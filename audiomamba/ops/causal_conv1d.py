@@ -2,48 +2,47 @@
 
 import torch
 
+from audiomamba.ops.arguments import ConvArguments
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.registry import blank, defined, present
+from audiomamba.ops.optional_gradients import blank, defined, present
+
+_ARGUMENTS = (
+    "Tensor x, Tensor weight, Tensor? bias, bool activation, bool reverse, "
+    "Tensor? lengths"
+)
 
 
-@torch.library.custom_op("audiomamba::causal_conv1d", mutates_args=())
-def _conv(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    activation: bool,
-    reverse: bool,
-    lengths: torch.Tensor | None,
-) -> torch.Tensor:
-    return engine_for(x).conv_forward(
-        x, weight, bias, activation, reverse, lengths
-    )
+@torch.library.custom_op(
+    "audiomamba::causal_conv1d",
+    mutates_args=(),
+    schema=f"({_ARGUMENTS}) -> Tensor",
+)
+def _conv(*arguments):
+    arguments = ConvArguments(*arguments)
+    return engine_for(arguments.x).conv_forward(arguments)
 
 
-@torch.library.custom_op("audiomamba::causal_conv1d_backward", mutates_args=())
-def _conv_backward(
-    grad_output: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    activation: bool,
-    reverse: bool,
-    lengths: torch.Tensor | None,
-) -> list[torch.Tensor]:
-    gradients = engine_for(x).conv_backward(
-        grad_output, x, weight, bias, activation, reverse, lengths
-    )
-    return defined(gradients, x)
+@torch.library.custom_op(
+    "audiomamba::causal_conv1d_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
+)
+def _conv_backward(grad_output, *arguments):
+    arguments = ConvArguments(*arguments)
+    engine = engine_for(arguments.x)
+    gradients = engine.conv_backward(grad_output, arguments)
+    return defined(gradients, arguments.x)
 
 
 @_conv.register_fake
-def _(x, weight, bias, activation, reverse, lengths):
+def _(x, *others):
     return x.new_empty(x.shape)
 
 
 @_conv_backward.register_fake
-def _(grad_output, x, weight, bias, activation, reverse, lengths):
-    return [blank(t, x) for t in (x, weight, bias)]
+def _(grad_output, *arguments):
+    tensors = ConvArguments(*arguments).differentiable
+    return [blank(t, grad_output) for t in tensors]
 
 
 def _setup_context(ctx, inputs, output):
@@ -51,26 +50,25 @@ def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(x, weight, bias, lengths)
 
 
-def conv_gradients(grad_output, x, weight, bias, *arguments):
-    """Return the gradients of the three tensors, None for no bias."""
-    gradients = _conv_backward(grad_output, x, weight, bias, *arguments)
-    return present(gradients, (x, weight, bias))
-
-
 def _backward(ctx, grad_output):
-    x, weight, bias, lengths = ctx.saved_tensors
-    gradients = conv_gradients(
-        grad_output, x, weight, bias, ctx.activation, ctx.reverse, lengths
+    *tensors, lengths = ctx.saved_tensors
+    gradients = _conv_backward(
+        grad_output, *tensors, ctx.activation, ctx.reverse, lengths
     )
-    return (*gradients, None, None, None)
+    return (*present(gradients, tensors), None, None, None)
 
 
 _conv.register_autograd(_backward, setup_context=_setup_context)
 
 
 def causal_conv1d(
-    x, weight, bias=None, activation="silu", reverse=False, lengths=None
-):
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str | None = "silu",
+    reverse: bool = False,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Depthwise convolution over time that looks only one way.
 
     y_l = act(bias + sum_k weight[:, k] x_(l - K + 1 + k)); with ``reverse``
@@ -87,10 +85,10 @@ def causal_conv1d(
     activation : str or None
         "silu" or None.
     reverse : bool
-        Look at the following instead of the preceding steps.
+        Look at the following steps instead of the preceding ones.
     lengths : torch.Tensor or None
-        Steps of content per sequence, integers [B].  What lies behind them
-        is not read, and the output there is zero.
+        Valid steps per sequence, integers [B].  Steps past ``lengths`` are
+        ignored, and the output there is zero.
 
     Returns
     -------

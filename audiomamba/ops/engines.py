@@ -1,25 +1,25 @@
 """The engines that compute the operators, and the choice between them.
 
-An engine is a module with six functions: ``scan_forward``, ``conv_forward``
-and ``inner_forward``, each with its ``..._backward``; those that run on the
-CPU have ``norm_forward`` and ``norm_backward`` as well.  The best engine for a
-device is chosen once; ``use_engine`` chooses another one for a block.
+An engine is a module with ``scan_forward``, ``conv_forward`` and
+``inner_forward``, which take the arguments of `audiomamba.ops.arguments`, and
+a ``..._backward`` for each, which takes the gradient of the output first.
+Engines that run on the CPU also have ``norm_forward`` and ``norm_backward``.
 
-Engines are listed by preference.  Where both ``triton`` and ``mamba_ssm``
-work, their first use tries them on one layer and keeps the faster one: which
-one that is depends on the GPU and on the versions.
+The first engine of `ENGINES` that is usable on a device computes there: the
+same one in every process and every run.  ``use_engine`` chooses another one
+for a block of code; ``tools/benchmark.py --engines`` compares their speed.
 """
 
 import contextlib
 import functools
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 import torch
-
-from audiomamba.ops.trial import fastest
 
 logger = logging.getLogger(__name__)
 
@@ -28,27 +28,27 @@ HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Engine:
-    """What the choice has to know of an engine.
+    """Where an engine is and what it needs.
 
     Arguments
     ---------
     module : str
-        Where its functions live.
+        The module with its functions.
     device : str or None
         The device type it runs on; None for any.
     needs : tuple of str
         Packages that must be importable.
     install : str
-        How a user gets it where it is missing.
+        The command that installs them.
     """
 
     module: str
     device: str | None
-    needs: tuple
+    needs: tuple[str, ...]
     install: str
 
 
-# The best first.
+# In order of preference.
 ENGINES = {
     "triton": Engine(
         "audiomamba.ops.triton", "cuda", ("triton",), "pip install triton"
@@ -69,7 +69,7 @@ _chosen = None
 
 @functools.cache
 def _problem(name):
-    """Return why an engine cannot be used, None where it can."""
+    """Return why an engine cannot be used, or None if it can."""
     engine = ENGINES[name]
     missing = [p for p in engine.needs if find_spec(p) is None]
     if missing:
@@ -89,20 +89,26 @@ def _problem(name):
 
 @functools.cache
 def _usable(name):
-    """Return whether an engine can be used, and log once why it cannot."""
+    """Return whether an engine can be used; warn once if it cannot."""
     problem = _problem(name)
     if problem is not None:
         logger.warning("The engine %r is left out: %s", name, problem)
     return problem is None
 
 
-def available_engines(device=None):
-    """List the engines that can run on a device, the preferred one first.
+def _device_type(device):
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device).type
+
+
+def available_engines(device: str | torch.device | None = None) -> list[str]:
+    """List the engines that can run on a device, in order of preference.
 
     Arguments
     ---------
     device : str or torch.device or None
-        The device; None for the GPU where there is one, else the CPU.
+        The device; None for the GPU if there is one, else the CPU.
 
     Returns
     -------
@@ -113,9 +119,7 @@ def available_engines(device=None):
     >>> available_engines("cpu")
     ['cpu', 'reference']
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = torch.device(device).type
+    kind = _device_type(device)
     return [
         name
         for name, engine in ENGINES.items()
@@ -124,7 +128,7 @@ def available_engines(device=None):
 
 
 @contextlib.contextmanager
-def use_engine(name):
+def use_engine(name: str) -> Iterator[None]:
     """Compute the operators with the named engine inside a ``with`` block.
 
     The choice holds for the whole process, backward passes included.
@@ -165,51 +169,48 @@ def use_engine(name):
 
 
 @functools.cache
-def _best(kind, dtype):
-    """Return the name of the best engine for a device type and a dtype.
-
-    Only the reference computes in float64: the kernels keep a float32 state.
-    """
+def _preferred(kind, dtype):
+    """Return the engine for a device type and a dtype unless told otherwise."""
+    # The kernels keep a float32 state, so float64 is left to the reference.
     if dtype not in HALF_OR_SINGLE:
         return "reference"
-    return _fastest(kind)
+    return available_engines(kind)[0]
 
 
-@functools.cache
-def _fastest(kind):
-    """Return the fastest engine for a device type, by trying if need be."""
-    names = available_engines(kind)
-    rivals = [name for name in names if ENGINES[name].device == kind]
-    if len(rivals) < 2:
-        return names[0]
-    return fastest({name: _load(name) for name in rivals}, kind)
-
-
-@functools.cache
-def _load(name):
-    return import_module(ENGINES[name].module)
-
-
-def engine_for(tensor):
-    """Return the module that computes operators on a tensor.
+def current_engine(
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> str:
+    """Return the name of the engine that operators on a device use now.
 
     Arguments
     ---------
-    tensor : torch.Tensor
-        The main input; its device and dtype decide.
+    device : str or torch.device or None
+        The device; None for the GPU if there is one, else the CPU.
+    dtype : torch.dtype
+        Of the operators' main input.
 
     Returns
     -------
-    module
+    str
 
     Raises
     ------
     ValueError
-        If the engine chosen by ``use_engine`` cannot take the tensor.
+        If the engine chosen by ``use_engine`` does not run on the device or
+        does not compute in the dtype.
+
+    Example
+    -------
+    >>> current_engine("cpu")
+    'cpu'
+    >>> with use_engine("reference"):
+    ...     current_engine("cpu")
+    'reference'
     """
-    kind, dtype = tensor.device.type, tensor.dtype
+    kind = _device_type(device)
     if _chosen is None:
-        return _load(_best(kind, dtype))
+        return _preferred(kind, dtype)
     if ENGINES[_chosen].device not in (None, kind):
         raise ValueError(
             f"The engine {_chosen!r} does not run on {kind}: choose one of "
@@ -220,4 +221,29 @@ def engine_for(tensor):
             f"The engine {_chosen!r} does not compute in {dtype}: use the "
             "engine 'reference' or float32."
         )
-    return _load(_chosen)
+    return _chosen
+
+
+@functools.cache
+def _load(name):
+    return import_module(ENGINES[name].module)
+
+
+def engine_for(tensor: torch.Tensor) -> ModuleType:
+    """Return the module that computes operators on a tensor.
+
+    Arguments
+    ---------
+    tensor : torch.Tensor
+        The operator's main input.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ValueError
+        As `current_engine`.
+    """
+    return _load(current_engine(tensor.device, tensor.dtype))

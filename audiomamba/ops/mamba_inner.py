@@ -1,65 +1,55 @@
 """The inside of a Mamba mixer, between its two projections.
 
-Convolution, selection and scan as one operator, as ``mamba_inner_fn`` of
-mamba-ssm is: the backward pass computes the cheap parts once more instead of
-keeping them, which halves what a layer holds in memory.
+Convolution, selection and scan are one operator, like ``mamba_inner_fn`` of
+mamba-ssm.  The backward pass recomputes the cheap parts instead of keeping
+them, which halves the memory that a layer holds.
 """
 
 import torch
 
+from audiomamba.ops.arguments import InnerArguments
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.registry import blank, defined, present
+from audiomamba.ops.optional_gradients import blank, defined, present
+
+_ARGUMENTS = (
+    "Tensor xz, Tensor conv_weight, Tensor? conv_bias, Tensor x_proj, "
+    "Tensor dt_proj, Tensor dt_bias, Tensor? A_log, Tensor? A_b_log, "
+    "Tensor? D, Tensor? lengths"
+)
 
 
-@torch.library.custom_op("audiomamba::mamba_inner", mutates_args=())
-def _inner(
-    xz: torch.Tensor,
-    conv_weight: torch.Tensor,
-    conv_bias: torch.Tensor | None,
-    x_proj: torch.Tensor,
-    dt_proj: torch.Tensor,
-    dt_bias: torch.Tensor,
-    A_log: torch.Tensor | None,
-    A_b_log: torch.Tensor | None,
-    D: torch.Tensor | None,
-    lengths: torch.Tensor | None,
-) -> torch.Tensor:
-    return engine_for(xz).inner_forward(
-        *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A_log, A_b_log, D, lengths),
-    )
+@torch.library.custom_op(
+    "audiomamba::mamba_inner",
+    mutates_args=(),
+    schema=f"({_ARGUMENTS}) -> Tensor",
+)
+def _inner(*arguments):
+    arguments = InnerArguments(*arguments)
+    return engine_for(arguments.xz).inner_forward(arguments)
 
 
-@torch.library.custom_op("audiomamba::mamba_inner_backward", mutates_args=())
-def _inner_backward(
-    grad_output: torch.Tensor,
-    xz: torch.Tensor,
-    conv_weight: torch.Tensor,
-    conv_bias: torch.Tensor | None,
-    x_proj: torch.Tensor,
-    dt_proj: torch.Tensor,
-    dt_bias: torch.Tensor,
-    A_log: torch.Tensor | None,
-    A_b_log: torch.Tensor | None,
-    D: torch.Tensor | None,
-    lengths: torch.Tensor | None,
-) -> list[torch.Tensor]:
-    gradients = engine_for(xz).inner_backward(
-        *(grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A_log, A_b_log, D, lengths),
-    )
-    return defined(gradients, xz)
+@torch.library.custom_op(
+    "audiomamba::mamba_inner_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
+)
+def _inner_backward(grad_output, *arguments):
+    arguments = InnerArguments(*arguments)
+    engine = engine_for(arguments.xz)
+    gradients = engine.inner_backward(grad_output, arguments)
+    return defined(gradients, arguments.xz)
 
 
 @_inner.register_fake
-def _(xz, *arguments):
+def _(xz, *others):
     n_batch, n_steps, width = xz.shape
     return xz.new_empty(n_batch, n_steps, width // 2)
 
 
 @_inner_backward.register_fake
 def _(grad_output, *arguments):
-    return [blank(t, grad_output) for t in arguments[:-1]]
+    tensors = InnerArguments(*arguments).differentiable
+    return [blank(t, grad_output) for t in tensors]
 
 
 def _setup_context(ctx, inputs, output):
@@ -67,27 +57,27 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, grad_output):
-    arguments = ctx.saved_tensors
-    gradients = _inner_backward(grad_output, *arguments)
-    return (*present(gradients, arguments[:-1]), None)
+    *tensors, lengths = ctx.saved_tensors
+    gradients = _inner_backward(grad_output, *tensors, lengths)
+    return (*present(gradients, tensors), None)
 
 
 _inner.register_autograd(_backward, setup_context=_setup_context)
 
 
 def mamba_inner(
-    xz,
-    conv_weight,
-    conv_bias,
-    x_proj,
-    dt_proj,
-    dt_bias,
-    A_log=None,
-    A_b_log=None,
-    D=None,
-    lengths=None,
-):
-    """Convolve, select and scan, all but a mixer's outer projections.
+    xz: torch.Tensor,
+    conv_weight: torch.Tensor,
+    conv_bias: torch.Tensor | None,
+    x_proj: torch.Tensor,
+    dt_proj: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A_log: torch.Tensor | None = None,
+    A_b_log: torch.Tensor | None = None,
+    D: torch.Tensor | None = None,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Convolve, select and scan: a mixer without its outer projections.
 
     u = SiLU(conv(x)), (dt, B, C) = x_proj u, delta = dt_proj dt; then the
     scan of u with A = -exp(A_log), gated by z: forward with ``A_log``,
@@ -103,9 +93,9 @@ def mamba_inner(
     conv_bias : torch.Tensor or None
         [D].
     x_proj : torch.Tensor
-        Weight that selects, [R + 2 N, D], in the dtype of ``xz``.
+        Projects to dt, B and C, [R + 2 N, D], in the dtype of ``xz``.
     dt_proj : torch.Tensor
-        Weight that widens the step sizes, [D, R], in the dtype of ``xz``.
+        Projects dt to step sizes, [D, R], in the dtype of ``xz``.
     dt_bias : torch.Tensor
         [D].
     A_log : torch.Tensor or None
@@ -115,7 +105,7 @@ def mamba_inner(
     D : torch.Tensor or None
         Skip, [D].
     lengths : torch.Tensor or None
-        Steps of content per sequence, integers [B].
+        Valid steps per sequence, integers [B].
 
     Returns
     -------
@@ -133,6 +123,14 @@ def mamba_inner(
     torch.Size([2, 9, 4])
     """
     return _inner(
-        *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A_log, A_b_log, D, lengths),
+        xz,
+        conv_weight,
+        conv_bias,
+        x_proj,
+        dt_proj,
+        dt_bias,
+        A_log,
+        A_b_log,
+        D,
+        lengths,
     )

@@ -1,20 +1,21 @@
 """The operators on the stock kernels of `mamba-ssm` 2 and `causal-conv1d`.
 
 Neither package is patched.  Both know one direction and no lengths: the other
-direction is the flipped sequence, and padding is zeroed before either sees
-it.  A step of size zero leaves the state as it is, so padding that a flip
-brings to the front does nothing.
+direction is the flipped sequence, and padding is zeroed first.  A step of size
+zero leaves the state as it is, so padding that a flip brings to the front has
+no effect.
 
-The packages want [B, D, L] without gaps, which costs a copy per tensor; and
-as an operator keeps nothing between its passes, the backward pass runs the
-forward one again.  A fair comparison with these packages times their own
+The packages take contiguous [B, D, L], which costs a copy per tensor; and as
+an operator keeps nothing between its passes, the backward pass runs the
+forward pass again.  To compare with these packages fairly, time their own
 modules.
 """
 
 import torch
 import torch.nn.functional as F
 
-from audiomamba.ops.composed import compose_inner
+from audiomamba.ops.inner_from_parts import compose_inner
+from audiomamba.ops.optional_gradients import cast_like
 
 
 def _scan(*arguments):
@@ -33,7 +34,7 @@ def _convolve(x, weight, bias, activation):
 
 
 def _zero_padding(lengths, *tensors):
-    """Return tensors [B, L, D] with zeros behind the lengths."""
+    """Return tensors [B, L, D] with zeros past the lengths."""
     if lengths is None:
         return tensors
     steps = torch.arange(tensors[0].shape[1], device=tensors[0].device)
@@ -63,56 +64,63 @@ def _gradients(function, tensors, grad):
     return [None if t is None else next(found) for t in leaves]
 
 
-def _directions(A, A_b):
-    """Return the given matrices in float32, and which are reverse."""
-    pairs = ((A, False), (A_b, True))
-    return [(m.float(), reverse) for m, reverse in pairs if m is not None]
+def _directions(scan):
+    """Return the given decay rates, each with whether it scans backward."""
+    both = ((scan.A, False), (scan.A_b, True))
+    return [(A.float(), reverse) for A, reverse in both if A is not None]
 
 
-def _before_softplus(delta, bias):
-    return delta.float() if bias is None else delta.float() + bias
+def _before_softplus(scan):
+    delta, bias = scan.delta.float(), scan.delta_bias
+    return delta if bias is None else delta + bias
 
 
-def _prepared(u, delta, B, C, D, z, bias, softplus, lengths):
-    """Return the scan's inputs as `selective_scan_fn` wants them, but for A.
+def _prepare(scan):
+    """Return the scan's arguments as `selective_scan_fn` takes them.
 
-    With lengths, bias and softplus come first, as either would make a step
-    of the zeros behind the content.
+    With lengths, bias and softplus are applied first: either would turn the
+    zeros of the padding into a step.
     """
-    if lengths is not None:
-        delta = _before_softplus(delta, bias)
-        delta = F.softplus(delta) if softplus else delta
-        bias, softplus = None, False
-    rows = _zero_padding(lengths, u, delta, B, C, z)
-    rows = [None if t is None else t.to(u.dtype) for t in rows]
-    D, bias = (None if t is None else t.float() for t in (D, bias))
-    return rows, D, bias, softplus
+    if scan.lengths is not None:
+        delta = _before_softplus(scan)
+        delta = F.softplus(delta) if scan.delta_softplus else delta
+        scan = scan._replace(delta=delta, delta_bias=None, delta_softplus=False)
+    rows = (scan.u, scan.delta, scan.B, scan.C, scan.z)
+    rows = _zero_padding(scan.lengths, *rows)
+    rows = [None if t is None else t.to(scan.u.dtype) for t in rows]
+    singles = (scan.D, scan.delta_bias)
+    D, bias = (None if t is None else t.float() for t in singles)
+    scan = scan._replace(**dict(zip(("u", "delta", "B", "C", "z"), rows)))
+    return scan._replace(D=D, delta_bias=bias)
 
 
-def scan_forward(u, delta, A, A_b, *arguments):
+def _one_way(scan, A, reverse):
+    """Return the eight tensors that `selective_scan_fn` takes."""
+    rows = (scan.u, scan.delta, scan.B, scan.C, scan.z)
+    u, delta, B, C, z = (_channels_first(t, reverse) for t in rows)
+    return u, delta, A, B, C, scan.D, z, scan.delta_bias
+
+
+def scan_forward(scan):
     """Compute the scan; see `audiomamba.ops.selective_scan`."""
-    rows, D, bias, softplus = _prepared(u, delta, *arguments)
+    scan = _prepare(scan)
     total = 0
-    for matrix, reverse in _directions(A, A_b):
-        x, step, B, C, z = (_channels_first(t, reverse) for t in rows)
-        y = _scan(x, step, matrix, B, C, D, z, bias, softplus)
+    for A, reverse in _directions(scan):
+        y = _scan(*_one_way(scan, A, reverse), scan.delta_softplus)
         total = total + _channels_last(y, reverse)
     return total
 
 
-def scan_backward(grad, u, delta, A, A_b, *arguments):
+def scan_backward(grad, scan):
     """Return the gradients of the nine tensors, None where not given."""
-    B, C, D, z, bias, softplus, lengths = arguments
-    given = (u, delta, A, A_b, B, C, D, z, bias)
-    rows, D, inner_bias, inner_softplus = _prepared(u, delta, *arguments)
-    (grad,) = _zero_padding(lengths, grad)
+    prepared = _prepare(scan)
+    (grad,) = _zero_padding(scan.lengths, grad.to(scan.u.dtype))
     dA, total = {}, None
-    for matrix, reverse in _directions(A, A_b):
-        x, step, B, C, z = (_channels_first(t, reverse) for t in rows)
+    for A, reverse in _directions(scan):
         du, ddelta, dA[reverse], dB, dC, *others, dz, dbias = _gradients(
-            lambda *tensors, s=inner_softplus: _scan(*tensors, s),
-            (x, step, matrix, B, C, D, z, inner_bias),
-            _channels_first(grad.to(x.dtype), reverse),
+            lambda *tensors: _scan(*tensors, prepared.delta_softplus),
+            _one_way(prepared, A, reverse),
+            _channels_first(grad, reverse),
         )
         parts = [
             None if t is None else _channels_last(t, reverse)
@@ -125,35 +133,35 @@ def scan_backward(grad, u, delta, A, A_b, *arguments):
             else [None if a is None else a + b for a, b in zip(total, parts)]
         )
     du, ddelta, dB, dC, dz, dD, dbias = total
-    if lengths is not None:
+    if scan.lengths is not None:
         ddelta = ddelta.float()
-        if softplus:
-            ddelta = ddelta * torch.sigmoid(_before_softplus(delta, bias))
-        (ddelta,) = _zero_padding(lengths, ddelta)
+        if scan.delta_softplus:
+            ddelta = ddelta * torch.sigmoid(_before_softplus(scan))
+        (ddelta,) = _zero_padding(scan.lengths, ddelta)
         dbias = ddelta.sum((0, 1))
     found = (du, ddelta, dA.get(False), dA.get(True), dB, dC, dD, dz, dbias)
-    return [None if t is None else g.to(t.dtype) for g, t in zip(found, given)]
+    return cast_like(found, scan.differentiable)
 
 
-def conv_forward(x, weight, bias, activation, reverse, lengths):
+def conv_forward(conv):
     """Compute the convolution; see `audiomamba.ops.causal_conv1d`."""
-    (x,) = _zero_padding(lengths, x)
-    y = _convolve(_channels_first(x, reverse), weight, bias, activation)
-    (y,) = _zero_padding(lengths, _channels_last(y, reverse))
+    (x,) = _zero_padding(conv.lengths, conv.x)
+    x = _channels_first(x, conv.reverse)
+    y = _convolve(x, conv.weight, conv.bias, conv.activation)
+    (y,) = _zero_padding(conv.lengths, _channels_last(y, conv.reverse))
     return y
 
 
-def conv_backward(grad, x, weight, bias, activation, reverse, lengths):
+def conv_backward(grad, conv):
     """Return the gradients of input, weight and bias."""
-    grad, x = _zero_padding(lengths, grad, x)
+    grad, x = _zero_padding(conv.lengths, grad.to(conv.x.dtype), conv.x)
     dx, dweight, dbias = _gradients(
-        lambda *tensors: _convolve(*tensors, activation),
-        (_channels_first(x, reverse), weight, bias),
-        _channels_first(grad.to(x.dtype), reverse),
+        lambda *tensors: _convolve(*tensors, conv.activation),
+        (_channels_first(x, conv.reverse), conv.weight, conv.bias),
+        _channels_first(grad, conv.reverse),
     )
-    (dx,) = _zero_padding(lengths, _channels_last(dx, reverse))
-    found, given = (dx, dweight, dbias), (x, weight, bias)
-    return [None if t is None else g.to(t.dtype) for g, t in zip(found, given)]
+    (dx,) = _zero_padding(conv.lengths, _channels_last(dx, conv.reverse))
+    return cast_like((dx, dweight, dbias), conv.differentiable)
 
 
 inner_forward, inner_backward = compose_inner(

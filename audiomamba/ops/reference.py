@@ -2,14 +2,15 @@
 
 Written for reading, not for speed: the scan is the recurrence of the Mamba
 paper (arXiv 2312.00752, equation 2 with the discretisation of section 3.2),
-one step after the other, and its gradient is the adjoint recurrence, one step
-before the other.  PyTorch's ``gradcheck`` holds the two together.
+step by step, and its gradient is the adjoint recurrence.  PyTorch's
+``gradcheck`` verifies one against the other.
 """
 
 import torch
 import torch.nn.functional as F
 
-from audiomamba.ops.composed import compose_inner
+from audiomamba.ops.inner_from_parts import compose_inner
+from audiomamba.ops.optional_gradients import cast_like
 
 
 def _widen(*tensors):
@@ -19,7 +20,7 @@ def _widen(*tensors):
 
 
 def _valid(lengths, x):
-    """Return which positions of x [B, L, D] hold content, [B, L, 1]."""
+    """Return which steps of x [B, L, D] are valid, [B, L, 1]."""
     steps = torch.arange(x.shape[1], device=x.device)
     if lengths is None:
         return steps[None, :, None] >= 0
@@ -32,17 +33,23 @@ def _silu_slope(x):
     return sigmoid * (1 + x * (1 - sigmoid))
 
 
-def _discretise(u, delta, B, C, delta_bias, delta_softplus, lengths):
+def _zero_padding(valid, *tensors):
+    """Return tensors [B, L, D] with zeros past the end of a sequence."""
+    return [torch.where(valid, t, t.new_zeros(())) for t in tensors]
+
+
+def _discretise(scan):
     """Return u, step sizes, B and C as the recurrence reads them.
 
-    Behind a sequence's end the step is zero: the state stays as it is.
+    Past the end of a sequence the step size is zero: the state stays as it is.
     """
-    if delta_bias is not None:
-        delta = delta + delta_bias
-    if delta_softplus:
+    delta = scan.delta
+    if scan.delta_bias is not None:
+        delta = delta + scan.delta_bias
+    if scan.delta_softplus:
         delta = F.softplus(delta)
-    valid = _valid(lengths, u)
-    return [torch.where(valid, t, t.new_zeros(())) for t in (u, delta, B, C)]
+    valid = _valid(scan.lengths, scan.u)
+    return _zero_padding(valid, scan.u, delta, scan.B, scan.C)
 
 
 def _scan_states(u, delta, A, B, reverse):
@@ -71,24 +78,25 @@ def _scan_output(u, delta, directions, B, C, D):
     return y
 
 
-def _directions(A, A_b):
-    return [(m, r) for m, r in ((A, False), (A_b, True)) if m is not None]
+def _directions(scan):
+    """Return the given decay rates, each with whether it scans backward."""
+    both = ((scan.A, False), (scan.A_b, True))
+    return [(A, reverse) for A, reverse in both if A is not None]
 
 
-def scan_forward(
-    u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
-):
+def _widen_scan(scan):
+    """Return the arguments in float32 or wider."""
+    return scan._replace(**dict(zip(scan._fields, _widen(*scan[:9]))))
+
+
+def scan_forward(scan):
     """Compute the scan; see `audiomamba.ops.selective_scan`."""
-    out_dtype = u.dtype
-    u, delta, A, A_b, B, C, D, z, delta_bias = _widen(
-        u, delta, A, A_b, B, C, D, z, delta_bias
-    )
-    u, delta, B, C = _discretise(
-        u, delta, B, C, delta_bias, delta_softplus, lengths
-    )
-    y = _scan_output(u, delta, _directions(A, A_b), B, C, D)
-    if z is not None:
-        z = torch.where(_valid(lengths, u), z, z.new_zeros(()))
+    out_dtype = scan.u.dtype
+    scan = _widen_scan(scan)
+    u, delta, B, C = _discretise(scan)
+    y = _scan_output(u, delta, _directions(scan), B, C, scan.D)
+    if scan.z is not None:
+        (z,) = _zero_padding(_valid(scan.lengths, u), scan.z)
         y = y * F.silu(z)
     return y.to(out_dtype)
 
@@ -115,28 +123,24 @@ def _adjoint(grad, u, delta, A, B, C, reverse):
     return du, ddelta, dA, dB, dC
 
 
-def scan_backward(
-    grad, u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
-):
+def scan_backward(grad, scan):
     """Return the gradients of the nine tensors, None where not given."""
-    given = (u, delta, A, A_b, B, C, D, z, delta_bias)
-    grad, u, raw, A, A_b, B, C, D, z, delta_bias = _widen(grad, *given)
-    valid = _valid(lengths, u)
-    u, delta, B, C = _discretise(
-        u, raw, B, C, delta_bias, delta_softplus, lengths
-    )
-    grad = torch.where(valid, grad, grad.new_zeros(()))
-    directions = _directions(A, A_b)
+    given = scan.differentiable
+    (grad,), scan = _widen(grad), _widen_scan(scan)
+    D, directions = scan.D, _directions(scan)
+    valid = _valid(scan.lengths, scan.u)
+    u, delta, B, C = _discretise(scan)
+    (grad,) = _zero_padding(valid, grad)
     dz = dD = dbias = None
-    if z is not None:
-        z = torch.where(valid, z, z.new_zeros(()))
+    if scan.z is not None:
+        (z,) = _zero_padding(valid, scan.z)
         dz = grad * _scan_output(u, delta, directions, B, C, D)
         dz = dz * _silu_slope(z)
         grad = grad * F.silu(z)
     du, ddelta, dB, dC = (torch.zeros_like(t) for t in (u, delta, B, C))
     dA = {False: None, True: None}
-    for matrix, reverse in directions:
-        parts = _adjoint(grad, u, delta, matrix, B, C, reverse)
+    for A, reverse in directions:
+        parts = _adjoint(grad, u, delta, A, B, C, reverse)
         du, ddelta, dB, dC = (
             whole + part
             for whole, part in zip((du, ddelta, dB, dC), parts[:2] + parts[3:])
@@ -145,17 +149,14 @@ def scan_backward(
     if D is not None:
         du = du + len(directions) * grad * D
         dD = len(directions) * (grad * u).sum((0, 1))
-    ddelta = torch.where(valid, ddelta, ddelta.new_zeros(()))
-    if delta_softplus:
-        shifted = raw if delta_bias is None else raw + delta_bias
-        ddelta = ddelta * torch.sigmoid(shifted)
-        ddelta = torch.where(valid, ddelta, ddelta.new_zeros(()))
-    if delta_bias is not None:
+    if scan.delta_softplus:
+        raw, bias = scan.delta, scan.delta_bias
+        ddelta = ddelta * torch.sigmoid(raw if bias is None else raw + bias)
+    (ddelta,) = _zero_padding(valid, ddelta)
+    if scan.delta_bias is not None:
         dbias = ddelta.sum((0, 1))
     gradients = (du, ddelta, dA[False], dA[True], dB, dC, dD, dz, dbias)
-    return [
-        None if g is None else g.to(t.dtype) for g, t in zip(gradients, given)
-    ]
+    return cast_like(gradients, given)
 
 
 def _shift(x, steps):
@@ -166,7 +167,7 @@ def _shift(x, steps):
 
 
 def _taps(weight, reverse):
-    """Yield each tap's number and how far back (or ahead) it looks."""
+    """Yield each tap's index and how many steps back it looks."""
     for tap in range(weight.shape[1]):
         distance = weight.shape[1] - 1 - tap
         yield tap, -distance if reverse else distance
@@ -179,36 +180,33 @@ def _convolve(x, weight, bias, reverse):
     return y
 
 
-def conv_forward(x, weight, bias, activation, reverse, lengths):
+def conv_forward(conv):
     """Compute the convolution; see `audiomamba.ops.causal_conv1d`."""
-    out_dtype = x.dtype
-    x, weight, bias = _widen(x, weight, bias)
-    valid = _valid(lengths, x)
-    x = torch.where(valid, x, x.new_zeros(()))
-    y = _convolve(x, weight, bias, reverse)
-    if activation:
+    x, weight, bias = _widen(*conv.differentiable)
+    valid = _valid(conv.lengths, x)
+    (x,) = _zero_padding(valid, x)
+    y = _convolve(x, weight, bias, conv.reverse)
+    if conv.activation:
         y = F.silu(y)
-    return torch.where(valid, y, y.new_zeros(())).to(out_dtype)
+    (y,) = _zero_padding(valid, y)
+    return y.to(conv.x.dtype)
 
 
-def conv_backward(grad, x, weight, bias, activation, reverse, lengths):
+def conv_backward(grad, conv):
     """Return the gradients of input, weight and bias."""
-    given = (x, weight, bias)
-    grad, x, weight, bias = _widen(grad, *given)
-    valid = _valid(lengths, x)
-    x = torch.where(valid, x, x.new_zeros(()))
-    if activation:
-        grad = grad * _silu_slope(_convolve(x, weight, bias, reverse))
-    grad = torch.where(valid, grad, grad.new_zeros(()))
+    grad, x, weight, bias = _widen(grad, *conv.differentiable)
+    valid = _valid(conv.lengths, x)
+    (x,) = _zero_padding(valid, x)
+    if conv.activation:
+        grad = grad * _silu_slope(_convolve(x, weight, bias, conv.reverse))
+    (grad,) = _zero_padding(valid, grad)
     dx, dweight = torch.zeros_like(x), torch.zeros_like(weight)
-    for tap, distance in _taps(weight, reverse):
+    for tap, distance in _taps(weight, conv.reverse):
         dx += weight[:, tap] * _shift(grad, -distance)
         dweight[:, tap] = (grad * _shift(x, distance)).sum((0, 1))
-    dx = torch.where(valid, dx, dx.new_zeros(()))
+    (dx,) = _zero_padding(valid, dx)
     gradients = (dx, dweight, None if bias is None else grad.sum((0, 1)))
-    return [
-        None if g is None else g.to(t.dtype) for g, t in zip(gradients, given)
-    ]
+    return cast_like(gradients, conv.differentiable)
 
 
 def norm_forward(x, weight, eps):

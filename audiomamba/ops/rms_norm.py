@@ -40,13 +40,13 @@ def _backward(ctx, grad_output):
 _norm.register_autograd(_backward, setup_context=_setup_context)
 
 
-def rms_norm(x, weight, eps):
-    """Divide by the root of the mean square over the last dimension.
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """Divide by the root mean square over the last dimension.
 
     y = x / sqrt(mean(x^2) + eps) weight.
 
-    On a GPU, and where PyTorch compiles, this is PyTorch's own.  On the CPU
-    that one takes six passes with a tensor each, so there it is an operator.
+    On a GPU, and under ``torch.compile``, this is PyTorch's own.  On the CPU
+    PyTorch's takes six passes with a tensor each, so there it is an operator.
 
     Arguments
     ---------

@@ -2,64 +2,51 @@
 
 import torch
 
+from audiomamba.ops.arguments import ScanArguments
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.registry import blank, defined, present
+from audiomamba.ops.optional_gradients import blank, defined, present
+
+_ARGUMENTS = (
+    "Tensor u, Tensor delta, Tensor? A, Tensor? A_b, Tensor B, Tensor C, "
+    "Tensor? D, Tensor? z, Tensor? delta_bias, bool delta_softplus, "
+    "Tensor? lengths"
+)
 
 
-@torch.library.custom_op("audiomamba::scan", mutates_args=())
-def scan(
-    u: torch.Tensor,
-    delta: torch.Tensor,
-    A: torch.Tensor | None,
-    A_b: torch.Tensor | None,
-    B: torch.Tensor,
-    C: torch.Tensor,
-    D: torch.Tensor | None,
-    z: torch.Tensor | None,
-    delta_bias: torch.Tensor | None,
-    delta_softplus: bool,
-    lengths: torch.Tensor | None,
-) -> torch.Tensor:
-    """Scan forward where A is given, backward where A_b is, and sum both.
+@torch.library.custom_op(
+    "audiomamba::scan", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor"
+)
+def scan(*arguments):
+    """Scan forward if A is given, backward if A_b is, and sum both.
 
     Each direction has its own skip, so that with both D counts twice, as in
     the authors' ``bimamba_inner_fn``.
     """
-    return engine_for(u).scan_forward(
-        u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
-    )
+    arguments = ScanArguments(*arguments)
+    return engine_for(arguments.u).scan_forward(arguments)
 
 
-@torch.library.custom_op("audiomamba::scan_backward", mutates_args=())
-def _scan_backward(
-    grad_output: torch.Tensor,
-    u: torch.Tensor,
-    delta: torch.Tensor,
-    A: torch.Tensor | None,
-    A_b: torch.Tensor | None,
-    B: torch.Tensor,
-    C: torch.Tensor,
-    D: torch.Tensor | None,
-    z: torch.Tensor | None,
-    delta_bias: torch.Tensor | None,
-    delta_softplus: bool,
-    lengths: torch.Tensor | None,
-) -> list[torch.Tensor]:
-    gradients = engine_for(u).scan_backward(
-        grad_output,
-        *(u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths),
-    )
-    return defined(gradients, u)
+@torch.library.custom_op(
+    "audiomamba::scan_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
+)
+def _scan_backward(grad_output, *arguments):
+    arguments = ScanArguments(*arguments)
+    engine = engine_for(arguments.u)
+    gradients = engine.scan_backward(grad_output, arguments)
+    return defined(gradients, arguments.u)
 
 
 @scan.register_fake
-def _(u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths):
+def _(u, *others):
     return u.new_empty(u.shape)
 
 
 @_scan_backward.register_fake
 def _(grad_output, *arguments):
-    return [blank(t, grad_output) for t in arguments[:9]]
+    tensors = ScanArguments(*arguments).differentiable
+    return [blank(t, grad_output) for t in tensors]
 
 
 def _setup_context(ctx, inputs, output):
@@ -67,17 +54,12 @@ def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(*tensors, lengths)
 
 
-def scan_gradients(grad_output, *arguments):
-    """Return the gradients of the nine tensors, None where not given."""
-    return present(_scan_backward(grad_output, *arguments), arguments[:9])
-
-
 def _backward(ctx, grad_output):
     *tensors, lengths = ctx.saved_tensors
-    gradients = scan_gradients(
+    gradients = _scan_backward(
         grad_output, *tensors, ctx.delta_softplus, lengths
     )
-    return (*gradients, None, None)
+    return (*present(gradients, tensors), None, None)
 
 
 scan.register_autograd(_backward, setup_context=_setup_context)
@@ -106,18 +88,18 @@ def _check(u, delta, A, B, C, z):
 
 
 def selective_scan(
-    u,
-    delta,
-    A,
-    B,
-    C,
-    D=None,
-    z=None,
-    delta_bias=None,
-    delta_softplus=False,
-    reverse=False,
-    lengths=None,
-):
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor | None = None,
+    z: torch.Tensor | None = None,
+    delta_bias: torch.Tensor | None = None,
+    delta_softplus: bool = False,
+    reverse: bool = False,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Selective state-space scan (Mamba, arXiv 2312.00752), channel-last.
 
     h_l = exp(delta_l A) h_(l-1) + delta_l B_l u_l,
@@ -146,8 +128,8 @@ def selective_scan(
     reverse : bool
         Scan from the last valid step to the first.
     lengths : torch.Tensor or None
-        Steps of content per sequence, integers [B].  What lies behind them
-        is not read, and the output there is zero.
+        Valid steps per sequence, integers [B].  Steps past ``lengths`` are
+        ignored, and the output there is zero.
 
     Returns
     -------
@@ -167,28 +149,38 @@ def selective_scan(
     [1.0, 2.0, 3.0]
     """
     _check(u, delta, A, B, C, z)
-    A, A_b = (None, A) if reverse else (A, None)
+    forward, backward = (None, A) if reverse else (A, None)
     return scan(
-        u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
+        u,
+        delta,
+        forward,
+        backward,
+        B,
+        C,
+        D,
+        z,
+        delta_bias,
+        delta_softplus,
+        lengths,
     )
 
 
 def bidirectional_scan(
-    u,
-    delta,
-    A,
-    A_b,
-    B,
-    C,
-    D=None,
-    z=None,
-    delta_bias=None,
-    delta_softplus=False,
-    lengths=None,
-):
-    """Scan both ways over the same input and sum (the Fo-Bi mixer of AuM).
+    u: torch.Tensor,
+    delta: torch.Tensor,
+    A: torch.Tensor,
+    A_b: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor | None = None,
+    z: torch.Tensor | None = None,
+    delta_bias: torch.Tensor | None = None,
+    delta_softplus: bool = False,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Scan in both directions and sum (the Fo-Bi mixer of AuM).
 
-    The same as ``selective_scan(A) + selective_scan(A_b, reverse=True)`` in
+    The same as ``selective_scan(A) + selective_scan(A_b, reverse=True)``, in
     one pass over the inputs.
 
     Arguments
@@ -206,7 +198,7 @@ def bidirectional_scan(
     C : torch.Tensor
         Output matrix per step, [B, L, N].
     D : torch.Tensor or None
-        Skip, [D], counted in both directions.
+        Skip, [D], added by each direction.
     z : torch.Tensor or None
         Gate, [B, L, D].
     delta_bias : torch.Tensor or None
@@ -214,7 +206,7 @@ def bidirectional_scan(
     delta_softplus : bool
         Take the softplus of the step sizes.
     lengths : torch.Tensor or None
-        Steps of content per sequence, integers [B].
+        Valid steps per sequence, integers [B].
 
     Returns
     -------

@@ -1,9 +1,9 @@
-"""Checkpoints that a killed process cannot leave half-written.
+"""Checkpoints: written whole or not at all, and which of them is tested.
 
-SpeechBrain's checkpointer writes the meta file first and the parameters after
-it, in the final folder: a process killed in between leaves a checkpoint that
-is chosen at the next start and cannot be loaded.  Here a checkpoint is written
-beside its place and moved there when it is whole.
+SpeechBrain's checkpointer writes the meta file before the parameters, in the
+final folder: a process killed in between leaves a checkpoint that the next
+start chooses and cannot load.  Here a checkpoint is written to another folder
+and renamed when it is whole.
 """
 
 import logging
@@ -13,11 +13,15 @@ import shutil
 
 import numpy as np
 import torch
+from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
     METAFNAME,
     Checkpointer,
     ckpt_recency,
+    mark_as_loader,
+    mark_as_saver,
+    register_checkpoint_hooks,
 )
 from speechbrain.utils.distributed import (
     ddp_barrier,
@@ -26,21 +30,41 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.logger import get_logger
 
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.pretrained.weights import (
+    CheckpointError,
+    label_difference,
+    read_class_names,
+)
+
 logger = get_logger(__name__)
 
 UNFINISHED = "unfinished-"
+# protocol -> (split that chooses the epoch, or None; the rule in words)
+PROTOCOLS = {
+    "honest": (
+        "valid",
+        "best epoch on the validation split, of equals the earliest",
+    ),
+    "paper": (
+        "test",
+        "best epoch on the reported split, as the authors, of equals the "
+        "earliest",
+    ),
+    "last": (None, "last epoch, whatever its figures"),
+}
 
 
 def plain_scalars(meta):
     """Turn numpy and tensor scalars of a meta mapping into Python's.
 
-    Other objects are saved by the checkpointer and then break every later
-    load, so they are refused here.
+    The checkpointer would save other objects and then fail on every load, so
+    they are refused.
 
     Arguments
     ---------
     meta : dict
-        What is to be written beside a checkpoint.
+        The meta of a checkpoint.
 
     Returns
     -------
@@ -64,7 +88,7 @@ def plain_scalars(meta):
         if not isinstance(value, (str, bool, numbers.Number)):
             raise TypeError(
                 f"checkpoint meta {key!r} is a {type(value).__name__}; "
-                "only plain numbers, strings and booleans can be loaded again."
+                "only plain numbers, strings and booleans can be loaded."
             )
         plain[key] = value
     return plain
@@ -77,17 +101,19 @@ def _size(value):
     return value.size if isinstance(value, (np.generic, np.ndarray)) else None
 
 
-def best_first(key):
-    """Importance of a checkpoint: the highest value, of equals the earliest.
+def best_first(key, higher_is_better=True):
+    """Importance of a checkpoint: the best value, of equals the earliest.
 
-    The earliest, because the published code replaces its best model only by a
-    strictly better one.  A checkpoint without the key, as one from the middle
-    of an epoch, comes last.
+    The earliest, as the published code replaces its best model only by a
+    strictly better one.  Checkpoints without the key, as those within an epoch,
+    come last.
 
     Arguments
     ---------
     key : str
-        Name of a value in the meta, higher is better.
+        Name of a value in the meta.
+    higher_is_better : bool
+        False for error rates.
 
     Returns
     -------
@@ -104,21 +130,90 @@ def best_first(key):
     """
 
     def importance(ckpt):
-        value = ckpt.meta.get(key, -math.inf)
-        return value, -ckpt.meta.get("epoch", math.inf)
+        if key not in ckpt.meta:
+            return -math.inf, 0
+        value = ckpt.meta[key] if higher_is_better else -ckpt.meta[key]
+        return value, -ckpt.meta["epoch"]
 
     return importance
 
 
-class AtomicCheckpointer(Checkpointer):
-    """SpeechBrain's checkpointer with whole checkpoints or none.
+def check_protocols(protocols, has_valid):
+    """Refuse protocols that are unknown, or have no split to choose by.
 
-    Leftovers of killed runs are removed when it is made.
+    Arguments
+    ---------
+    protocols : list of str
+        Keys of ``PROTOCOLS``, the headline first.
+    has_valid : bool
+        Whether there is a validation split.
+
+    Raises
+    ------
+    PreparationError
+        (a ValueError) Naming what is wrong.
+
+    Example
+    -------
+    >>> check_protocols(["paper", "last"], has_valid=False)
+    """
+    if not protocols or set(protocols) - set(PROTOCOLS):
+        raise PreparationError(
+            f"protocols: {protocols}; a list of {', '.join(PROTOCOLS)}, the "
+            "headline first."
+        )
+    if "honest" in protocols and not has_valid:
+        raise PreparationError(
+            "protocol 'honest' needs a validation split that is not the "
+            "reported one.  With valid_share, give a share, or protocols: "
+            "[paper] or [last]."
+        )
+
+
+@register_checkpoint_hooks
+class ClassNames:
+    """The class names that a checkpoint's classifier was trained on.
+
+    Saved in the format of SpeechBrain's ``CategoricalEncoder``.
+
+    Arguments
+    ---------
+    labels : list of str
+        Class names of the data, by index.
+
+    Raises
+    ------
+    CheckpointError
+        On loading a checkpoint of other classes.
+    """
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    @mark_as_saver
+    def save(self, path):
+        """Write the names."""
+        encoder = CategoricalEncoder()
+        encoder.update_from_iterable(self.labels)
+        encoder.save(path)
+
+    @mark_as_loader
+    def load(self, path, end_of_epoch):
+        """Compare the names with those of the data."""
+        difference = label_difference(read_class_names(path), self.labels)
+        if difference:
+            raise CheckpointError(
+                f"{path} is of other classes than the data: {difference}."
+            )
+
+
+class AtomicCheckpointer(Checkpointer):
+    """SpeechBrain's checkpointer, with whole checkpoints or none.
 
     Arguments
     ---------
     checkpoints_dir : str
-        Folder of the checkpoints; it belongs to one run at a time.
+        Folder of the checkpoints.
     recoverables : dict
         Objects to save and load, by name.
     **kwargs : dict
@@ -134,12 +229,9 @@ class AtomicCheckpointer(Checkpointer):
     0.5
     """
 
-    def __init__(self, checkpoints_dir, recoverables=None, **kwargs):
-        super().__init__(checkpoints_dir, recoverables, **kwargs)
-        self._remove_leftovers()
-
     @main_process_only
-    def _remove_leftovers(self):
+    def remove_leftovers(self):
+        """Remove what killed runs left behind; for the run that trains here."""
         for folder in self.checkpoints_dir.iterdir():
             headless = (
                 folder.name.startswith(CKPT_PREFIX)
@@ -149,7 +241,7 @@ class AtomicCheckpointer(Checkpointer):
                 shutil.rmtree(folder)
 
     def _new_checkpoint_dirpath(self):
-        """A name that sorts behind all others of the same second.
+        """Return a name that sorts after all others of the same second.
 
         SpeechBrain takes the first free number, which may be that of a
         deleted checkpoint and sort before an older one.
@@ -167,7 +259,7 @@ class AtomicCheckpointer(Checkpointer):
         return final.with_name(UNFINISHED + final.name)
 
     def save_checkpoint(
-        self, meta=None, end_of_epoch=True, name=None, verbosity=logging.INFO
+        self, meta=None, end_of_epoch=True, name=None, verbosity=logging.DEBUG
     ):
         """Save a checkpoint; it appears under its name when it is whole.
 
@@ -185,11 +277,11 @@ class AtomicCheckpointer(Checkpointer):
         Returns
         -------
         Checkpoint
-            The saved checkpoint; ``None`` on other ranks than the first.
+            The saved checkpoint; ``None`` on all ranks but the first.
         """
-        # SpeechBrain would name the unfinished folder: say the final one.
+        # SpeechBrain would log the name of the unfinished folder
         saved = super().save_checkpoint(
-            plain_scalars(meta or {}), end_of_epoch, name, logging.DEBUG
+            plain_scalars(meta or {}), end_of_epoch, name, logging.NOTSET
         )
         ddp_barrier()
         if if_main_process():
@@ -208,19 +300,22 @@ class AtomicCheckpointer(Checkpointer):
         ddp_barrier()
         return saved
 
-    def save_and_keep_best(self, meta, keys):
-        """Save an epoch's end and keep it and the best for each key.
+    def save_and_keep_best(self, meta, keys, higher_is_better=True):
+        """Save at an epoch's end; keep the newest and the best for each key.
 
-        Checkpoints from the middle of an epoch go.
+        Checkpoints within an epoch are deleted.
 
         Arguments
         ---------
         meta : dict
             Plain values, with ``epoch`` and the keys.
         keys : iterable of str
-            Names in the meta, higher is better.
+            Names in the meta.
+        higher_is_better : bool
+            False for error rates.
         """
         self.save_checkpoint(meta=meta)
+        best = [best_first(key, higher_is_better) for key in keys]
         self.delete_checkpoints(
-            importance_keys=[ckpt_recency, *(best_first(key) for key in keys)]
+            importance_keys=[ckpt_recency, *best], verbosity=logging.DEBUG
         )

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
+
+from audiomamba.dataio.files import write_csv
 
 logger = get_logger(__name__)
 
@@ -41,11 +44,26 @@ def describe(values):
     )
 
 
+def clock(seconds):
+    """Format a duration.
+
+    Example
+    -------
+    >>> clock(42), clock(312), clock(93784)
+    ('42 s', '5 min', '26.1 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 class EpochLog:
     """Writes ``train_log.txt`` for people and ``curve.csv`` for programs.
 
-    A run that goes on after a stop replaces the rows of the epochs that it
-    trains again, so ``curve.csv`` always holds one row per epoch.
+    A resumed run replaces the rows of the epochs that it trains again, so
+    ``curve.csv`` always has one row per epoch.
 
     Arguments
     ---------
@@ -56,7 +74,8 @@ class EpochLog:
     -------
     >>> folder = getfixture("tmpdir")
     >>> log = EpochLog(folder)
-    >>> log.write(1, {"train": {"loss": 0.7}, "valid": {"accuracy": 0.5}})
+    >>> parts = {"train": {"loss": 0.7}, "valid": {"accuracy": 0.5}}
+    >>> log.write(1, parts, "accuracy")
     >>> log.history()
     [{'epoch': 1, 'train_loss': 0.7, 'valid_accuracy': 0.5}]
     """
@@ -74,8 +93,8 @@ class EpochLog:
         logger.info(line)
 
     @main_process_only
-    def write(self, epoch, parts, n_epochs=None):
-        """Log one epoch.
+    def write(self, epoch, parts, headline, n_epochs=None):
+        """Log one epoch: a short line for people, every figure in the table.
 
         Arguments
         ---------
@@ -83,37 +102,44 @@ class EpochLog:
             Number of the epoch, from 1.
         parts : dict of dict
             Values by name for ``train``, ``valid`` and maybe ``test``.
+        headline : str
+            The metric that the line shows.
         n_epochs : int
-            Epochs of the whole run, for the reader.
+            Epochs of the whole run.
         """
-        of = f"/{n_epochs}" if n_epochs else ""
-        line = " | ".join(
-            f"{part}: {describe(values)}" for part, values in parts.items()
-        )
-        self.note(f"epoch {epoch}{of} | {line}")
         row = {"epoch": epoch}
         for part, values in parts.items():
             row.update({f"{part}_{key}": v for key, v in values.items()})
-        self._replace(epoch, row)
+        rows = [old for old in self.history() if old["epoch"] < epoch] + [row]
+        write_csv(self.table, pd.DataFrame(rows))
+        self.note(self._line(rows, parts, headline, n_epochs))
 
-    def _replace(self, epoch, row):
-        import pandas as pd
-
-        kept = [old for old in self.history() if old["epoch"] < epoch]
-        unfinished = self.table.with_suffix(".tmp")
-        pd.DataFrame([*kept, row]).to_csv(unfinished, index=False)
-        unfinished.replace(self.table)
+    def _line(self, rows, parts, headline, n_epochs):
+        epoch, train = rows[-1]["epoch"], parts["train"]
+        fields = [f"epoch {epoch}" + (f"/{n_epochs}" if n_epochs else "")]
+        fields.append(f"loss {readable('loss', train['loss'])}")
+        scores = [
+            f"{part} {readable(headline, values[headline])}"
+            for part, values in parts.items()
+            if headline in values
+        ]
+        fields.append(f"{headline}: {', '.join(scores)}")
+        if train.get("skipped"):
+            fields.append(f"{train['skipped']} steps skipped")
+        times = [row["epoch_seconds"] for row in rows if "epoch_seconds" in row]
+        if times and n_epochs:
+            left = sum(times) / len(times) * (n_epochs - epoch)
+            fields.append(f"{clock(left)} left" if epoch < n_epochs else "done")
+        return " | ".join(fields)
 
     def history(self):
-        """The learning curve so far.
+        """Return the learning curve so far.
 
         Returns
         -------
         list of dict
             One per epoch, in order; empty before the first.
         """
-        import pandas as pd
-
         if not self.table.exists():
             return []
         return pd.read_csv(self.table).to_dict("records")

@@ -1,28 +1,212 @@
-"""Loading of a recipe's YAML, with as many classes as the data hold."""
+"""A recipe's command line and YAML."""
 
+import argparse
+import dataclasses
 import difflib
 import io
+import json
 import re
 from pathlib import Path
 
+import speechbrain as sb
+import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
-from speechbrain.utils.distributed import main_process_only
+from ruamel.yaml import YAML
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.problems import PreparationError
 
 logger = get_logger(__name__)
 
+# Keys whose values are names of files and folders: text, never YAML
+_PATH_KEY = re.compile(r"\w*_(folder|file|csv|manifest)|init_from")
 
-def load_hparams(hparams_file, overrides=""):
+
+def parse_arguments(argv):
+    """Read a recipe's command line.
+
+    Every key of the YAML is an option, and the last value given counts.
+    Values are YAML, but those of folders and files are taken literally:
+    ``20240101`` and ``take #2`` are good names.  All other options are
+    SpeechBrain's.  ``--pretrained_folder`` is an alias of ``--init_from``.
+
+    Arguments
+    ---------
+    argv : list of str
+        The arguments after the script's name.
+
+    Returns
+    -------
+    hparams_file : str
+        The YAML.
+    run_opts : RunOptions
+        SpeechBrain's run options.
+    overrides : dict
+        Key -> value as YAML text.
+
+    Raises
+    ------
+    PreparationError
+        If there is no such YAML, or an option is no key of it.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("lr: 0.1\\ndata_folder: data\\n")
+    >>> options = ["--lr=1", "--data_folder", "take #2", "--lr", "2"]
+    >>> parse_arguments([str(path), *options])[2]
+    {'data_folder': '"take #2"', 'lr': '2'}
+    """
+    alias = re.compile(r"--pretrained_folder(?==|$)")
+    argv = [alias.sub("--init_from", argument) for argument in argv]
+    if not torch.cuda.is_available():
+        # The default, NCCL, needs a GPU; first, so that the user's choice wins
+        argv = ["--distributed_backend=gloo", *argv]
+    hparams_file, _, _ = sb.parse_arguments(argv)
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    for key in dict.fromkeys(_keys(_read(hparams_file))):
+        parser.add_argument(f"--{key}", default=argparse.SUPPRESS)
+    given, others = parser.parse_known_args(argv)
+    hparams_file, run_opts, unknown = sb.parse_arguments(others)
+    for key in _keys(unknown):
+        raise _unknown_key(hparams_file, key)
+    overrides = {
+        key: as_yaml(key, text) for key, text in sorted(vars(given).items())
+    }
+    return hparams_file, run_opts, overrides
+
+
+def as_yaml(key, text):
+    """Return the value of an option as YAML text.
+
+    Example
+    -------
+    >>> as_yaml("lr", "1e-3"), as_yaml("noise_folder", "null")
+    ('1e-3', 'null')
+    >>> as_yaml("data_folder", "20240101")
+    '"20240101"'
+    """
+    if _PATH_KEY.fullmatch(key) and text not in ("null", "None"):
+        return json.dumps(text, ensure_ascii=False)
+    return text
+
+
+def _keys(text):
+    """Top-level keys of YAML text, in order."""
+    return re.findall(r"^(\w+):", text, re.MULTILINE)
+
+
+def _read(hparams_file):
+    path = Path(hparams_file)
+    if not path.is_file():
+        present = sorted(str(other) for other in path.parent.glob("*.yaml"))
+        raise PreparationError(
+            f"There is no {path}; its folder has "
+            + (f"{', '.join(present)}." if present else "no YAML.")
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def _unknown_key(hparams_file, key):
+    keys = _keys(_read(hparams_file))
+    close = difflib.get_close_matches(key, keys)
+    return PreparationError(
+        f"{hparams_file} has no key {key} to change by --{key}; "
+        + (f"did you mean {' or '.join(close)}?" if close else f"keys: {keys}.")
+    )
+
+
+def _lines(overrides):
+    return "\n".join(f"{key}: {value}" for key, value in overrides.items())
+
+
+def resolved_text(hparams_file, overrides=None):
+    """Return a YAML with overrides applied and references resolved.
+
+    Arguments
+    ---------
+    hparams_file : str
+        The YAML.
+    overrides : dict, optional
+        Key -> value as YAML text.
+
+    Returns
+    -------
+    str
+        YAML text; nothing in it was instantiated.
+    """
+    stream = io.StringIO(_read(hparams_file))
+    return resolve_references(stream, _lines(overrides or {})).read()
+
+
+def read_settings(hparams_file, overrides=None):
+    """Read the values of a YAML without making its objects.
+
+    Arguments
+    ---------
+    hparams_file : str
+        The YAML.
+    overrides : dict, optional
+        Key -> value as YAML text.
+
+    Returns
+    -------
+    dict
+        Plain values; an object is a mapping with its tag as the only key.
+
+    Raises
+    ------
+    PreparationError
+        If a ``!PLACEHOLDER`` was not given.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.yaml"
+    >>> _ = path.write_text("a: 2\\nb: !new:torch.nn.ReLU {inplace: !ref <a>}")
+    >>> read_settings(path, {"a": "1"})
+    {'a': 1, 'b': {'!new:torch.nn.ReLU': {'inplace': 1}}}
+    """
+    _check_placeholders(hparams_file, overrides)
+    return _plain(YAML().load(resolved_text(hparams_file, overrides)))
+
+
+def _check_placeholders(hparams_file, overrides):
+    """Refuse a YAML with a value that must be given, and was not."""
+    for key, hint in re.findall(
+        r"^(\w+): !PLACEHOLDER *#? *(.*)$", _read(hparams_file), re.MULTILINE
+    ):
+        if key not in (overrides or {}):
+            raise PreparationError(
+                f"{hparams_file} needs --{key} <value>: {hint}"
+            )
+
+
+def _plain(node):
+    """Return a YAML node as dicts, lists and scalars."""
+    if isinstance(node, dict):
+        value = {str(key): _plain(entry) for key, entry in node.items()}
+    elif isinstance(node, list):
+        value = [_plain(entry) for entry in node]
+    elif isinstance(node, bool) or node is None:
+        return node
+    else:
+        # ruamel's scalars remember how they were written
+        base = next((t for t in (int, float) if isinstance(node, t)), str)
+        value = base(getattr(node, "value", node))
+    tag = getattr(getattr(node, "tag", None), "value", None)
+    is_object = tag and tag.startswith("!")
+    return {tag: value} if is_object else value
+
+
+def load_hparams(hparams_file, overrides=None):
     """Load a recipe's YAML and make its objects.
 
     Arguments
     ---------
     hparams_file : str
         A HyperPyYAML file.
-    overrides : str or dict
-        From SpeechBrain's ``parse_arguments``, or a mapping.
+    overrides : dict, optional
+        Key -> value as YAML text.
 
     Returns
     -------
@@ -32,104 +216,51 @@ def load_hparams(hparams_file, overrides=""):
     Raises
     ------
     PreparationError
-        If there is no such file; if an override is no key of it; if a value
-        must be given and was not, with what the comment behind it says.
+        If there is no such file, or a ``!PLACEHOLDER`` was not given.
 
     Example
     -------
-    >>> path = getfixture("tmpdir") / "tiny.yaml"
-    >>> _ = path.write("seed: 1\\nn_classes: 3\\n")
-    >>> load_hparams(str(path), "seed: 2")
+    >>> path = getfixture("tmp_path") / "tiny.yaml"
+    >>> _ = path.write_text("seed: 1\\nn_classes: 3\\n")
+    >>> load_hparams(path, {"seed": "2"})
     {'seed': 2, 'n_classes': 3}
     """
-    path = Path(hparams_file)
-    if not path.is_file():
-        present = sorted(str(other) for other in path.parent.glob("*.yaml"))
-        raise PreparationError(
-            f"There is no {path}; in its folder "
-            + (f"are {', '.join(present)}." if present else "is no YAML.")
-        )
-    text = path.read_text(encoding="utf-8")
-    try:
-        return load_hyperpyyaml(text, overrides)
-    except KeyError as error:
-        unknown = re.search(r"Override '(\w+)' not found", str(error))
-        if unknown is None:
-            raise
-        keys = re.findall(r"^(\w+):", text, re.M)
-        close = difflib.get_close_matches(unknown[1], keys)
-        raise PreparationError(
-            f"{path} has no key {unknown[1]} to change by --{unknown[1]}; "
-            + (f"meant: {' or '.join(close)}?" if close else f"it has {keys}.")
-        ) from None
-    except ValueError as error:
-        missing = re.match(r"'(\w+)' is a !PLACEHOLDER", str(error))
-        if missing is None:
-            raise
-        key = missing[1]
-        comment = re.search(rf"^{key}: !PLACEHOLDER *#? *(.*)$", text, re.M)
-        raise PreparationError(
-            f"{hparams_file} needs {key}: give it --{key} <path>.  What is "
-            f"meant: {comment[1] if comment else ''}"
-        ) from None
+    _check_placeholders(hparams_file, overrides)
+    return load_hyperpyyaml(_read(hparams_file), _lines(overrides or {}))
 
 
-def match_classes(hparams, n_classes, hparams_file, overrides=""):
-    """Load the YAML again where the data hold another number of classes.
-
-    So a recipe runs on a part of its corpus, or on a miniature one, without a
-    change of the YAML.  ``hyperparams.yaml`` in the output folder is written
-    again too, so it stays the record of the run.
+def fit_precision(hparams, run_opts):
+    """Replace fp16 by fp32 where there is no GPU, and say so.
 
     Arguments
     ---------
     hparams : dict
-        From `load_hparams`.
-    n_classes : int
-        Number of classes in the data.
-    hparams_file : str
-        The file they were loaded from.
-    overrides : str or dict
-        The overrides they were loaded with.
+        With ``precision``, if the run options do not name it.
+    run_opts : RunOptions
+        SpeechBrain's run options.
 
     Returns
     -------
-    dict
-        ``hparams``, or new ones with that ``n_classes``.
+    RunOptions
+        With the precision of training and evaluation that will be used.
 
     Example
     -------
-    >>> folder = getfixture("tmpdir")
-    >>> path = folder / "tiny.yaml"
-    >>> _ = path.write(f"n_classes: 3\\noutput_folder: {folder}\\n")
-    >>> hparams = load_hparams(str(path))
-    >>> match_classes(hparams, 6, str(path))["n_classes"]
-    6
+    >>> from speechbrain.utils.run_opts import RunOptions
+    >>> options = RunOptions.from_dictionary({"device": "cpu"})
+    >>> fit_precision({"precision": "fp16"}, options)["precision"]
+    'fp32'
     """
-    if hparams["n_classes"] == n_classes:
-        return hparams
-    logger.info(
-        f"{hparams_file} says n_classes: {hparams['n_classes']}, the data "
-        f"hold {n_classes}: loading it again with n_classes: {n_classes}."
+    device = run_opts["device"] or sb.utils.distributed.infer_device()
+    used = {}
+    for name in ("precision", "eval_precision"):
+        wanted = hparams.get(name, run_opts[name])
+        if name in run_opts.overridden_args:
+            wanted = run_opts[name]
+        used[name] = wanted
+        if wanted == "fp16" and str(device).startswith("cpu"):
+            logger.info(f"{name}: fp16 needs a GPU; using fp32 on the CPU.")
+            used[name] = "fp32"
+    return dataclasses.replace(
+        run_opts, **used, overridden_args={*run_opts.overridden_args, *used}
     )
-    overrides = _with_classes(overrides, n_classes)
-    _write_resolved(hparams["output_folder"], hparams_file, overrides)
-    return load_hparams(hparams_file, overrides)
-
-
-def _with_classes(overrides, n_classes):
-    """Overrides, a mapping or lines of YAML, with that ``n_classes``."""
-    if not isinstance(overrides, str):
-        return {**overrides, "n_classes": n_classes}
-    lines = overrides.splitlines()
-    kept = [line for line in lines if not line.startswith("n_classes:")]
-    return "\n".join([*kept, f"n_classes: {n_classes}"])
-
-
-@main_process_only
-def _write_resolved(folder, hparams_file, overrides):
-    """Write the YAML with its references resolved, as SpeechBrain does."""
-    source = Path(hparams_file).read_text(encoding="utf-8")
-    resolved = resolve_references(io.StringIO(source), overrides).read()
-    target = Path(folder) / "hyperparams.yaml"
-    target.write_text(f"# From {hparams_file}\n{resolved}", encoding="utf-8")

@@ -1,15 +1,43 @@
 """Losses over logits [B, C] and targets as indices [B] or rows [B, C]."""
 
 import torch.nn.functional as F
+from speechbrain.dataio.batch import PaddedData
+
+
+def plain_targets(targets):
+    """Return targets as a loss takes them, from what a batch holds.
+
+    Arguments
+    ---------
+    targets : torch.Tensor or PaddedData
+        Class indices [B] or [B, 1], or rows [B, C].
+
+    Returns
+    -------
+    torch.Tensor
+        Class indices [B] or rows [B, C].
+
+    Example
+    -------
+    >>> import torch
+    >>> plain_targets(torch.tensor([[2], [0]]))
+    tensor([2, 0])
+    """
+    if isinstance(targets, PaddedData):
+        targets = targets.data
+    is_column = targets.dim() == 2 and targets.shape[1] == 1
+    if is_column and not targets.is_floating_point():
+        return targets.squeeze(1)
+    return targets
 
 
 def as_indices(targets):
-    """Class indices of targets given as indices or as (soft) rows.
+    """Return class indices, from indices or (soft) rows.
 
     Arguments
     ---------
     targets : torch.Tensor
-        Indices [B], or rows [B, C] of which the largest entry counts.
+        Class indices [B], or rows [B, C], of which the largest entry counts.
 
     Returns
     -------
@@ -26,7 +54,7 @@ def as_indices(targets):
 
 
 def as_rows(targets, n_classes):
-    """Multi-hot rows of targets given as indices or as (soft) rows.
+    """Return multi-hot rows, from indices or (soft) rows.
 
     Arguments
     ---------
@@ -53,7 +81,7 @@ def as_rows(targets, n_classes):
 
 
 def cross_entropy(logits, targets):
-    """Cross-entropy; of soft targets the argmax counts, as in the paper.
+    """Cross-entropy; soft targets count by their argmax, as in the paper.
 
     Arguments
     ---------
@@ -77,7 +105,7 @@ def cross_entropy(logits, targets):
 
 
 def binary_cross_entropy(logits, targets):
-    """BCE-with-logits on (soft) multi-hot rows, mean over clips and classes.
+    """Binary cross-entropy with logits, mean over clips and classes.
 
     Arguments
     ---------
@@ -102,7 +130,7 @@ def binary_cross_entropy(logits, targets):
 
 
 class SpeechBrainLoss:
-    """A loss of SpeechBrain's over [B, 1, C] and [B, 1], for [B, C] and [B].
+    """One of SpeechBrain's losses, for logits [B, C] and targets [B].
 
     Arguments
     ---------

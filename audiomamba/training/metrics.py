@@ -1,14 +1,21 @@
 """Clip classification metrics from scikit-learn, over whole splits.
 
-Classes without a positive clip have no average precision, and classes with
-only one kind of clip no area under the curve: they are left out of the means,
-and `class_table` shows them empty.
+Average precision is undefined for a class without positive clips, the area
+under the ROC curve for one with only positive or only negative clips.  Such
+classes are left out of the means; `class_table` shows them empty.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
+from speechbrain.utils.logger import get_logger
+
+from audiomamba.dataio.files import write_csv
+from audiomamba.training.environment import all_gather
+
+logger = get_logger(__name__)
 
 ACTIVATIONS = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}
 
@@ -16,7 +23,7 @@ ACTIVATIONS = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}
 def top_k_accuracy(scores, targets, k=1):
     """Share of clips whose class is among the ``k`` highest scores.
 
-    Of equal scores the lower class index comes first.
+    Ties go to the lower class index.
 
     Arguments
     ---------
@@ -25,7 +32,7 @@ def top_k_accuracy(scores, targets, k=1):
     targets : np.ndarray
         Class indices [clips].
     k : int
-        How many classes count; never more than there are.
+        Number of classes that count.
 
     Returns
     -------
@@ -104,7 +111,7 @@ def areas_under_curve(scores, rows):
 
 
 def d_prime(auc):
-    """Separation of two unit normals with that ROC area.
+    """Separation of two unit normal distributions with that ROC area.
 
     Arguments
     ---------
@@ -129,13 +136,13 @@ def d_prime(auc):
 
 
 def mean_of_defined(values):
-    """Mean of the entries that are not NaN; NaN where there are none."""
+    """Mean of the entries that are not NaN; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
 
 
 class ClassificationMetrics:
-    """Collects a split's scores and computes its metrics at the end.
+    """Collects the scores of a split and computes its metrics at the end.
 
     Arguments
     ---------
@@ -143,8 +150,8 @@ class ClassificationMetrics:
         From ``accuracy``, ``top5``, ``mAP``, ``mAUC``, ``d_prime``; the first
         chooses the epoch and is the headline of the results.
     activation : str
-        ``softmax`` after cross-entropy, ``sigmoid`` after binary
-        cross-entropy: from logits to scores.
+        From logits to scores: ``softmax`` for cross-entropy, ``sigmoid`` for
+        binary cross-entropy.
 
     Example
     -------
@@ -157,6 +164,7 @@ class ClassificationMetrics:
     """
 
     NAMES = ("accuracy", "top5", "mAP", "mAUC", "d_prime")
+    higher_is_better = True
 
     def __init__(self, names, activation="softmax"):
         unknown = [name for name in names if name not in self.NAMES]
@@ -178,7 +186,7 @@ class ClassificationMetrics:
         return self.names[0]
 
     def clear(self):
-        """Forget what was collected."""
+        """Drop all clips."""
         self.ids, self.scores, self.targets = [], [], []
         self.loss_sum = 0.0
 
@@ -203,16 +211,12 @@ class ClassificationMetrics:
         self.loss_sum += float(loss) * len(ids)
 
     def gather(self):
-        """Unite what the ranks of a distributed run collected, on each."""
-        if not torch.distributed.is_initialized():
-            return
-        parts = [None] * torch.distributed.get_world_size()
-        mine = (self.ids, self.scores, self.targets, self.loss_sum)
-        torch.distributed.all_gather_object(parts, mine)
-        ids, scores, targets, sums = zip(*parts)
+        """All-gather what the ranks of a distributed run collected."""
+        own = (self.ids, self.scores, self.targets, self.loss_sum)
+        ids, scores, targets, sums = zip(*all_gather(own))
         self.ids, self.scores, self.targets = (
-            [entry for part in parts_of_one for entry in part]
-            for parts_of_one in (ids, scores, targets)
+            [entry for part in parts for entry in part]
+            for parts in (ids, scores, targets)
         )
         self.loss_sum = sum(sums)
 
@@ -306,8 +310,24 @@ class ClassificationMetrics:
             table["recall"], table["precision"] = recall, precision
         return table
 
+    def write_reports(self, folder, labels):
+        """Write ``classes.csv`` and, for up to 50 classes, ``confusion.png``.
+
+        Arguments
+        ---------
+        folder : str or Path
+            Where to.
+        labels : list of str
+            Names of the classes, by index.
+        """
+        write_csv(Path(folder, "classes.csv"), self.class_table(labels))
+        try:
+            self.plot_confusion(labels, Path(folder, "confusion.png"))
+        except ModuleNotFoundError as error:
+            logger.info(f"no confusion.png: {error}; the extra 'plots' has it.")
+
     def plot_confusion(self, labels, path, max_classes=50):
-        """Draw the confusion matrix; needs matplotlib (extra ``plots``).
+        """Plot the confusion matrix; needs matplotlib (extra ``plots``).
 
         Arguments
         ---------
@@ -316,7 +336,7 @@ class ClassificationMetrics:
         path : str
             Picture to write.
         max_classes : int
-            With more classes nothing is drawn, nor where a clip has several
+            Nothing is drawn for more classes, nor if a clip has several
             labels or none.
 
         Returns

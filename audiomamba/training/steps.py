@@ -1,5 +1,6 @@
-"""Training steps that stay right when something goes wrong."""
+"""Training steps that can be repeated, interrupted and trusted."""
 
+import logging
 import math
 import random
 import time
@@ -9,9 +10,12 @@ import speechbrain as sb
 import torch
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG, Stage
 from speechbrain.utils.checkpoints import ckpt_recency
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
+from torch.utils.data import IterableDataset
+from tqdm.auto import tqdm
 
-from audiomamba.training.loading import TimedLoader
+from audiomamba.dataio.samplers import EpochBatchSampler
 from audiomamba.training.optim import (
     checked_max_norm,
     clip_gradients,
@@ -22,9 +26,12 @@ from audiomamba.training.optim import (
 
 logger = get_logger(__name__)
 
+# fp16: a loss scale below this has nothing left to give
+SMALLEST_SCALE = 1e-4
+
 
 def seed_of_step(seed, rank, epoch, step):
-    """A seed of its own for every training step of every rank.
+    """Return a seed of its own for every training step of every rank.
 
     Arguments
     ---------
@@ -45,21 +52,74 @@ def seed_of_step(seed, rank, epoch, step):
     return int(mixed.generate_state(1, np.uint64)[0])
 
 
+class Progress:
+    """Iterates over a loader with a bar that vanishes, and times the waiting.
+
+    Arguments
+    ---------
+    loader : iterable
+        For example a ``DataLoader``.
+    title : str
+        Shown at the left of the bar.
+    enable : bool
+        Whether to show the bar.
+    done : int
+        Batches that a resumed epoch has behind it.
+
+    Example
+    -------
+    >>> progress = Progress([1, 2, 3], "train", enable=False)
+    >>> list(progress), len(progress), progress.waited >= 0.0
+    ([1, 2, 3], 3, True)
+    """
+
+    def __init__(self, loader, title, enable, done=0):
+        self.loader, self.waited, self.started = loader, 0.0, 0.0
+        self.bar = tqdm(
+            desc=title,
+            total=len(loader),
+            initial=done,
+            disable=not enable,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def __len__(self):
+        return len(self.loader)
+
+    @property
+    def seconds(self):
+        """Seconds since the iteration started."""
+        return time.perf_counter() - self.started
+
+    def __iter__(self):
+        self.started = started = time.perf_counter()
+        with self.bar:
+            for item in self.loader:
+                self.waited += time.perf_counter() - started
+                yield item
+                self.bar.update()
+                started = time.perf_counter()
+
+
 class CarefulBrain(sb.Brain):
     """A Brain whose steps can be repeated, interrupted and trusted.
 
     - Every training step draws from its own seed, made from the run's seed,
       rank, epoch and step.  Augmentation and drop path need no saved state,
-      differ between ranks, and a run that was killed goes on exactly.
-    - The rate is a pure function of step and epoch, applied group by group
-      right before an optimiser step.
-    - Gradients are clipped over all groups; a step with a loss or gradient
-      that is not finite is left out, and too many of them stop the run.
-    - The last, incomplete group of accumulated batches of an epoch counts, by
-      its own size.  Checkpoints fall between groups only.
+      differ between ranks, and a killed run resumes exactly.
+    - The clips of an epoch are a function of seed and epoch, shared by all
+      ranks; see `audiomamba.dataio.samplers.EpochBatchSampler`.
+    - The learning rate is a pure function of step and epoch, applied group by
+      group right before an optimiser step.
+    - Gradients are clipped over all groups.  A step with a non-finite loss or
+      gradient is skipped and counted, in any precision; more than
+      ``nonfinite_patience`` in a row stop the run.
+    - The last, incomplete group of gradient accumulation of an epoch counts, by
+      its own size.  Checkpoints are saved between groups only.
     - Under torchrun each rank evaluates its share of a split.
 
-    Sub-classes write ``compute_forward`` and ``compute_objectives``.
+    Subclasses define ``compute_forward`` and ``compute_objectives``.
 
     Arguments
     ---------
@@ -105,9 +165,10 @@ class CarefulBrain(sb.Brain):
         self.max_grad_norm = checked_max_norm(self.max_grad_norm)
         self.rank = getattr(self, "rank", 0)
         self.epoch = 0
+        self.skipped_steps, self.skipped_in_row = 0, 0
 
     def init_optimizers(self):
-        """Make the optimiser over groups that keep their own rates."""
+        """Make the optimiser, with a learning rate per parameter group."""
         groups = parameter_groups(
             self.modules, head_lr_scale=self.hparams.head_lr_scale
         )
@@ -154,36 +215,16 @@ class CarefulBrain(sb.Brain):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, Stage.TRAIN)
                 loss = self.compute_objectives(outputs, batch, Stage.TRAIN)
-            if not torch.isfinite(loss):
-                self._count_nonfinite(f"the loss{self._names(batch)}")
-                self.group_is_broken = True
+            self.group_ids += map(str, getattr(batch, "id", ()))
             self.scaler.scale(loss / group_size).backward()
         if should_step:
             self.optimizers_step()
+            self.group_ids = []
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.detach().cpu()
 
-    @staticmethod
-    def _names(batch):
-        """Clips of a batch for a message; empty where they have no name."""
-        ids = getattr(batch, "id", None)
-        return f" of clips {', '.join(map(str, ids))}" if ids else ""
-
-    def _count_nonfinite(self, what):
-        """Warn of a step that is left out; give up after too many."""
-        self.nonfinite_count += 1
-        where = f"{what} is not finite (epoch {self.epoch}, step {self.step})"
-        if self.nonfinite_count > self.nonfinite_patience:
-            raise ValueError(
-                f"{where}, number {self.nonfinite_count} in this epoch: "
-                "lower lr, set max_grad_norm (for example 1.0), or train "
-                "with --precision fp32. nonfinite_patience is "
-                f"{self.nonfinite_patience}."
-            )
-        logger.warning(f"{where}: this step changes no weight.")
-
     def optimizers_step(self):
-        """Set the rates, clip over all groups, step if all is finite."""
+        """Set the learning rates, clip over all groups, step if finite."""
         optimizers = self.freeze_optimizers(self.optimizers_dict).values()
         factor = self.hparams.lr_schedule(
             self.optimizer_step, self.epoch, self.steps_per_epoch
@@ -191,49 +232,110 @@ class CarefulBrain(sb.Brain):
         for optimizer in optimizers:
             set_learning_rates(optimizer, factor)
             self.scaler.unscale_(optimizer)
+        # Of the reduced gradients, so all ranks agree on it; a non-finite loss
+        # has a non-finite gradient
         norm = clip_gradients(optimizers, self.max_grad_norm)
-        # The norm is that of the reduced gradients, so all ranks agree.  The
-        # scaler of fp16 looks for itself and lowers its scale.
-        if self.scaler.is_enabled() or torch.isfinite(norm):
+        if torch.isfinite(norm):
+            self.skipped_in_row = 0
             for optimizer in optimizers:
                 self.scaler.step(optimizer)
-        elif not self.group_is_broken:
-            self._count_nonfinite("the gradient")
+        else:
+            self._skip_step()
         self.scaler.update()
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        self.group_is_broken = False
         self.optimizer_step += 1
+
+    def _skip_step(self):
+        """Count a step that changes no weight; give up after too many."""
+        self.skipped_steps += 1
+        self.skipped_in_row += 1
+        ids = ", ".join(self.group_ids)
+        where = f"Epoch {self.epoch}, step {self.step}"
+        what = f"{where}: the gradient is not finite" + (
+            f" on clips {ids}" if ids else ""
+        )
+        floor = self.scaler.is_enabled() and (
+            self.scaler.get_scale() < SMALLEST_SCALE
+        )
+        if floor or self.skipped_in_row > self.nonfinite_patience:
+            raise ValueError(
+                f"{what}, number {self.skipped_in_row} in a row "
+                f"(nonfinite_patience: {self.nonfinite_patience}).  Check "
+                "these clips, lower lr, set max_grad_norm (for example 1.0), "
+                "or train with --precision fp32 or bf16."
+            )
+        # fp16 looks for its loss scale by skipping steps, which is no fault
+        log = logger.info if self.scaler.is_enabled() else logger.warning
+        log(f"{what}: this step is skipped.")
+
+    def _train_loader_specifics(self, dataset, loader_kwargs):
+        """Choose the batches of an epoch; a given sampler is kept."""
+        given = {"sampler", "batch_sampler"} & set(loader_kwargs)
+        if given or isinstance(dataset, IterableDataset):
+            loader_kwargs = super()._train_loader_specifics(
+                dataset, loader_kwargs
+            )
+            if self.train_sampler is None and given:
+                self.train_sampler = loader_kwargs[given.pop()]
+            return loader_kwargs
+        others = dict(loader_kwargs)
+        self.train_sampler = EpochBatchSampler(
+            len(dataset),
+            others.pop("batch_size", 1),
+            self.hparams.seed,
+            others.pop("shuffle", False),
+            getattr(dataset, "weights", None),
+            self.rank,
+            self._n_processes(),
+        )
+        return {**others, "batch_sampler": self.train_sampler}
+
+    def _n_processes(self):
+        if not self.distributed_launch:
+            return 1
+        return torch.distributed.get_world_size()
 
     def make_dataloader(
         self, dataset, stage, ckpt_prefix="dataloader-", **loader_kwargs
     ):
-        """Make a loader; see ``sb.Brain``.
+        """Make a loader; evaluation is divided among the ranks.
 
-        A training sampler of one's own is told the epoch, and evaluation is
-        shared out over the ranks.
+        Arguments
+        ---------
+        dataset, stage, ckpt_prefix, **loader_kwargs
+            As for ``sb.Brain``.
+
+        Returns
+        -------
+        DataLoader
         """
         if stage != Stage.TRAIN and self.distributed_launch:
-            ranks = torch.distributed.get_world_size()
-            loader_kwargs["sampler"] = range(self.rank, len(dataset), ranks)
-        loader = super().make_dataloader(
+            loader_kwargs["sampler"] = range(
+                self.rank, len(dataset), self._n_processes()
+            )
+        return super().make_dataloader(
             dataset, stage, ckpt_prefix, **loader_kwargs
         )
-        if stage == Stage.TRAIN and self.train_sampler is None:
-            self.train_sampler = loader_kwargs.get(
-                "sampler", loader_kwargs.get("batch_sampler")
-            )
-        return loader
 
     def on_fit_start(self):
-        """Recover, and go on counting the time."""
+        """Recover the newest checkpoint and the training time so far."""
+        if self.checkpointer is not None:
+            self.checkpointer.remove_leftovers()
         super().on_fit_start()
-        self.started = time.monotonic() - self.train_seconds()
+        latest = self._latest()
+        self.started = time.monotonic() - latest.get("train_seconds", 0.0)
+        self.skipped_steps = latest.get("skipped_steps", 0)
+
+    def progress(self, loader, title, enable=None):
+        """Wrap a loader in a `Progress`, shown by the main process only."""
+        if enable is None:
+            enable = not self.noprogressbar and if_main_process()
+        return Progress(loader, title, enable, self.step)
 
     def _fit_train(self, train_set, epoch, enable):
         """Train one epoch, measuring how long it waits for data."""
-        self.epoch = epoch
-        self.group_is_broken = False
+        self.epoch, self.group_ids = epoch, []
         self.n_batches = len(train_set)
         self.steps_per_epoch = math.ceil(
             self.n_batches / self.grad_accumulation_factor
@@ -241,10 +343,17 @@ class CarefulBrain(sb.Brain):
         dataset = getattr(train_set, "dataset", None)
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
-        # The loader draws the seeds of its workers from torch's generator.
+        # The loader draws the seeds of its workers from torch's generator
         self._seed(0)
-        self.timed = TimedLoader(train_set)
-        super()._fit_train(self.timed, epoch, enable)
+        self.timed = self.progress(train_set, f"epoch {epoch}", enable)
+        super()._fit_train(self.timed, epoch, enable=False)
+
+    def _fit_valid(self, valid_set, epoch, enable):
+        """Validate, with a bar that vanishes."""
+        if valid_set is not None:
+            title = f"epoch {epoch}, valid"
+            valid_set = self.progress(valid_set, title, enable)
+        super()._fit_valid(valid_set, epoch, enable=False)
 
     def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
         """Not inside a group: its gathered gradients would be lost."""
@@ -253,20 +362,27 @@ class CarefulBrain(sb.Brain):
         )
         return wanted and self._group_of_step()[0]
 
+    def _meta(self):
+        """What every checkpoint says about the training so far."""
+        return {
+            "train_seconds": time.monotonic() - self.started,
+            "skipped_steps": self.skipped_steps,
+        }
+
     def _save_intra_epoch_ckpt(self):
-        """Save in the middle of an epoch, with the time so far."""
-        self.checkpointer.save_and_keep_only(
-            meta={
-                INTRA_EPOCH_CKPT_FLAG: True,
-                "train_seconds": time.monotonic() - self.started,
-            },
-            end_of_epoch=False,
-            num_to_keep=1,
+        """Save within an epoch, replacing the last such checkpoint."""
+        self.checkpointer.save_checkpoint(
+            {**self._meta(), INTRA_EPOCH_CKPT_FLAG: True}, end_of_epoch=False
+        )
+        # All arguments: SpeechBrain's defaults are lists that grow
+        self.checkpointer.delete_checkpoints(
+            importance_keys=[ckpt_recency],
             ckpt_predicate=lambda ckpt: INTRA_EPOCH_CKPT_FLAG in ckpt.meta,
+            verbosity=logging.DEBUG,
         )
 
     def _latest(self):
-        """The newest checkpoint's meta; empty where there is none."""
+        """The meta of the newest checkpoint; empty without one."""
         if self.checkpointer is None:
             return {}
         latest = self.checkpointer.find_checkpoint(importance_key=ckpt_recency)
@@ -277,5 +393,5 @@ class CarefulBrain(sb.Brain):
         return self._latest().get("train_seconds", 0.0)
 
     def epochs_trained(self):
-        """Epochs finished up to the newest checkpoint."""
+        """Finished epochs up to the newest checkpoint."""
         return self._latest().get("epoch", 0)

@@ -1,45 +1,30 @@
 """Prepare AudioSet: the owners' segment lists, and clips as people have them.
 
-The clips may be named in any of the usual ways and lie in any folders; a part
-of them is always missing.
+The clips may be named in any of the usual ways and be in any folder; some of
+them are always missing.
 """
 
 import logging
 import re
 from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from audiomamba.dataio.clips import (
-    find_clips,
-    locate_clips,
-    report_coverage,
-    with_validation,
-)
-from audiomamba.dataio.corpus import measure
-from audiomamba.dataio.labels import read_labels
-from audiomamba.dataio.manifest import (
-    LABEL_SEPARATOR,
-    inputs_key,
-    is_prepared,
-    write_manifests,
-)
+from audiomamba.dataio.clips import locate_clips, report_coverage
+from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_labels
+from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.splits import held_out_as
 
 logger = logging.getLogger(__name__)
 
 EVAL_LIST = "eval"
 
 SOURCE = "https://research.google.com/audioset/download.html"
-TREE = """
-balanced_train_segments.csv
-unbalanced_train_segments.csv
-eval_segments.csv
-<any folders>/<YTID>.wav, Y<YTID>.wav or <YTID>_<start>.wav, or .flac
-    (10 s clips, cut out; start in seconds or in milliseconds)
-"""
 # --PJHxphWEs, 30.000, 40.000, "/m/09x0r,/t/dd00088"
 _NUMBER = r"(\d+(?:\.\d*)?)"
 _LINE = re.compile(
@@ -47,7 +32,7 @@ _LINE = re.compile(
     re.ASCII,
 )
 _NO_ROW = re.compile(r"#|ytid\s*,|$", re.IGNORECASE)
-# A YTID has 11 characters, so neither Y, nor - and _ in it are ambiguous
+# A YTID has 11 characters, so Y before it and - and _ in it are unambiguous
 _FILE_NAME = (
     r"(?:^|/)Y?(?P<ID>[\w-]{11})(?:_(?P<start>\d+(?:\.\d+)?))?"
     r"(?:_\d+(?:\.\d+)?)?\.\w+$"
@@ -55,82 +40,109 @@ _FILE_NAME = (
 
 
 def prepare_audioset(
-    data_folder,
-    save_folder,
-    label_file,
-    train_lists=("balanced_train", "unbalanced_train"),
-    valid_share=0.01,
-    max_missing=0.25,
-    skip_prep=False,
-    n_workers=None,
-):
+    data_folder: str | Path,
+    save_folder: str | Path,
+    label_file: str | Path,
+    train_lists: Sequence[str] = ("balanced_train", "unbalanced_train"),
+    valid_share: float = 0.01,
+    max_missing: float = 0.25,
+    skip_prep: bool = False,
+) -> None:
     """Write train.csv, valid.csv, test.csv and coverage.csv.
 
-    test.csv holds the evaluation list. valid.csv is held out of the training
-    lists by a rule (`audiomamba.dataio.splits.hold_out`). Labels are the ids
-    of the classes (``/m/09x0r``). Manifests are reused as long as lists,
-    files and options stay the same.
+    test.csv is the evaluation list; valid.csv is held out of the training
+    lists by a fixed rule (`audiomamba.dataio.splits.hold_out`). Labels are
+    the ids of the classes (``/m/09x0r``). The manifests are reused until the
+    lists, the files or the options change.
 
     Arguments
     ---------
     data_folder : str or Path
-        The segment lists, and the clips in any folders below.
-    save_folder : str or Path
-        Where the manifests go.
+        The segment lists, and the clips in any folders.
+    save_folder, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
     label_file : str or Path
         The classes, with their ids in the column ``mid``.
     train_lists : sequence of str
         ``balanced_train`` and ``unbalanced_train``, or one of them.
     valid_share : float
-        Share of the training lists that is held out; 0 for none.
+        Share of the training clips that is held out; 0 for none.
     max_missing : float
-        Share of a list that may be missing or unusable.
-    skip_prep : bool
-        Do nothing: the manifests are there.
-    n_workers : int, optional
-        Threads that read the headers.
+        Largest share of a list that may be missing or unusable.
 
     Raises
     ------
     PreparationError
-        If the corpus is not there, or too much is wrong with it.
+        If the corpus is not found, or too much of it is unusable.
     """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    data_folder, save_folder = Path(data_folder), Path(save_folder)
-    lists = {
-        name: data_folder / f"{name}_segments.csv"
-        for name in (*train_lists, EVAL_LIST)
-    }
-    audio = find_clips(
-        "AudioSet",
-        data_folder,
-        lists.values(),
-        SOURCE,
-        TREE,
-        __file__,
-        n_workers,
+    corpus = AudioSet(
+        data_folder, save_folder, label_file, train_lists, valid_share
     )
-    options = {"valid_share": valid_share, "max_missing": max_missing}
-    key = inputs_key(options, [*lists.values(), label_file], audio)
-    if is_prepared(save_folder, key):
-        return
-    problems = Problems()
-    names = dict(zip(read_labels(label_file, "mid"), read_labels(label_file)))
-    listed = _read_lists(lists, names, problems)
-    totals = problems.lost + Counter(listed["split"])
-    files = _clips_of_files(audio, listed)
-    rows = locate_clips(listed, files, data_folder, problems)
-    rows = measure(rows, data_folder, problems, n_workers=n_workers)
-    report_coverage(listed, rows, save_folder / "coverage.csv", names)
-    left_out = problems.settle(
-        save_folder / "problems.txt", True, totals, max_missing
-    )
-    is_test = rows["split"] == EVAL_LIST
-    rows = rows[["ID", "duration", "wav", "label"]]
-    splits = with_validation(rows[~is_test], rows[is_test], "ID", valid_share)
-    write_manifests(save_folder, splits, None, key, left_out)
+    corpus.prepare(skip_prep, allow_missing=True, max_missing=max_missing)
+
+
+@dataclass
+class AudioSet(Corpus):
+    """The corpus; see `prepare_audioset`."""
+
+    label_file: str | Path
+    train_lists: Sequence[str]
+    valid_share: float
+
+    name = "AudioSet"
+    recipe = __file__
+    source = f"Get it from {SOURCE}"
+    tree = """
+balanced_train_segments.csv
+unbalanced_train_segments.csv
+eval_segments.csv
+<any folders>/<YTID>.wav, Y<YTID>.wav or <YTID>_<start>.wav, or .flac
+    (the clips of 10 s; start in seconds or in milliseconds)
+"""
+    suffixes = (".wav", ".flac")
+
+    def lists(self):
+        """The segment lists by name."""
+        return {
+            name: self.data_folder / f"{name}_segments.csv"
+            for name in (*self.train_lists, EVAL_LIST)
+        }
+
+    def find(self):
+        """The segment lists, and clips in any folder."""
+        lists = self.lists().values()
+        self.require(*lists)
+        return Inputs(
+            [*lists, self.label_file],
+            self.list_audio(),
+            {"valid_share": self.valid_share},
+        )
+
+    def parse(self, inputs):
+        """The listed clips that have a file."""
+        mids = read_labels(self.label_file, "mid")
+        self.listed = _read_lists(self.lists(), set(mids), self.problems)
+        totals = self.problems.lost + Counter(self.listed["split"])
+        files = _clips_of_files(inputs.audio, self.listed)
+        rows = locate_clips(self.listed, files, self.data_folder, self.problems)
+        return rows, totals
+
+    def measure(self, rows):
+        """Add durations and report the coverage."""
+        rows = super().measure(rows)
+        mids = read_labels(self.label_file, "mid")
+        names = dict(zip(mids, read_labels(self.label_file)))
+        path = self.save_folder / "coverage.csv"
+        report_coverage(self.listed, rows, path, names)
+        return rows
+
+    def finish(self, rows):
+        """Hold validation out of the training lists."""
+        is_test = rows["split"] == EVAL_LIST
+        rows["split"] = is_test.map({True: "test", False: "train"})
+        rows = held_out_as("valid", rows, "ID", self.valid_share)
+        valid = ["valid"] if self.valid_share else []
+        return by_split(rows, ["train", *valid, "test"]), None
 
 
 def _read_lists(lists, mids, problems):
@@ -142,21 +154,23 @@ def _read_lists(lists, mids, problems):
         ],
         ignore_index=True,
     )
-    # what is for evaluation stays there; beyond it order must not count
+    # evaluation clips stay in evaluation; the order of the lists is irrelevant
     rows = rows.assign(is_train=rows["split"] != EVAL_LIST).sort_values(
         ["ID", "is_train", "split", "start", "label"], ignore_index=True
     )
     repeated = rows["ID"].duplicated()
     for row in rows[repeated].itertuples():
         problems.add(
-            f"{row.ID}: stands in the lists more than once ({row.split}, "
-            f"from {row.start:g} s); delete one of the lines",
+            f"{row.ID}: is listed more than once ({row.split}, from "
+            f"{row.start:g} s); delete one of the lines",
             {row.split: 1},
         )
     return rows[~repeated]
 
 
-def read_segments(path, name, mids, problems):
+def read_segments(
+    path: Path, name: str, mids: Collection[str], problems: Problems
+) -> pd.DataFrame:
     """Read a segment list, as distributed or with a header line.
 
     Arguments
@@ -164,11 +178,11 @@ def read_segments(path, name, mids, problems):
     path : Path
         The CSV: id, start and end in seconds, ids of the classes.
     name : str
-        Of the list, for the counts.
+        Name of the list, for the counts.
     mids : collection of str
-        Ids of the classes that there are.
+        Ids of all classes.
     problems : Problems
-        Gets the lines that cannot be used.
+        Collects the lines that cannot be used.
 
     Returns
     -------
@@ -178,10 +192,10 @@ def read_segments(path, name, mids, problems):
     Raises
     ------
     PreparationError
-        If not one line is of the right form.
+        If no line can be used.
     """
     ids, starts, labels = [], [], []
-    # text -> label: the lists repeat the same texts, one object will do
+    # text -> label: two million lines share a few thousand strings
     known = {}
     with open(path, encoding="utf-8-sig", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
@@ -204,7 +218,7 @@ def read_segments(path, name, mids, problems):
             if not isinstance(known[text], str):
                 problems.add(
                     f"{path}, line {number}: {match[1]} has the label "
-                    f"{known[text][0]!r}, which is no class of the label "
+                    f"{known[text][0]!r}, which is not in the label "
                     "file; correct or delete the line",
                     {name: 1},
                 )
@@ -214,8 +228,8 @@ def read_segments(path, name, mids, problems):
             labels.append(known[text])
     if not ids:
         raise PreparationError(
-            f"{path}: has not one usable line, so it is no segment list of "
-            f"AudioSet; fetch it again from {SOURCE}"
+            f"{path}: has no usable line, so it is not a segment list of "
+            f"AudioSet; download it again from {SOURCE}"
         )
     return pd.DataFrame(
         {"ID": ids, "start": starts, "label": labels, "split": name}
@@ -223,7 +237,7 @@ def read_segments(path, name, mids, problems):
 
 
 def _clips_of_files(audio, listed):
-    """Files that hold a listed clip: ID, wav."""
+    """The files of listed clips: ID, wav."""
     files = audio["wav"].str.extract(_FILE_NAME).assign(wav=audio["wav"])
     files = files[files["ID"].isin(listed["ID"])]
     start = listed.set_index("ID")["start"].reindex(files["ID"]).to_numpy()
@@ -233,8 +247,8 @@ def _clips_of_files(audio, listed):
     others = files[~fits]
     if len(others):
         logger.warning(
-            "%d files are named after a listed clip and another start, "
-            "unused; the first is %s, listed from %g s",
+            "%d files of listed clips start elsewhere by their name: unused; "
+            "the first is %s, listed from %g s",
             len(others),
             others["wav"].iloc[0],
             start[~fits][0],

@@ -1,39 +1,34 @@
 """Check the user's own lists of clips, and number their classes.
 
 ``train.csv``, ``valid.csv`` and ``test.csv`` have the columns ``ID``,
-``duration`` (seconds), ``wav`` (path from ``data_folder``) and ``label``;
-also ``start`` and ``stop``, in samples, where a row is a part of a file.
+``duration`` (seconds), ``wav`` (path relative to ``data_folder``) and
+``label``; also ``start`` and ``stop``, in samples, where a row is a part of a
+file.
 """
 
-import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.corpus import list_audio, measure
-from audiomamba.dataio.manifest import (
-    LABEL_SEPARATOR,
-    inputs_key,
-    is_prepared,
-    read_manifest,
-    write_manifests,
-)
-from audiomamba.dataio.problems import PreparationError, Problems
-
-logger = logging.getLogger(__name__)
+from audiomamba.dataio.corpus import list_audio
+from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_manifest
+from audiomamba.dataio.preparation import Corpus, Inputs
+from audiomamba.dataio.problems import PreparationError
 
 SPLITS = ("train", "valid", "test")
 
 
 def prepare_custom(
-    data_folder,
-    save_folder,
-    lists,
-    multi_label=False,
-    allow_missing=False,
-    skip_prep=False,
-    n_workers=None,
-):
+    data_folder: str | Path,
+    save_folder: str | Path,
+    lists: Mapping[str, str | Path],
+    multi_label: bool = False,
+    allow_missing: bool = False,
+    skip_prep: bool = False,
+) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv, checked.
 
     The classes are the labels of the training list, in alphabetical order.
@@ -42,87 +37,99 @@ def prepare_custom(
     Arguments
     ---------
     data_folder : str or Path
-        What the lists' ``wav`` is relative to.
-    save_folder : str or Path
-        Where the checked lists go.
+        The folder that ``wav`` in the lists is relative to.
+    save_folder, allow_missing, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
     lists : dict
         Split -> its CSV.
     multi_label : bool
-        Whether a label holds any number of names, joined by ``;``.
-    allow_missing : bool
-        Go on without files that are missing or unusable, and say how many.
-    skip_prep : bool
-        Do nothing: the checked lists are there.
-    n_workers : int, optional
-        Threads that read the headers.
+        Whether a label is any number of class names, joined by ``;``.
 
     Raises
     ------
     PreparationError
-        If a list is not there, or with all that is wrong.
+        If a list is not found, or with everything that is wrong.
     """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    rows = _read_lists(lists)
-    folders = sorted({str(Path(wav).parent) for wav in rows["wav"]})
-    audio = list_audio(data_folder, _existing(data_folder, folders), ("",))
-    audio = audio[audio["wav"].isin(rows["wav"])]
-    options = {"multi_label": multi_label, "allow_missing": allow_missing}
-    key = inputs_key(options, lists.values(), audio)
-    if is_prepared(save_folder, key):
-        return
-    problems = Problems()
-    totals = rows["split"].value_counts().to_dict()
-    rows = _leave_out_unknown(rows, multi_label, problems)
-    _find_shared(rows, problems)
-    stated = rows["duration"]
-    rows = measure(
-        rows.assign(stated=stated), data_folder, problems, n_workers=n_workers
-    )
-    if "start" in rows:
-        rows["duration"] = rows["stated"]
-    left_out = problems.settle(
-        Path(save_folder, "problems.txt"), allow_missing, totals
-    )
-    splits = {
-        split: rows[rows["split"] == split].drop(columns=["split", "stated"])
-        for split in SPLITS
-    }
-    labels = sorted(_names(splits["train"], multi_label))
-    write_manifests(save_folder, splits, labels, key, left_out)
+    corpus = Custom(data_folder, save_folder, lists, multi_label)
+    corpus.prepare(skip_prep, allow_missing)
+
+
+@dataclass
+class Custom(Corpus):
+    """The user's clips; see `prepare_custom`."""
+
+    lists: Mapping[str, str | Path]
+    multi_label: bool
+
+    name = "Custom"
+    source = "Make the lists as the README.md of this recipe says."
+    tree = """
+train.csv
+valid.csv
+test.csv
+    (columns ID,duration,wav,label; or say where they are with --train_csv,
+    --valid_csv and --test_csv)
+<any folders>/<any name>.wav or .flac
+"""
+
+    def find(self):
+        """The lists and the files that they name."""
+        self.require(*map(Path, self.lists.values()))
+        self.rows = _read_lists(self.lists)
+        wavs = self.rows["wav"]
+        folders = sorted({str(Path(wav).parent) for wav in wavs})
+        folders = [f for f in folders if (self.data_folder / f).is_dir()]
+        audio = list_audio(self.data_folder, folders, ("",))
+        audio = audio[audio["wav"].isin(wavs)]
+        options = {"multi_label": self.multi_label}
+        return Inputs([*self.lists.values()], audio, options)
+
+    def parse(self, inputs):
+        """The rows with a known label."""
+        totals = Counter(self.rows["split"])
+        rows = _leave_out_unknown(self.rows, self.multi_label, self.problems)
+        _find_shared(rows, self.problems)
+        return rows, totals
+
+    def measure(self, rows):
+        """Measure whole files; parts of a file keep their duration."""
+        stated = rows.rename(columns={"duration": "stated"})
+        rows = super().measure(stated)
+        if "start" in rows:
+            rows["duration"] = rows["stated"]
+        return rows.drop(columns="stated")
+
+    def finish(self, rows):
+        """The labels of the training list are the classes."""
+        splits = {
+            split: rows[rows["split"] == split].drop(columns="split")
+            for split in SPLITS
+        }
+        return splits, sorted(_names(splits["train"], self.multi_label))
 
 
 def _read_lists(lists):
     """The rows of the three lists, with their split."""
     tables = []
     for split, path in lists.items():
-        if not Path(path).is_file():
-            raise PreparationError(
-                f"{path} is missing: the {split} list, a CSV with the columns "
-                f"ID,duration,wav,label. Give its place with --{split}_csv"
-            )
         try:
             table = read_manifest(path)
         except ValueError as error:
             raise PreparationError(str(error)) from error
         if "label" not in table:
-            raise PreparationError(f"{path}: has no column label; add it")
+            raise PreparationError(f"{path}: has no column 'label'; add it")
         tables.append(table.assign(split=split))
     if len({"start" in table for table in tables}) > 1:
         raise PreparationError(
-            "Some lists have start and stop and others have not; give them "
-            "in all: 0 and -1 for a whole file"
+            f"some of the lists {', '.join(map(str, lists.values()))} have "
+            "the columns start and stop and others have not; give them in "
+            "all: 0 and -1 for a whole file"
         )
     return pd.concat(tables, ignore_index=True)
 
 
-def _existing(data_folder, folders):
-    return [name for name in folders if Path(data_folder, name).is_dir()]
-
-
 def _names(rows, multi_label):
-    """Class names that occur in rows."""
+    """The class names in rows."""
     if not multi_label:
         return set(rows["label"])
     split = rows["label"].str.split(LABEL_SEPARATOR)
@@ -130,7 +137,7 @@ def _names(rows, multi_label):
 
 
 def _leave_out_unknown(rows, multi_label, problems):
-    """Report rows without a label, or with one that is not trained on."""
+    """Drop and report rows whose label is empty or not trained on."""
     known = _names(rows[rows["split"] == "train"], multi_label)
     if not multi_label:
         known -= {""}
@@ -141,8 +148,8 @@ def _leave_out_unknown(rows, multi_label, problems):
         if unknown:
             what = ", ".join(sorted(unknown)) or "empty"
             problems.add(
-                f"{row.split}, {row.ID}: its label ({what}) is none of the "
-                "training list's; correct it, or add clips of it there",
+                f"{row.split}, {row.ID}: its label ({what}) is not in the "
+                "training list; correct it, or add clips of it there",
                 {row.split: 1},
             )
             wrong[row.Index] = True
@@ -150,13 +157,13 @@ def _leave_out_unknown(rows, multi_label, problems):
 
 
 def _find_shared(rows, problems):
-    """Report parts of the test set that are trained or validated on too."""
+    """Report test clips that are also trained or validated on."""
     part = ["wav"] + [name for name in ("start", "stop") if name in rows]
     test = rows[rows["split"] == "test"]
     others = rows[rows["split"] != "test"]
     shared = test.merge(others[part].drop_duplicates(), on=part)
     for wav in sorted(set(shared["wav"])):
         problems.add(
-            f"{wav}: is in the test list and in another; its figure would "
-            "say nothing. Take it out of one of them"
+            f"{wav}: is in the test list and in another, so its result would "
+            "be meaningless; remove it from one of them"
         )

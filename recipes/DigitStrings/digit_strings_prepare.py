@@ -1,29 +1,24 @@
-"""Make strings of spoken digits of the Free Spoken Digit Dataset.
+"""Make strings of spoken digits from the Free Spoken Digit Dataset.
 
-A string joins recordings of one speaker, end to end. Which recordings make a
-string is drawn here, once; the sound is joined as it is read.
+A string is a concatenation of recordings of one speaker. Which recordings
+make a string is drawn here, once; the audio is concatenated when it is read.
 """
 
 import logging
 import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from audiomamba.dataio.corpus import list_audio, measure
-from audiomamba.dataio.manifest import (
-    inputs_key,
-    is_prepared,
-    write_manifests,
-)
-from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.preparation import Corpus, Inputs
 
 logger = logging.getLogger(__name__)
 
-SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset"
-SAMPLE_RATE = 8000
-# What joins the recordings of a string in the manifest's column wav
+# Between the recordings of a string in the manifest's column wav
 SEPARATOR = ";"
 # Takes 0 to 4 of each digit and speaker are the owners' test set
 TEST, VALID = range(0, 5), range(5, 10)
@@ -31,91 +26,106 @@ _NAME = re.compile(r"([0-9])_([a-z]+)_([0-9]+)\.wav")
 
 
 def prepare_digit_strings(
-    data_folder,
-    save_folder,
-    n_digits=(3, 6),
-    rounds=4,
-    seed=1,
-    allow_missing=False,
-    skip_prep=False,
-):
+    data_folder: str | Path,
+    save_folder: str | Path,
+    n_digits: Sequence[int] = (3, 6),
+    rounds: int = 4,
+    seed: int = 1,
+    allow_missing: bool = False,
+    skip_prep: bool = False,
+) -> None:
     """Write train.csv, valid.csv and test.csv.
 
     No recording is in two splits. In test and validation every recording is
-    in one string; in training every one is in as many as there are rounds.
+    in one string, in training in ``rounds`` strings.
 
     Arguments
     ---------
     data_folder : str or Path
         The corpus: ``<digit>_<speaker>_<take>.wav``, in ``recordings`` or
-        right in this folder.
-    save_folder : str or Path
-        Where the manifests go.
+        directly in this folder.
+    save_folder, allow_missing, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
     n_digits : sequence of int
-        Shortest and longest string; what is left of a speaker's recordings
-        makes a shorter one.
+        Shortest and longest string; the remaining recordings of a speaker
+        may make a shorter one.
     rounds : int
         How often each training recording is used.
     seed : int
-        Another seed, other strings.
-    allow_missing : bool
-        Go on without damaged files, and say how many.
-    skip_prep : bool
-        Do nothing: the manifests are there.
+        Seed of the draw.
 
     Raises
     ------
     PreparationError
-        If the corpus is not there, or with all that is wrong with it.
+        If the corpus is not found, or with everything that is wrong with it.
     """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    root = "recordings" if Path(data_folder, "recordings").is_dir() else ""
-    if not Path(data_folder, root).is_dir():
-        raise _missing(data_folder)
-    audio = list_audio(data_folder, [root], (".wav",))
-    options = [list(n_digits), rounds, seed, allow_missing]
-    key = inputs_key({"options": options}, [], audio)
-    if is_prepared(save_folder, key):
-        return
-    table = _read_names(audio)
-    if table.empty:
-        raise _missing(data_folder)
-    problems = Problems()
-    totals = table["split"].value_counts().to_dict()
-    table = measure(table, data_folder, problems, SAMPLE_RATE, channels=1)
-    left_out = problems.settle(
-        Path(save_folder, "problems.txt"), allow_missing, totals
-    )
-    generator = np.random.default_rng(seed)
-    splits = {
-        split: _join(
-            table[table["split"] == split],
-            n_digits,
-            rounds if split == "train" else 1,
-            generator,
-        )
-        for split in ("train", "valid", "test")
-    }
-    write_manifests(save_folder, splits, None, key, left_out)
+    corpus = DigitStrings(data_folder, save_folder, n_digits, rounds, seed)
+    corpus.prepare(skip_prep, allow_missing)
 
 
-def _missing(data_folder):
-    return PreparationError(
-        f"{data_folder} has no files <digit>_<speaker>_<take>.wav, nor has "
-        f"{data_folder}/recordings. Get the corpus (16 MB):\n"
-        f"  git clone {SOURCE} {data_folder}"
+@dataclass
+class DigitStrings(Corpus):
+    """The corpus; see `prepare_digit_strings`."""
+
+    n_digits: Sequence[int]
+    rounds: int
+    seed: int
+
+    name = "DigitStrings"
+    source = (
+        "Get it (16 MB) with: git clone "
+        "https://github.com/Jakobovski/free-spoken-digit-dataset {data_folder}"
     )
+    tree = """
+recordings/<digit>_<speaker>_<take>.wav
+    (or without the folder recordings)
+"""
+    sample_rate = 8000
+    channels = 1
+
+    def find(self):
+        """The recordings."""
+        folder = self.data_folder / "recordings"
+        audio = self.list_audio(["recordings" if folder.is_dir() else ""])
+        options = {
+            "n_digits": list(self.n_digits),
+            "rounds": self.rounds,
+            "seed": self.seed,
+        }
+        return Inputs([], audio, options)
+
+    def parse(self, inputs):
+        """Digit, speaker and split of each recording."""
+        rows = _read_names(inputs.audio)
+        if rows.empty:
+            raise self.missing(
+                f"no file in {self.data_folder} is named "
+                "<digit>_<speaker>_<take>.wav"
+            )
+        return rows, Counter(rows["split"])
+
+    def finish(self, rows):
+        """The strings; their labels are digits, not classes."""
+        generator = np.random.default_rng(self.seed)
+        splits = {
+            split: _join(
+                rows[rows["split"] == split],
+                self.n_digits,
+                self.rounds if split == "train" else 1,
+                generator,
+            )
+            for split in ("train", "valid", "test")
+        }
+        return splits, None
 
 
 def _read_names(audio):
-    """Digit, speaker and split of each recording, in the names' order."""
+    """Digit, speaker and split of each recording, in the order of names."""
     rows = []
     for wav in audio["wav"]:
         match = _NAME.fullmatch(Path(wav).name)
         if not match:
-            logger.warning("%s is no recording of a digit: left out", wav)
+            logger.warning("%s is not a recording of a digit: unused", wav)
             continue
         digit, speaker, take = match[1], match[2], int(match[3])
         split = "train"
@@ -126,7 +136,7 @@ def _read_names(audio):
 
 
 def _join(table, n_digits, rounds, generator):
-    """Draw strings of the recordings of each speaker."""
+    """Draw strings from the recordings of each speaker."""
     shortest, longest = n_digits
     rows = []
     for speaker, own in table.groupby("speaker"):

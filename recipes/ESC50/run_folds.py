@@ -2,10 +2,10 @@
 
     python run_folds.py hparams/aum_base.yaml --data_folder /path/to/ESC-50
 
-Further options go on to train.py.  The same command again goes on where a
-stopped one was.  The epoch is chosen by two rules: AST's, the one with the
-best mean accuracy over the folds' own test clips, and the last, which no
-figure on test clips has a say in.
+Further options are passed on to train.py.  The same command resumes a stopped
+run.  The epoch is chosen by two rules: AST's, the one with the best mean
+accuracy over the folds' test clips, and the last, which does not depend on the
+test clips.  With --init_from and --test_only given weights are tested.
 """
 
 import argparse
@@ -18,15 +18,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.files import write_json
+from audiomamba.training.environment import command_line
 from audiomamba.training.epoch_log import describe
-from audiomamba.training.results import command_line, write_json
 
 FOLDS = (1, 2, 3, 4, 5)
 RULES = {
     "paper": "AST's: best epoch of the mean over the folds' test accuracies",
     "last": "last epoch, whatever its figures",
 }
-# What a record of all folds takes over from that of the first
+# What the record of all folds has from that of the first
 SHARED = (
     "dataset",
     "hparams_file",
@@ -38,6 +39,7 @@ SHARED = (
     "flops_per_clip",
     "precision",
     "hardware",
+    "engine",
     "versions",
     "commit",
 )
@@ -106,8 +108,37 @@ def average_folds(curves):
     return found
 
 
+def average_tested(records):
+    """Average the figures of folds that were only tested.
+
+    Arguments
+    ---------
+    records : dict
+        Fold -> its record.
+
+    Returns
+    -------
+    dict
+        Protocol -> as of `average_folds`.
+    """
+    first = next(iter(records.values()))
+    found = {}
+    for protocol, entry in first["protocols"].items():
+        folds = pd.DataFrame(
+            {f: r["protocols"][protocol]["test"] for f, r in records.items()}
+        ).T
+        found[protocol] = {
+            "epoch": entry["epoch"],
+            "rule": entry["rule"],
+            "test": folds.mean().to_dict(),
+            "std": folds.std().to_dict(),
+            "folds": folds["accuracy"].to_dict(),
+        }
+    return found
+
+
 def record_of_all(records):
-    """Put the folds' ``results.json`` together to one of the same form.
+    """Combine the folds' ``results.json`` into one of the same form.
 
     Arguments
     ---------
@@ -121,7 +152,10 @@ def record_of_all(records):
     """
     first = next(iter(records.values()))
     curves = {fold: pd.DataFrame(r["curve"]) for fold, r in records.items()}
-    averages = average_folds(curves)
+    if all(len(curve) for curve in curves.values()):
+        averages = average_folds(curves)
+    else:
+        averages = average_tested(records)
     headline = averages[first["protocol"]]
     name = first["metric"]["name"]
     return {
@@ -144,14 +178,37 @@ def record_of_all(records):
     }
 
 
+def record_of_fold(folder, further):
+    """Read what a fold's start wrote: on a trained fold, what it looked at.
+
+    Arguments
+    ---------
+    folder : Path
+        Output folder of the fold.
+    further : list of str
+        Options of train.py.
+
+    Returns
+    -------
+    Path
+        The fold's ``results.json``.
+    """
+    looked = folder / "test_only" / "results.json"
+    if "--test_only" in further and looked.is_file():
+        return looked
+    return folder / "results.json"
+
+
 def main():
     """Run the folds one after the other; write their average."""
     own, further = parse_arguments()
-    records = {}
+    records, found = {}, []
     for fold in own.folds:
         folder = own.output_folder / f"fold{fold}"
         command = [
-            *(sys.executable, "train.py", own.hparams_file),
+            sys.executable,
+            "train.py",
+            own.hparams_file,
             f"--seed={own.seed}",
             f"--fold={fold}",
             f"--output_folder={folder}",
@@ -161,9 +218,13 @@ def main():
         status = subprocess.run(command, check=False).returncode
         if status:
             sys.exit(f"run_folds.py: fold {fold} ended with status {status}")
-        records[fold] = json.loads((folder / "results.json").read_text())
+        found.append(record_of_fold(folder, further))
+        records[fold] = json.loads(found[-1].read_text())
     record = record_of_all(records)
-    path = own.output_folder / "results.json"
+    # The record of folds that were only looked at leaves the first one alone
+    looked = found[0].parent.name == "test_only"
+    place = own.output_folder / "test_only" if looked else own.output_folder
+    path = place / "results.json"
     write_json(path, record)
     for protocol, average in record["protocols"].items():
         print(

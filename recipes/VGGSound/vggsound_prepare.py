@@ -1,30 +1,22 @@
-"""Prepare VGGSound: the owners' list, and the clips' sound.
+"""Prepare VGGSound: the owners' list, and the audio of the clips.
 
-The clips may lie in any folders; a part of them is always missing.
+The clips may be in any folder; some of them are always missing.
 """
 
 import csv
 import logging
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.clips import (
-    find_clips,
-    locate_clips,
-    report_coverage,
-    with_validation,
-)
-from audiomamba.dataio.corpus import measure
-from audiomamba.dataio.labels import read_labels
-from audiomamba.dataio.manifest import (
-    inputs_key,
-    is_prepared,
-    write_manifests,
-)
-from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.clips import locate_clips, report_coverage
+from audiomamba.dataio.manifest import read_labels
+from audiomamba.dataio.preparation import Corpus, Inputs, by_split
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.splits import held_out_as
 
 logger = logging.getLogger(__name__)
 
@@ -32,99 +24,110 @@ LIST = "vggsound.csv"
 TEST_LIST = "test.csv"
 
 SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/vggsound/"
-TREE = """
+_VIDEO = r"[\w-]{11}"
+_FIX = "; correct or delete the line"
+_START = re.compile(r"(\d{1,6})(?:\.0*)?", re.ASCII)
+_CLIP = re.compile(rf"({_VIDEO}_\d{{6}})(?:\.\w+)?", re.ASCII)
+
+
+def prepare_vggsound(
+    data_folder: str | Path,
+    save_folder: str | Path,
+    label_file: str | Path,
+    valid_share: float = 0.02,
+    max_missing: float = 0.2,
+    skip_prep: bool = False,
+) -> None:
+    """Write train.csv, valid.csv, test.csv and coverage.csv.
+
+    The owners' ``test.csv``, if it exists, decides which clips are for test.
+    valid.csv is held out of the training clips by whole videos, always the
+    same ones (`audiomamba.dataio.splits.hold_out`). The manifests are reused
+    until the lists, the files or the options change.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        ``vggsound.csv``, perhaps ``test.csv``, and the audio of the clips in
+        any folders.
+    save_folder, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
+    label_file : str or Path
+        The classes.
+    valid_share : float
+        Share of the training videos that is held out; 0 for none.
+    max_missing : float
+        Largest share of the training or test clips that may be missing or
+        unusable.
+
+    Raises
+    ------
+    PreparationError
+        If the corpus is not found, or too much of it is unusable.
+    """
+    corpus = VGGSound(data_folder, save_folder, label_file, valid_share)
+    corpus.prepare(skip_prep, allow_missing=True, max_missing=max_missing)
+
+
+@dataclass
+class VGGSound(Corpus):
+    """The corpus; see `prepare_vggsound`."""
+
+    label_file: str | Path
+    valid_share: float
+
+    name = "VGGSound"
+    recipe = __file__
+    source = f"Get it from {SOURCE}"
+    tree = """
 vggsound.csv
     (lines such as: ---g-f_I2yQ,1,"people marching",test)
 test.csv
     (optional; lines such as: glLQrEijrKg_000300.mp4,playing hammond organ)
 <any folders>/<id>_<start, 6 digits>.wav or .flac
 """
-_VIDEO = r"[\w-]{11}"
-_MEND = "; correct or delete the line"
-_START = re.compile(r"(\d{1,6})(?:\.0*)?", re.ASCII)
-_CLIP = re.compile(rf"({_VIDEO}_\d{{6}})(?:\.\w+)?", re.ASCII)
+    suffixes = (".wav", ".flac")
 
+    def find(self):
+        """The lists, and clips in any folder."""
+        lists = [self.data_folder / LIST]
+        self.require(*lists)
+        if (self.data_folder / TEST_LIST).is_file():
+            lists.append(self.data_folder / TEST_LIST)
+        options = {"valid_share": self.valid_share}
+        return Inputs([self.label_file, *lists], self.list_audio(), options)
 
-def prepare_vggsound(
-    data_folder,
-    save_folder,
-    label_file,
-    valid_share=0.02,
-    max_missing=0.2,
-    skip_prep=False,
-    n_workers=None,
-):
-    """Write train.csv, valid.csv, test.csv and coverage.csv.
+    def parse(self, inputs):
+        """The listed clips that have a file."""
+        label_file, *lists = inputs.lists
+        labels = set(read_labels(label_file))
+        self.listed = _read_lists(lists, labels, self.problems)
+        totals = self.problems.lost + Counter(self.listed["split"])
+        names = inputs.audio["wav"].str.rsplit("/", n=1).str[-1]
+        files = inputs.audio.assign(ID=names.str.rsplit(".", n=1).str[0])
+        rows = locate_clips(self.listed, files, self.data_folder, self.problems)
+        return rows, totals
 
-    Where the owners' ``test.csv`` is there, it decides what is test.
-    valid.csv is held out of the training part by whole videos, always the
-    same ones (`audiomamba.dataio.splits.hold_out`). Manifests are reused as
-    long as lists, files and options stay the same.
+    def measure(self, rows):
+        """Add durations and report the coverage."""
+        rows = super().measure(rows)
+        report_coverage(self.listed, rows, self.save_folder / "coverage.csv")
+        return rows
 
-    Arguments
-    ---------
-    data_folder : str or Path
-        ``vggsound.csv``, maybe ``test.csv``, and the sound of the clips, in
-        any folders below.
-    save_folder : str or Path
-        Where the manifests go.
-    label_file : str or Path
-        The classes.
-    valid_share : float
-        Share of the training videos that is held out; 0 for none.
-    max_missing : float
-        Share of the training or test clips that may be missing or unusable.
-    skip_prep : bool
-        Do nothing: the manifests are there.
-    n_workers : int, optional
-        Threads that read the headers.
-
-    Raises
-    ------
-    PreparationError
-        If the corpus is not there, or too much is wrong with it.
-    """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    data_folder, save_folder = Path(data_folder), Path(save_folder)
-    lists = [data_folder / LIST]
-    audio = find_clips(
-        "VGGSound", data_folder, lists, SOURCE, TREE, __file__, n_workers
-    )
-    if (data_folder / TEST_LIST).is_file():
-        lists.append(data_folder / TEST_LIST)
-    options = {"valid_share": valid_share, "max_missing": max_missing}
-    key = inputs_key(options, [*lists, label_file], audio)
-    if is_prepared(save_folder, key):
-        return
-    problems = Problems()
-    listed = _read_lists(lists, set(read_labels(label_file)), problems)
-    totals = problems.lost + Counter(listed["split"])
-    name = audio["wav"].str.rsplit("/", n=1).str[-1]
-    files = audio.assign(ID=name.str.rsplit(".", n=1).str[0])
-    rows = locate_clips(listed, files, data_folder, problems)
-    rows = measure(rows, data_folder, problems, n_workers=n_workers)
-    report_coverage(listed, rows, save_folder / "coverage.csv")
-    left_out = problems.settle(
-        save_folder / "problems.txt", True, totals, max_missing
-    )
-    is_test = rows["split"] == "test"
-    rows = rows.assign(video=rows["ID"].str[:11])
-    splits = with_validation(
-        rows[~is_test], rows[is_test], "video", valid_share
-    )
-    columns = ["ID", "duration", "wav", "label"]
-    splits = {name: part[columns] for name, part in splits.items()}
-    write_manifests(save_folder, splits, None, key, left_out)
+    def finish(self, rows):
+        """Hold whole videos out for validation."""
+        rows = rows.assign(video=rows["ID"].str[:11])
+        rows = held_out_as("valid", rows, "video", self.valid_share)
+        valid = ["valid"] if self.valid_share else []
+        return by_split(rows, ["train", *valid, "test"]), None
 
 
 def _read_lists(lists, labels, problems):
     """All listed clips, each once: ID, label, split."""
-    rows = read_list(lists[0], labels, problems)
+    rows = _read_list(lists[0], labels, problems)
     if len(lists) == 1:
         return rows
-    tests = read_test_list(lists[1], labels, problems)
+    tests = _read_test_list(lists[1], labels, problems)
     other = rows.set_index("ID")["label"].reindex(tests["ID"]).to_numpy()
     differs = pd.notna(other) & (other != tests["label"].to_numpy())
     for row, label in zip(tests[differs].itertuples(), other[differs]):
@@ -137,7 +140,7 @@ def _read_lists(lists, labels, problems):
     unlike = is_test != (rows["split"] == "test")
     if unlike.any():
         logger.warning(
-            "%s and %s disagree on what is test in %d clips; %s decides",
+            "%s and %s disagree on which split %d clips are in; %s decides",
             *lists,
             unlike.sum(),
             lists[1],
@@ -146,28 +149,8 @@ def _read_lists(lists, labels, problems):
     return pd.concat([train, tests[~differs]], ignore_index=True)
 
 
-def read_list(path, labels, problems):
-    """Read the owners' list of all clips.
-
-    Arguments
-    ---------
-    path : Path
-        The CSV without header: video, start in seconds, label, split.
-    labels : collection of str
-        The classes.
-    problems : Problems
-        Gets the lines that cannot be used.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``ID`` (video and start, as the files are named), ``label``, ``split``.
-
-    Raises
-    ------
-    PreparationError
-        If not one line is of the right form.
-    """
+def _read_list(path, labels, problems):
+    """The owners' list of all clips: ID (as in file names), label, split."""
     form = "'---g-f_I2yQ,1,\"people marching\",test'"
     found = []
     for where, fields in _fields(path):
@@ -180,32 +163,12 @@ def read_list(path, labels, problems):
             clip = f"{fields[0]}_{int(start[1]):06d}"
             found.append((where, clip, fields[2], fields[3]))
         else:
-            problems.add(f"{where}: {fields} is not of the form {form}{_MEND}")
+            problems.add(f"{where}: {fields} is not of the form {form}{_FIX}")
     return _checked(path, found, labels, problems)
 
 
-def read_test_list(path, labels, problems):
-    """Read the owners' list of the test clips, ``test.csv``.
-
-    Arguments
-    ---------
-    path : Path
-        The CSV without header: name of the video file, label.
-    labels : collection of str
-        The classes.
-    problems : Problems
-        Gets the lines that cannot be used.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As of `read_list`.
-
-    Raises
-    ------
-    PreparationError
-        If not one line is of the right form.
-    """
+def _read_test_list(path, labels, problems):
+    """The owners' list of the test clips, likewise."""
     form = "'glLQrEijrKg_000300.mp4,playing hammond organ'"
     found = []
     for where, fields in _fields(path):
@@ -214,14 +177,14 @@ def read_test_list(path, labels, problems):
             found.append((where, clip[1], fields[1], "test"))
         else:
             problems.add(
-                f"{where}: {fields} is not of the form {form}{_MEND}",
+                f"{where}: {fields} is not of the form {form}{_FIX}",
                 {"test": 1},
             )
     return _checked(path, found, labels, problems)
 
 
 def _fields(path):
-    """Place and fields of each line that is not empty."""
+    """Path and number, and the fields, of each line that is not empty."""
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file, skipinitialspace=True)
         for fields in reader:
@@ -230,11 +193,11 @@ def _fields(path):
 
 
 def _checked(path, found, labels, problems):
-    """The clips with a class, each once."""
+    """The clips of known classes, each once."""
     if not found:
         raise PreparationError(
-            f"{path}: has not one usable line, so it is no list of VGGSound; "
-            f"fetch it again from {SOURCE}"
+            f"{path}: has no usable line, so it is not a list of VGGSound; "
+            f"download it again from {SOURCE}"
         )
     rows = pd.DataFrame(found, columns=["where", "ID", "label", "split"])
     rows = rows.sort_values(["ID", "label", "split"], ignore_index=True)
@@ -242,13 +205,13 @@ def _checked(path, found, labels, problems):
     unknown = ~rows["label"].isin(labels)
     for row in rows[repeated].itertuples():
         problems.add(
-            f"{row.where}: {row.ID} stands in another line too{_MEND}",
+            f"{row.where}: {row.ID} is listed in another line too{_FIX}",
             {row.split: 1},
         )
     for row in rows[unknown & ~repeated].itertuples():
         problems.add(
-            f"{row.where}: {row.ID} has the label {row.label!r}, which is no "
-            f"class of the label file{_MEND}",
+            f"{row.where}: {row.ID} has the label {row.label!r}, which is "
+            f"not in the label file{_FIX}",
             {row.split: 1},
         )
     return rows.loc[~repeated & ~unknown, ["ID", "label", "split"]]

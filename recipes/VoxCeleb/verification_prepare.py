@@ -1,55 +1,45 @@
 """Prepare VoxCeleb for speaker embeddings, and the trials that test them.
 
-Training takes every speaker who is in none of the trial lists that are to be
-reported on, from VoxCeleb1, VoxCeleb2 or both.
+Speakers of the trial lists to report on are never trained on; all others of
+VoxCeleb1 and VoxCeleb2 are.
 """
 
 import logging
 import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from voxceleb_prepare import (
-    CHANNELS,
-    SAMPLE_RATE,
-    VOXCELEB1,
-    find_corpus,
-    utterances,
-)
+from voxceleb_prepare import VoxCeleb
 
-from audiomamba.dataio.corpus import list_audio, measure
-from audiomamba.dataio.manifest import (
-    inputs_key,
-    is_prepared,
-    read_manifest,
-    write_manifests,
-)
-from audiomamba.dataio.problems import PreparationError, Problems
-from audiomamba.dataio.splits import SPLIT_SEED, hold_out
+from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.preparation import Inputs, by_split
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.splits import SPLIT_SEED, held_out_as
 from audiomamba.dataio.trials import read_trials, speakers_of
 
 logger = logging.getLogger(__name__)
 
-PARTS = (*VOXCELEB1, "vox2_dev_wav", "vox2_test_wav")
 _NAME = re.compile(r"([^/]+)/[^/]+/[^/]+\.wav", re.IGNORECASE)
-_COLUMNS = ["ID", "wav", "duration", "label"]
 
 
 def prepare_speakers(
-    data_folder,
-    save_folder,
-    held_out=("veri_test2.txt",),
-    valid_share=0.05,
-    allow_missing=False,
-    skip_prep=False,
-):
+    data_folder: str | Path,
+    save_folder: str | Path,
+    held_out: Sequence[str] = ("veri_test2.txt",),
+    valid_share: float = 0.05,
+    allow_missing: bool = False,
+    skip_prep: bool = False,
+) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv.
 
-    All files under the corpus' folders count, there is no list of them. Of
-    each speaker, whole sessions (videos) are held out for validation and test
-    by a fixed rule (`audiomamba.dataio.splits.hold_out`): both tell how well
-    known speakers are recognised, trial lists how well unknown ones are told
-    apart.
+    All files in the folders of the corpus count, there is no list of them.
+    Whole sessions (videos) of each speaker are held out for validation and
+    test by a fixed rule (`audiomamba.dataio.splits.hold_out`). Both say how
+    well known speakers are identified; trial lists say how well unknown
+    speakers are told apart.
 
     Arguments
     ---------
@@ -57,167 +47,185 @@ def prepare_speakers(
         ``wav/<speaker>/<session>/<utterance>.wav``, or such trees in
         ``vox1_dev_wav``, ``vox1_test_wav``, ``vox2_dev_wav``,
         ``vox2_test_wav`` (VoxCeleb2 comes as m4a: convert it to wav).
-    save_folder : str or Path
-        Where the manifests go.
-    held_out : list of str
-        Trial lists in ``data_folder`` whose speakers are left out.
+    save_folder, allow_missing, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
+    held_out : sequence of str
+        Trial lists in ``data_folder`` whose speakers are not trained on.
     valid_share : float
-        Share of each speaker's sessions; as much again for the test.
-    allow_missing : bool
-        Go on without files that cannot be used, and say how many.
-    skip_prep : bool
-        Do nothing: the manifests are there.
+        Share of each speaker's sessions; the same share again for test.
 
     Raises
     ------
     PreparationError
-        If the corpus is not there, or with all that is wrong with it.
+        If the corpus is not found, or with everything that is wrong with it.
     """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    data_folder = Path(data_folder)
-    lists = [data_folder / name for name in held_out]
-    roots = find_corpus(data_folder, lists, PARTS)
-    audio = list_audio(data_folder, roots, (".wav",))
-    options = {"allow_missing": allow_missing, "valid_share": valid_share}
-    key = inputs_key(options, lists, audio)
-    if is_prepared(save_folder, key):
-        return
-    problems = Problems()
-    rows = _sort_out(utterances(audio, roots), data_folder, problems)
-    for path in lists:
-        reserved = rows["label"].isin(speakers_of(read_trials(path)))
-        logger.info(
-            "%s: its %d speakers are left out of training",
-            path.name,
-            rows["label"][reserved].nunique(),
-        )
-        rows = rows[~reserved]
-    if rows.empty:
-        raise PreparationError(
-            f"not one speaker in {data_folder} is in none of "
-            f"{', '.join(held_out)}: add VoxCeleb2, or hold fewer lists out"
-        )
-    rows = _split(rows, valid_share)
-    totals = rows["split"].value_counts().to_dict()
-    rows = measure(rows, data_folder, problems, SAMPLE_RATE, CHANNELS)
-    left_out = problems.settle(
-        Path(save_folder, "problems.txt"), allow_missing, totals
-    )
-    speakers = sorted(rows["label"][rows["split"] == "train"].unique())
-    rows = rows[rows["label"].isin(speakers)]
-    splits = {
-        split: rows.loc[rows["split"] == split, _COLUMNS]
-        for split in ("train", "valid", "test")
-    }
-    write_manifests(save_folder, splits, speakers, key, left_out)
-
-
-def _sort_out(places, data_folder, problems):
-    """The files as rows with ID, wav, speaker (label) and session."""
-    found = []
-    for name, wav in sorted(places.items()):
-        match = _NAME.fullmatch(name)
-        if match:
-            found.append((name[:-4], wav, match[1], name.rsplit("/", 1)[0]))
-        else:
-            problems.add(
-                f"{data_folder / wav}: is not at <speaker>/<session>/"
-                "<utterance>.wav, so its speaker is unknown; move or delete it"
-            )
-    return pd.DataFrame(found, columns=["ID", "wav", "label", "session"])
-
-
-def _split(rows, share):
-    """Rows with ``split``: sessions of each speaker held out."""
-    rows = rows.reset_index(drop=True).assign(split="train")
-    for split in ("test", "valid"):
-        rest = rows[rows["split"] == "train"]
-        held = hold_out(rest, "session", share, within="label")
-        rows.loc[rest.index[held], "split"] = split
-    return rows
+    corpus = Speakers(data_folder, save_folder, held_out, valid_share)
+    corpus.prepare(skip_prep, allow_missing)
 
 
 def prepare_trials(
-    data_folder,
-    save_folder,
-    lists,
-    cohort_manifest,
-    cohort_size=20000,
-    allow_missing=False,
-    skip_prep=False,
-):
+    data_folder: str | Path,
+    save_folder: str | Path,
+    lists: Sequence[str],
+    cohort_manifest: str | Path | None,
+    cohort_size: int = 20000,
+    allow_missing: bool = False,
+    skip_prep: bool = False,
+) -> None:
     """Write files.csv and cohort.csv: what has to be embedded.
 
     Arguments
     ---------
     data_folder : str or Path
         As for `prepare_speakers`.
-    save_folder : str or Path
-        Where the manifests go.
-    lists : list of str
+    save_folder, allow_missing, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
+    lists : sequence of str
         Trial lists in ``data_folder``.
     cohort_manifest : str, Path or None
-        Training utterances, from which the cohort of the score normalisation
-        is drawn by a private seed; relative to the same ``data_folder``. None:
-        no cohort.
+        Training utterances of the same ``data_folder``, from which the cohort
+        for score normalisation is drawn with a fixed seed; None for no
+        cohort.
     cohort_size : int
         Utterances in the cohort.
-    allow_missing : bool
-        Go on without trials whose files cannot be used, and say how many
-        files that are.
-    skip_prep : bool
-        Do nothing: the manifests are there.
 
     Raises
     ------
     PreparationError
-        If lists or corpus are not there, or with all that is wrong.
+        If a list, the cohort or the corpus is not found, or with everything
+        that is wrong with it.
     """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    if cohort_manifest and not Path(cohort_manifest).is_file():
-        raise PreparationError(
-            f"there is no cohort_manifest {cohort_manifest}: name one of "
-            "training utterances, or go without by score_norm: False"
-        )
-    data_folder = Path(data_folder)
-    lists = [data_folder / name for name in lists]
-    roots = find_corpus(data_folder, lists, PARTS)
-    audio = list_audio(data_folder, roots, (".wav",))
-    inputs = [*lists, *([cohort_manifest] if cohort_manifest else [])]
-    options = {"allow_missing": allow_missing, "cohort_size": cohort_size}
-    key = inputs_key(options, inputs, audio)
-    if is_prepared(save_folder, key):
-        return
-    problems = Problems()
-    trials = pd.concat([read_trials(path) for path in lists])
-    named = pd.concat([trials["first"], trials["second"]]).unique()
-    rows = pd.DataFrame({"name": sorted(named), "split": "files"})
-    rows["wav"] = rows["name"].map(utterances(audio, roots))
-    for name in rows["name"][rows["wav"].isna()]:
-        problems.add(
-            f"{name}: in a trial list, but not in "
-            f"{' or '.join(str(data_folder / root) for root in roots)}; "
-            "extract it, or delete its trials",
-            {"files": 1},
-        )
-    totals = {"files": len(rows)}
-    rows = rows.dropna(subset="wav").assign(
-        ID=lambda table: table["name"].str[: -len(".wav")]
+    corpus = Trials(
+        data_folder, save_folder, lists, cohort_manifest, cohort_size
     )
-    if cohort_manifest:
-        cohort = read_manifest(cohort_manifest)
-        n_drawn = min(cohort_size, len(cohort))
-        cohort = cohort.sample(n_drawn, random_state=SPLIT_SEED)
-        totals["cohort"] = n_drawn
-        rows = pd.concat([rows, cohort[["ID", "wav"]].assign(split="cohort")])
-    rows["label"] = rows["ID"].str.split("/").str[0]
-    rows = measure(rows, data_folder, problems, SAMPLE_RATE, CHANNELS)
-    left_out = problems.settle(
-        Path(save_folder, "problems.txt"), allow_missing, totals
-    )
-    splits = {name: rows[rows["split"] == name][_COLUMNS] for name in totals}
-    write_manifests(save_folder, splits, None, key, left_out)
+    corpus.prepare(skip_prep, allow_missing)
+
+
+class VoxCeleb12(VoxCeleb):
+    """VoxCeleb1, VoxCeleb2 or both."""
+
+    tree = """
+wav/<speaker>/<session>/<utterance>.wav
+    (or such trees in vox1_dev_wav, vox1_test_wav, vox2_dev_wav, vox2_test_wav)
+veri_test2.txt, list_test_all2.txt, list_test_hard2.txt
+    (trial lists; lines such as: 1 id10270/5r0dWxy17C8/00001.wav id10270/...)
+"""
+    parts = (*VoxCeleb.parts, "vox2_dev_wav", "vox2_test_wav")
+
+    def find_trials(self, names):
+        """The paths of trial lists, and all utterances."""
+        roots = self.roots()
+        paths = [self.data_folder / name for name in names]
+        self.require(*paths)
+        return paths, self.list_audio(roots)
+
+
+@dataclass
+class Speakers(VoxCeleb12):
+    """Utterances to train embeddings on; see `prepare_speakers`."""
+
+    held_out: Sequence[str]
+    valid_share: float
+
+    def find(self):
+        """The trial lists and all utterances."""
+        lists, audio = self.find_trials(self.held_out)
+        return Inputs(lists, audio, {"valid_share": self.valid_share})
+
+    def parse(self, inputs):
+        """The utterances of speakers that are not held out, with splits."""
+        rows = self._utterances(inputs.audio)
+        for path in inputs.lists:
+            reserved = rows["label"].isin(speakers_of(read_trials(path)))
+            logger.info(
+                "%s: its %d speakers are not trained on",
+                path.name,
+                rows["label"][reserved].nunique(),
+            )
+            rows = rows[~reserved]
+        if rows.empty:
+            raise PreparationError(
+                f"all speakers in {self.data_folder} are held out by "
+                f"{', '.join(self.held_out)}: add VoxCeleb2, or hold out "
+                "fewer lists"
+            )
+        rows = rows.assign(split="train")
+        for split in ("test", "valid"):
+            rows = held_out_as(
+                split, rows, "session", self.valid_share, within="label"
+            )
+        return rows, Counter(rows["split"])
+
+    def finish(self, rows):
+        """Speakers without a usable training file are no classes."""
+        speakers = sorted(rows["label"][rows["split"] == "train"].unique())
+        return by_split(rows[rows["label"].isin(speakers)]), speakers
+
+    def _utterances(self, audio):
+        """The files as rows with ID, wav, speaker (label) and session."""
+        found = []
+        for name, wav in sorted(self.utterances(audio).items()):
+            match = _NAME.fullmatch(name)
+            if match:
+                session = name.rsplit("/", 1)[0]
+                found.append((name[:-4], wav, match[1], session))
+            else:
+                self.problems.add(
+                    f"{self.data_folder / wav}: is not at <speaker>/"
+                    "<session>/<utterance>.wav, so its speaker is unknown; "
+                    "move or delete it"
+                )
+        return pd.DataFrame(found, columns=["ID", "wav", "label", "session"])
+
+
+@dataclass
+class Trials(VoxCeleb12):
+    """Files of trial lists, and a cohort; see `prepare_trials`."""
+
+    lists: Sequence[str]
+    cohort_manifest: str | Path | None
+    cohort_size: int
+
+    def find(self):
+        """The trial lists, the cohort's manifest and all utterances."""
+        cohort = [Path(self.cohort_manifest)] if self.cohort_manifest else []
+        if not all(path.is_file() for path in cohort):
+            raise PreparationError(
+                f"there is no cohort_manifest {self.cohort_manifest}: name "
+                "one of training utterances, or pass --score_norm False"
+            )
+        lists, audio = self.find_trials(self.lists)
+        options = {"cohort_size": self.cohort_size}
+        return Inputs([*lists, *cohort], audio, options)
+
+    def parse(self, inputs):
+        """The files of the trials, and the utterances of the cohort."""
+        trials = pd.concat(
+            [read_trials(self.data_folder / name) for name in self.lists]
+        )
+        named = pd.concat([trials["first"], trials["second"]]).unique()
+        rows = pd.DataFrame({"name": sorted(named), "split": "files"})
+        rows["wav"] = rows["name"].map(self.utterances(inputs.audio))
+        places = self.places()
+        for name in rows["name"][rows["wav"].isna()]:
+            self.problems.add(
+                f"{name}: in a trial list, but not in {places}; extract it, "
+                "or delete its trials",
+                {"files": 1},
+            )
+        self.totals = {"files": len(rows)}
+        rows = rows.dropna(subset="wav")
+        rows = rows.assign(ID=rows["name"].str[: -len(".wav")])
+        if self.cohort_manifest:
+            cohort = read_manifest(self.cohort_manifest)
+            n_drawn = min(self.cohort_size, len(cohort))
+            cohort = cohort.sample(n_drawn, random_state=SPLIT_SEED)
+            cohort = cohort[["ID", "wav"]].assign(split="cohort")
+            rows = pd.concat([rows, cohort])
+            self.totals["cohort"] = n_drawn
+        rows["label"] = rows["ID"].str.split("/").str[0]
+        return rows, self.totals
+
+    def finish(self, rows):
+        """Files and cohort are embedded separately; no labels are needed."""
+        return by_split(rows, list(self.totals)), None

@@ -3,46 +3,46 @@
     python verify.py hparams/verify.yaml --data_folder /path/to/VoxCeleb \
         --model_folder results/aum_embeddings/1
 
-One process, on one GPU or on the CPU.  Every file is embedded once, whole, in
-batches of similar length that have no say in the result; started again with
-the same model and files, the embeddings are used again.
+One process, on one GPU or on the CPU.  Every file is embedded once, as a whole,
+in batches of similar length that do not affect the result; a later start with
+the same model and files reuses the embeddings.
 """
 
 import sys
 import time
 from pathlib import Path
 
-import speechbrain as sb
-import torch
+from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
 from verification_prepare import prepare_trials
 
-from audiomamba.dataio.files import write_csv
+from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
 from audiomamba.dataio.pipeline import AudioReader
 from audiomamba.dataio.trials import read_trials, speakers_of
-from audiomamba.training.embeddings import embed_manifest, load_embedder
-from audiomamba.training.hparams import load_hparams
-from audiomamba.training.results import environment, write_json
-from audiomamba.training.session import parse_arguments, session
-from audiomamba.training.verification import (
+from audiomamba.inference.embeddings import embed_manifest, load_embedder
+from audiomamba.inference.verification import (
     cohort_statistics,
     cosine_scores,
     error_figures,
     s_norm,
 )
+from audiomamba.training.environment import environment
+from audiomamba.training.hparams import load_hparams, parse_arguments
+from audiomamba.training.recipe import process_group
+from audiomamba.training.run import open_folder, write_settings
 
 logger = get_logger("verify")
 
 
 def embed(name, embedder, weights, hparams):
-    """Embed a manifest's files, or find them embedded already.
+    """Embed the files of a manifest, or reuse their embeddings.
 
     Arguments
     ---------
     name : str
         ``files`` or ``cohort``.
-    embedder : Embedder
+    embedder : ClipEncoder
         The model.
     weights : Path
         The file its weights are from.
@@ -85,7 +85,7 @@ def verify(name, rows, embeddings, statistics, trained_on, hparams):
     statistics : tuple or None
         Of `cohort_statistics`, for the normalised scores.
     trained_on : set of str or None
-        Speakers that the encoder knows; None: not known which.
+        Speakers that the encoder was trained on; None if unknown.
     hparams : dict
         Loaded hyperparameters.
 
@@ -100,7 +100,7 @@ def verify(name, rows, embeddings, statistics, trained_on, hparams):
     if known:
         logger.warning(
             f"{name}: the encoder was trained on {len(known)} of its "
-            f"{len(speakers)} speakers, so its figures are too good."
+            f"{len(speakers)} speakers, so its error rates are too low."
         )
     ids = listed[["first", "second"]].replace(r"\.wav$", "", regex=True)
     usable = ids.isin(rows.index).all(axis=1)
@@ -135,11 +135,8 @@ def main(hparams_file, run_opts, overrides):
     """Prepare, embed, score and write the results."""
     started = time.monotonic()
     hparams = load_hparams(hparams_file, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
+    open_folder(hparams["output_folder"], run_opts["log_config"])
+    write_settings(hparams["output_folder"], hparams_file, overrides)
     with_norm = hparams["score_norm"]
     cohort_manifest = hparams["cohort_manifest"] if with_norm else None
     prepare_trials(
@@ -151,8 +148,7 @@ def main(hparams_file, run_opts, overrides):
         hparams["allow_missing"],
         hparams["skip_prep"],
     )
-    on_gpu = "cuda" if torch.cuda.is_available() else "cpu"
-    device = run_opts["device"] or on_gpu
+    device = run_opts["device"] or infer_device()
     embedder, weights, epoch = load_embedder(hparams["model_folder"], device)
     rows, embeddings = embed("files", embedder, weights, hparams)
     statistics, trained_on = None, None
@@ -193,6 +189,5 @@ def main(hparams_file, run_opts, overrides):
 
 
 if __name__ == "__main__":
-    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
-    with session(run_opts):
-        main(hparams_file, run_opts, overrides)
+    with process_group():
+        main(*parse_arguments(sys.argv[1:]))

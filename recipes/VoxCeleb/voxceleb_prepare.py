@@ -1,150 +1,150 @@
 """Prepare VoxCeleb1 for speaker identification.
 
-Reads the corpus as it is distributed, and ``iden_split.txt``, the owners'
-split of every speaker's utterances into training, validation and test.
+Reads the corpus as distributed, and ``iden_split.txt``, the owners' split of
+every speaker's utterances into training, validation and test.
 """
 
 import logging
 import re
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.corpus import list_audio, measure
-from audiomamba.dataio.manifest import (
-    inputs_key,
-    is_prepared,
-    write_manifests,
-)
-from audiomamba.dataio.problems import Problems, missing_corpus
+from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 
 logger = logging.getLogger(__name__)
 
 SPLIT_FILE = "iden_split.txt"
 SPLITS = {"1": "train", "2": "valid", "3": "test"}
-# As distributed; anything else is a damaged or converted copy
-SAMPLE_RATE = 16000
-CHANNELS = 1
-VOXCELEB1 = ("vox1_dev_wav", "vox1_test_wav")
+_LINE = re.compile(r"([123])\s+([^/\s]+)/([^/\s]+)/([^/\s]+\.wav)")
 
-SOURCE = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
-TREE = """
+
+def prepare_voxceleb(
+    data_folder: str | Path,
+    save_folder: str | Path,
+    split_file: str | Path | None = None,
+    allow_missing: bool = False,
+    skip_prep: bool = False,
+) -> None:
+    """Write train.csv, valid.csv, test.csv and labels.csv.
+
+    The classes are the speakers of the list in sorted order, as in the
+    released checkpoints, whichever files are missing. The manifests are
+    reused until the list, the files or the options change.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        VoxCeleb1: ``wav/<speaker>/<session>/<utterance>.wav``, or
+        ``vox1_dev_wav`` and ``vox1_test_wav`` side by side, with or without
+        ``wav`` in them.
+    save_folder, allow_missing, skip_prep
+        See `audiomamba.dataio.preparation.Corpus`.
+    split_file : str or Path, optional
+        By default ``iden_split.txt`` in ``data_folder``.
+
+    Raises
+    ------
+    PreparationError
+        If the corpus is not found, or with everything that is wrong with it.
+    """
+    split_file = Path(split_file or Path(data_folder, SPLIT_FILE))
+    corpus = Identification(data_folder, save_folder, split_file)
+    corpus.prepare(skip_prep, allow_missing)
+
+
+class VoxCeleb(Corpus):
+    """Where the files of VoxCeleb are."""
+
+    name = "VoxCeleb"
+    recipe = __file__
+    source = "Get it from https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
+    tree = """
 wav/<speaker>/<session>/<utterance>.wav
     (or vox1_dev_wav/wav/<speaker>/... beside vox1_test_wav/wav/<speaker>/...)
 iden_split.txt
     (lines such as: 3 id10003/na8-QEFmj44/00003.wav)
 """
-_LINE = re.compile(r"([123])\s+([^/\s]+)/([^/\s]+)/([^/\s]+\.wav)")
+    sample_rate = 16000
+    channels = 1
+    # The folders of the owners' archives
+    parts = ("vox1_dev_wav", "vox1_test_wav")
+
+    def roots(self):
+        """The folders of the speakers' folders, relative to data_folder."""
+        roots = []
+        for part in ("", *self.parts):
+            if (self.data_folder / part / "wav").is_dir():
+                roots.append(f"{part}/wav".lstrip("/"))
+            elif part and (self.data_folder / part).is_dir():
+                roots.append(part)
+        if not roots:
+            raise self.missing(
+                f"{self.data_folder} has no wav, {' or '.join(self.parts)}"
+            )
+        return roots
+
+    def places(self):
+        """The roots, for a message."""
+        return " or ".join(str(self.data_folder / r) for r in self.roots())
+
+    def utterances(self, audio):
+        """<speaker>/<session>/<utterance>.wav -> path from data_folder."""
+        roots, places = self.roots(), {}
+        for wav in audio["wav"]:
+            root = next(root for root in roots if wav.startswith(f"{root}/"))
+            # of copies in several folders the first one is taken
+            places.setdefault(wav[len(root) + 1 :], wav)
+        return places
 
 
-def prepare_voxceleb(
-    data_folder,
-    save_folder,
-    split_file=None,
-    allow_missing=False,
-    skip_prep=False,
-    n_workers=None,
-):
-    """Write train.csv, valid.csv, test.csv and labels.csv.
+@dataclass
+class Identification(VoxCeleb):
+    """VoxCeleb1 with the owners' split; see `prepare_voxceleb`."""
 
-    The classes are the speakers of the list in sorted order, as in the
-    released checkpoints, whatever part of the files is there. Manifests are
-    reused as long as the list, the files and the options stay the same.
+    split_file: Path
 
-    Arguments
-    ---------
-    data_folder : str or Path
-        VoxCeleb1: ``wav/<speaker>/<session>/<utterance>.wav``; also
-        ``vox1_dev_wav`` and ``vox1_test_wav`` side by side, with or without
-        ``wav`` in them.
-    save_folder : str or Path
-        Where the manifests go.
-    split_file : str or Path, optional
-        By default ``iden_split.txt`` in ``data_folder``.
-    allow_missing : bool
-        Go on without files that are missing or unusable, and say how many.
-    skip_prep : bool
-        Do nothing: the manifests are there.
-    n_workers : int, optional
-        Threads that read the headers.
+    def find(self):
+        """The split file and all utterances."""
+        roots = self.roots()
+        self.require(self.split_file)
+        return Inputs([self.split_file], self.list_audio(roots))
 
-    Raises
-    ------
-    PreparationError
-        If the corpus is not there, or with all that is wrong with it.
-    """
-    if skip_prep:
-        logger.info("skip_prep: taking the manifests in %s", save_folder)
-        return
-    data_folder = Path(data_folder)
-    split_file = Path(split_file or data_folder / SPLIT_FILE)
-    roots = find_corpus(data_folder, [split_file])
-    audio = list_audio(data_folder, roots, (".wav",), n_workers)
-    key = inputs_key({"allow_missing": allow_missing}, [split_file], audio)
-    if is_prepared(save_folder, key):
-        return
-    problems = Problems()
-    listed = _read_split_file(split_file, problems)
-    rows = _locate(listed, audio, roots, data_folder, problems)
-    rows = measure(
-        rows, data_folder, problems, SAMPLE_RATE, CHANNELS, n_workers=n_workers
-    )
-    left_out = problems.settle(
-        Path(save_folder, "problems.txt"),
-        allow_missing,
-        totals=listed["split"].value_counts().to_dict(),
-    )
-    columns = ["ID", "wav", "duration", "label"]
-    splits = {
-        split: rows.loc[rows["split"] == split, columns]
-        for split in SPLITS.values()
-    }
-    speakers = sorted(listed["label"].unique())
-    write_manifests(save_folder, splits, speakers, key, left_out)
+    def parse(self, inputs):
+        """The listed utterances that have a file."""
+        listed = _read_split_file(self.split_file, self.problems)
+        self.speakers = sorted(listed["label"].unique())
+        return self._locate(listed, inputs.audio), Counter(listed["split"])
 
+    def finish(self, rows):
+        """All listed speakers are classes."""
+        return by_split(rows), self.speakers
 
-def find_corpus(data_folder, lists, parts=VOXCELEB1):
-    """Find the folders that hold the speakers' folders.
-
-    Arguments
-    ---------
-    data_folder : Path
-        The corpus.
-    lists : iterable of Path
-        Files that must be there too.
-    parts : iterable of str
-        Folders of the owners' archives.
-
-    Returns
-    -------
-    list of str
-        Relative to ``data_folder``.
-
-    Raises
-    ------
-    PreparationError
-        If a list or all of the folders are missing.
-    """
-    roots = []
-    for part in ("", *parts):
-        if (data_folder / part / "wav").is_dir():
-            roots.append(f"{part}/wav".lstrip("/"))
-        elif part and (data_folder / part).is_dir():
-            roots.append(part)
-    missing = None
-    if not data_folder.is_dir():
-        missing = f"there is no folder {data_folder}"
-    elif not roots:
-        missing = f"{data_folder} has no wav, {' or '.join(parts)}"
-    else:
-        absent = [str(path) for path in lists if not path.is_file()]
-        if absent:
-            missing = f"there is no list {', '.join(absent)}"
-    if missing:
-        raise missing_corpus(
-            "VoxCeleb", data_folder, missing, SOURCE, TREE, __file__
-        )
-    return roots
+    def _locate(self, listed, audio):
+        """Add the path of each listed utterance; report missing ones."""
+        rows = listed.assign(wav=listed["name"].map(self.utterances(audio)))
+        lost, places = rows["wav"].isna(), self.places()
+        for speaker, group in rows[lost].groupby("label"):
+            if len(group) == (rows["label"] == speaker).sum():
+                self.problems.add(
+                    f"{speaker}: none of its {len(group)} listed files is in "
+                    f"{places}; extract this speaker's files, or remove it "
+                    "from the list",
+                    Counter(group["split"]),
+                )
+                continue
+            for name, split in zip(group["name"], group["split"]):
+                self.problems.add(
+                    f"{name}: listed, but not in {places}; extract it, or "
+                    "delete its line",
+                    {split: 1},
+                )
+        n_unlisted = len(audio) - (len(rows) - lost.sum())
+        if n_unlisted:
+            logger.info("%d wav files are not listed: unused", n_unlisted)
+        return rows[~lost]
 
 
 def _read_split_file(path, problems):
@@ -160,68 +160,17 @@ def _read_split_file(path, problems):
             elif line.strip():
                 problems.add(
                     f"{path}, line {number}: {line.strip()[:80]!r} is not of "
-                    "the form '3 id10003/na8-QEFmj44/00003.wav' with 1, 2 or "
-                    "3 in front; correct or delete the line"
+                    "the form '3 id10003/na8-QEFmj44/00003.wav' that starts "
+                    "with 1, 2 or 3; correct or delete the line"
                 )
-    # sorted before repetitions are dropped: the lines' order must not count
+    # sorted before repetitions are dropped: the order of lines is irrelevant
     rows = pd.DataFrame(
         sorted(found), columns=["name", "split", "line", "label"]
     )
     repeated = rows["name"].duplicated()
     for row in rows[repeated].itertuples():
         problems.add(
-            f"{path}, line {row.line}: {row.name} stands in another line too; "
-            "delete one of them",
+            f"{path}, line {row.line}: {row.name} is listed in another line "
+            "too; delete one of them",
         )
     return rows[~repeated].assign(ID=rows["name"].str[: -len(".wav")])
-
-
-def utterances(audio, roots):
-    """Name the files as the lists do.
-
-    Arguments
-    ---------
-    audio : pandas.DataFrame
-        The files under ``roots``, of `list_audio`.
-    roots : list of str
-        Of `find_corpus`.
-
-    Returns
-    -------
-    dict
-        ``<speaker>/<session>/<utterance>.wav`` -> path from ``data_folder``.
-    """
-    places = {}
-    for wav in audio["wav"]:
-        root = next(root for root in roots if wav.startswith(f"{root}/"))
-        # of copies in several folders the first one is taken
-        places.setdefault(wav[len(root) + 1 :], wav)
-    return places
-
-
-def _locate(listed, audio, roots, data_folder, problems):
-    """Add the path of each listed utterance; report those without a file."""
-    places = utterances(audio, roots)
-    rows = listed.assign(wav=listed["name"].map(places))
-    lost = rows["wav"].isna()
-    folders = " or ".join(str(data_folder / root) for root in roots)
-    for speaker, group in rows[lost].groupby("label"):
-        splits = group["split"].value_counts().to_dict()
-        if len(group) == (rows["label"] == speaker).sum():
-            problems.add(
-                f"{speaker}: not one of its {len(group)} listed files is in "
-                f"{folders}; extract this speaker's files, or take it out of "
-                "the list",
-                splits,
-            )
-            continue
-        for name, split in zip(group["name"], group["split"]):
-            problems.add(
-                f"{name}: listed, but not in {folders}; extract it, or "
-                "delete its line",
-                {split: 1},
-            )
-    n_unlisted = len(audio) - (len(rows) - lost.sum())
-    if n_unlisted:
-        logger.info("%d wav files are not in the list, unused", n_unlisted)
-    return rows[~lost]

@@ -1,8 +1,8 @@
-"""Every YAML of the paper's rows against a table of what the paper says.
+"""The YAMLs of the paper's rows against the paper's hyperparameters.
 
-``paper_hyperparameters.csv`` holds the published scripts' figures, row by row;
-``paper_models.csv`` the models'.  Here they meet what the YAMLs build: models
-on PyTorch's meta device, so that nothing is allocated.
+``paper_hyperparameters.csv`` holds those of the published scripts, row by row,
+``paper_models.csv`` those of the models. Models are built on PyTorch's meta
+device, so that nothing is allocated.
 """
 
 import re
@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.training.flops import count_parameters
+from audiomamba.lobes.flops import count_parameters
 from audiomamba.training.hparams import load_hparams
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CORPORA = pd.read_csv(HERE / "paper_hyperparameters.csv")
 MODELS = pd.read_csv(HERE / "paper_models.csv")
-# Nothing on AudioSet starts from AudioSet.
+# No row of AudioSet starts from AudioSet.
 ROWS = [
     pytest.param(corpus, model, id=f"{corpus.corpus}-{model['name']}")
     for _, corpus in CORPORA.iterrows()
@@ -29,19 +29,19 @@ ROWS = [
 ]
 # Top-level keys in which siblings may differ, and the block of the model.
 OWN_KEYS = {"output_folder", "init_from", "embed_dim", "scan", "cls_token"}
-OWN_KEYS |= {"embedding_model"}
+OWN_KEYS |= {"depth", "embedding_model"}
 # Parameters of the paper's models with their heads, in millions.
 PARAMETERS = {
     ("AudioSet", "aum_base"): 92.108,
     ("VGGSound", "aum_base"): 91.940,
-    ("VoxCeleb1", "aum_base"): 92.664,
-    ("Speech Commands V2", "aum_base"): 91.385,
-    ("EPIC-SOUNDS", "aum_base"): 91.736,
+    ("VoxCeleb", "aum_base"): 92.664,
+    ("SpeechCommands", "aum_base"): 91.385,
+    ("EPIC-Sounds", "aum_base"): 91.736,
     ("AudioSet", "aum_small_imagenet"): 25.539,
     ("VGGSound", "aum_small_imagenet"): 25.455,
-    ("VoxCeleb1", "aum_small_imagenet"): 25.818,
-    ("Speech Commands V2", "aum_small_imagenet"): 25.178,
-    ("EPIC-SOUNDS", "aum_small_imagenet"): 25.353,
+    ("VoxCeleb", "aum_small_imagenet"): 25.818,
+    ("SpeechCommands", "aum_small_imagenet"): 25.178,
+    ("EPIC-Sounds", "aum_small_imagenet"): 25.353,
 }
 
 
@@ -53,9 +53,9 @@ def path_of(corpus, name):
 
 
 def load(path, tmp_path, **overrides):
-    """Load a YAML, the models without memory.
+    """Load a YAML on the meta device, without features and crops.
 
-    Features and crops are made as well, but on the CPU: they compute.
+    Those compute when they are made, which the meta device cannot.
     """
     text = path.read_text()
     overrides["output_folder"] = str(tmp_path)
@@ -69,7 +69,7 @@ def load(path, tmp_path, **overrides):
 
 
 def schedule_words(schedule):
-    """Return a schedule as the table puts it."""
+    """Return a schedule in the table's words."""
     kind = type(schedule).__name__
     if kind == "WarmupMultiStep":
         warm = f"warm-up {schedule.warmup_steps}/{schedule.warmup_every}; "
@@ -81,13 +81,13 @@ def schedule_words(schedule):
 
 
 def masks_of(augment):
-    """Return the mask and, where there is one, the time warp."""
+    """Return the mask and the time warp, or None."""
     kinds = {type(module).__name__: module for module in augment.modules()}
     return kinds["SpectrogramMask"], kinds.get("TimeWarp")
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_a_yaml_trains_as_the_paper(corpus, model, tmp_path):
+def test_a_yaml_trains_as_in_the_paper(corpus, model, tmp_path):
     hparams = load(path_of(corpus, model["name"]), tmp_path)
     for key in ("n_classes", "number_of_epochs", "batch_size", "n_frames"):
         assert hparams[key] == corpus[key], key
@@ -128,7 +128,7 @@ def test_what_all_rows_share(corpus, model, tmp_path):
     assert hparams["precision"] == "fp16" and hparams["n_mels"] == 128
     assert hparams["head_lr_scale"] == 1.0
     assert hparams["max_grad_norm"] == float("inf")
-    # Padding is content, in the masks, too.
+    # Padding counts as content, also in the masks.
     assert not masks_of(hparams["spec_augment"])[0].use_lengths
     assert not hparams["embedding_model"].mask_padding
     if corpus.recipe != "EPIC-Sounds":
@@ -163,7 +163,7 @@ def test_a_yaml_builds_the_paper_s_model(corpus, model, tmp_path):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_weights_are_asked_for_by_name(corpus, model):
+def test_the_error_names_the_weights_to_get(corpus, model):
     path = path_of(corpus, model["name"])
     if model.initialisation == "none":
         assert "\ninit_from: null\n" in path.read_text()
@@ -180,7 +180,7 @@ def test_weights_are_asked_for_by_name(corpus, model):
 
 
 def blocks(path):
-    """Return what a YAML says, by top-level key, comments left out."""
+    """Return a YAML's text by top-level key, without comments."""
     text = re.sub(r"\s+#.*$|^#.*$", "", path.read_text(), flags=re.MULTILINE)
     parts = re.split(r"^(\w+):", text, flags=re.MULTILINE)
     return {key: value.strip() for key, value in zip(parts[1::2], parts[2::2])}
@@ -196,7 +196,7 @@ def test_siblings_differ_in_model_and_initialisation_only(corpus, model):
     if corpus.recipe == "ESC50" and model.initialisation == "AudioSet":
         allowed.add("lr")
     if corpus.recipe == "EPIC-Sounds" and model.initialisation != "none":
-        # Participants declare what the model was trained on before.
+        # A submission declares what the model was pre-trained on.
         allowed.add("submission")
     differing = {
         key for key in own.keys() | base.keys() if own.get(key) != base.get(key)

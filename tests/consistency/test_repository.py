@@ -9,7 +9,15 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = ["ops", "nnet", "lobes", "dataio", "training", "inference"]
+FLOORS = [
+    "ops",
+    "nnet",
+    "dataio",
+    "lobes",
+    "pretrained",
+    "training",
+    "inference",
+]
 
 
 def tracked(*patterns):

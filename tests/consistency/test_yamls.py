@@ -32,11 +32,14 @@ PUBLIC = [
     "num_workers",
     "skip_prep",
 ]
+# Those of the model: what people change first.
+MODEL = ["embed_dim", "depth", "patch_size", "stride"]
 TRAINING = [path for path in YAMLS if "number_of_epochs:" in path.read_text()]
 # Read by SpeechBrain's Brain, by name.
 SPEECHBRAIN = {
     "precision",
     "max_grad_norm",
+    "nonfinite_patience",
     "grad_accumulation_factor",
     "ckpt_interval_minutes",
     "__set_seed",
@@ -60,7 +63,9 @@ def test_sections_stand_in_one_order(path):
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda p: "/".join(p.parts[-3:]))
 def test_a_yaml_is_complete_and_short(path):
-    assert not set(PUBLIC) - set(keys(path))
+    assert not set(PUBLIC + MODEL) - set(keys(path))
+    for key in MODEL:  # each is used, not only written down
+        assert f"{key}: !ref <{key}>" in path.read_text(), key
     assert len(set(keys(path))) == len(keys(path))
     assert len(path.read_text().splitlines()) <= 125
 

@@ -1,4 +1,4 @@
-"""Reading audio: every form that is right, every file that is refused."""
+"""Reading audio: all supported formats, and all files that are refused."""
 
 import pickle
 import struct
@@ -34,7 +34,7 @@ def tone(rate, seconds=1.0, frequency=440.0):
         ("a.flac", "PCM_24", 1e-6),
     ],
 )
-def test_formats_give_the_samples(tmp_path, name, subtype, tolerance):
+def test_formats_give_the_same_samples(tmp_path, name, subtype, tolerance):
     samples = tone(16000)
     soundfile.write(tmp_path / name, samples, 16000, subtype=subtype)
     assert audio_info(tmp_path / name, verify=True) == (16000, 16000, 1)
@@ -44,7 +44,7 @@ def test_formats_give_the_samples(tmp_path, name, subtype, tolerance):
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
-def test_other_rates_keep_the_sound(tmp_path, rate):
+def test_resampling_keeps_the_tone(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", tone(rate), rate)
     wav = read_audio(tmp_path / "a.wav")
     assert wav.shape == (16000,)
@@ -62,7 +62,7 @@ def test_channels_are_averaged(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-def test_a_part_is_that_part(tmp_path, name):
+def test_a_segment_equals_the_slice(tmp_path, name):
     samples = tone(16000)
     soundfile.write(tmp_path / name, samples, 16000)
     part = read_audio(tmp_path / name, start=5000, stop=7000)
@@ -71,7 +71,7 @@ def test_a_part_is_that_part(tmp_path, name):
     np.testing.assert_allclose(last, samples[15000:], atol=1e-4)
 
 
-def test_only_the_part_is_decoded(tmp_path, monkeypatch):
+def test_only_the_segment_is_decoded(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone(16000, seconds=10), 16000)
     asked = []
     read = soundfile.SoundFile.read
@@ -128,15 +128,15 @@ def bad_file(folder, fault):
     ("fault", "words"),
     [
         ("missing", "is missing"),
-        ("folder", "is no file"),
+        ("folder", "is not a file"),
         ("nan", "NaN"),
         ("infinite", "infinite"),
         ("no_frames", "0 frames"),
         ("empty", "is empty"),
-        ("text", "is no audio file"),
-        ("truncated", "cut short"),
-        ("header_only", "cut short"),
-        ("half_a_header", "is no audio file"),
+        ("text", "is not an audio file"),
+        ("truncated", "truncated"),
+        ("header_only", "truncated"),
+        ("half_a_header", "is not an audio file"),
     ],
 )
 def test_bad_files_are_refused_by_name(tmp_path, fault, words):
@@ -160,9 +160,9 @@ def test_truncated_flac_is_found_by_the_verification(tmp_path):
     soundfile.write(path, noise, 16000)
     path.write_bytes(path.read_bytes()[:20000])
     assert audio_info(path).n_frames == 32000
-    with pytest.raises(AudioError, match="cut short"):
+    with pytest.raises(AudioError, match="truncated"):
         audio_info(path, verify=True)
-    with pytest.raises(AudioError, match="cut short"):
+    with pytest.raises(AudioError, match="truncated"):
         read_audio(path)
 
 
@@ -177,7 +177,7 @@ def test_streamed_wav_without_known_size_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("part", [(0, 16001), (500, 500), (-1, 10), (9, 3)])
-def test_parts_outside_the_file_are_refused(tmp_path, part):
+def test_segments_outside_the_file_are_refused(tmp_path, part):
     soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
     with pytest.raises(AudioError, match="has 16000 frames"):
         read_audio(tmp_path / "a.wav", start=part[0], stop=part[1])
@@ -190,7 +190,7 @@ def test_a_rate_whose_kernel_is_too_large_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
-def test_blocks_make_up_the_file(tmp_path, name):
+def test_blocks_concatenate_to_the_file(tmp_path, name):
     stereo = np.stack([tone(8000), tone(8000, frequency=1000.0)], 1)
     soundfile.write(tmp_path / name, stereo, 8000)
     blocks = list(read_blocks(tmp_path / name, n_frames=3000))

@@ -1,4 +1,4 @@
-"""Listing and measuring the files of a corpus."""
+"""Listing and measuring the audio files of a corpus."""
 
 import os
 import warnings
@@ -22,10 +22,10 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def test_listing_is_sorted_whole_and_of_the_wanted_kinds(corpus):
+def test_the_list_is_sorted_and_complete_and_only_of_audio_files(corpus):
     (corpus / "0" / "notes.txt").write_text("no audio")
     (corpus / "0" / "folder.wav").mkdir()
-    listed = list_audio(corpus, n_workers=2)
+    listed = list_audio(corpus)
     assert listed["wav"].tolist() == [
         "0/2.wav", "0/4.wav", "1/1.wav", "1/3.wav", "1/5.wav",
     ]  # fmt: skip
@@ -35,7 +35,7 @@ def test_listing_is_sorted_whole_and_of_the_wanted_kinds(corpus):
     ]  # fmt: skip
 
 
-def test_links_are_followed_but_not_in_circles(corpus, tmp_path_factory):
+def test_links_are_followed_but_loops_are_not(corpus, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     soundfile.write(elsewhere / "far.wav", np.zeros(160), 16000)
     os.symlink(elsewhere, corpus / "linked")
@@ -44,20 +44,21 @@ def test_links_are_followed_but_not_in_circles(corpus, tmp_path_factory):
     assert "linked/far.wav" in listed and len(listed) == 6
 
 
-def test_an_empty_folder_lists_nothing(tmp_path):
+def test_an_empty_folder_gives_an_empty_list(tmp_path):
     assert len(list_audio(tmp_path)) == 0
 
 
-def test_headers_come_in_order_whatever_the_workers(corpus):
-    # more files than one task takes
+def test_headers_are_in_order_for_any_number_of_threads(corpus, monkeypatch):
+    # more files than one task reads
     wavs = ["1/1.wav", "1/3.wav", "0/2.wav"] * 400
-    for n_workers in (1, 5):
-        headers, errors = read_headers(corpus, wavs, n_workers=n_workers)
+    for n_threads in (1, 5):
+        monkeypatch.setattr("audiomamba.dataio.corpus._THREADS", n_threads)
+        headers, errors = read_headers(corpus, wavs)
         assert not errors
         assert headers["n_frames"].tolist() == [160, 480, 320] * 400
 
 
-def test_measure_adds_durations_and_drops_what_it_reports(corpus):
+def test_measure_adds_durations_and_drops_the_files_it_reports(corpus):
     (corpus / "1" / "3.wav").write_bytes(b"")
     soundfile.write(corpus / "1" / "5.wav", np.zeros((80, 2)), 8000)
     wavs = list_audio(corpus)["wav"].tolist()
@@ -75,7 +76,7 @@ def test_measure_adds_durations_and_drops_what_it_reports(corpus):
     assert "ffmpeg -i 5.wav -ac 1 -ar 16000" in foreign
 
 
-def test_measure_takes_any_format_unless_told(corpus):
+def test_measure_accepts_any_format_by_default(corpus):
     soundfile.write(corpus / "1" / "5.wav", np.zeros((80, 2)), 8000)
     rows = pd.DataFrame({"wav": ["1/5.wav"], "split": ["train"]})
     problems = Problems()

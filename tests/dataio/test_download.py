@@ -1,4 +1,4 @@
-"""Fetching that goes on where it broke off; archives nobody has to trust."""
+"""Downloads that resume, and archives that are not trusted."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT, by ranges or not, and may break off."""
+    """Serves CONTENT, by ranges or not, and may lose the connection."""
 
     def do_GET(self):
         server, start = self.server, 0
@@ -50,7 +50,7 @@ def server():
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_it_goes_on_where_it_broke_off(server, tmp_path, ranges):
+def test_an_interrupted_download_resumes(server, tmp_path, ranges):
     path = tmp_path / "data" / "a.tar.gz"
     server.ranges, server.breaks_at = ranges, 4000
     with pytest.raises(PreparationError, match="4000 of 10240 bytes arrived"):
@@ -65,14 +65,14 @@ def test_it_goes_on_where_it_broke_off(server, tmp_path, ranges):
     assert len(server.asked) == 2
 
 
-def test_a_whole_part_is_only_checked(server, tmp_path):
+def test_a_complete_part_is_only_verified(server, tmp_path):
     path = tmp_path / "a.tar.gz"
     path.with_name("a.tar.gz.part").write_bytes(CONTENT)
     download(server.url, path, CHECKSUM)
     assert path.read_bytes() == CONTENT
 
 
-def test_damage_is_found_and_mended_by_the_next_attempt(server, tmp_path):
+def test_a_damaged_file_is_downloaded_again(server, tmp_path):
     path = tmp_path / "a.tar.gz"
     path.with_name("a.tar.gz.part").write_bytes(b"not that")
     with pytest.raises(PreparationError, match="checksum"):
@@ -81,9 +81,9 @@ def test_damage_is_found_and_mended_by_the_next_attempt(server, tmp_path):
     assert path.read_bytes() == CONTENT
 
 
-def test_no_server(server, tmp_path):
+def test_an_unreachable_server(server, tmp_path):
     url = server.url.replace(str(server.server_port), "1")
-    with pytest.raises(PreparationError, match="could not be fetched"):
+    with pytest.raises(PreparationError, match="could not be downloaded"):
         download(url, tmp_path / "a.tar.gz", CHECKSUM)
 
 
@@ -104,7 +104,7 @@ def pack(path, name, kind=tarfile.REGTYPE, target=""):
         ("pipe", tarfile.FIFOTYPE),
     ],
 )
-def test_archives_cannot_write_elsewhere(tmp_path, entry):
+def test_archives_cannot_write_outside_their_folder(tmp_path, entry):
     pack(tmp_path / "a.tar.gz", *entry)
     with pytest.raises(PreparationError, match="cannot be unpacked"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "a")
@@ -116,6 +116,6 @@ def test_a_damaged_archive_leaves_nothing(tmp_path):
     whole = (tmp_path / "a.tar.gz").read_bytes()
     (tmp_path / "a.tar.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "a.unpacking").mkdir()
-    with pytest.raises(PreparationError, match="fetch it again"):
+    with pytest.raises(PreparationError, match="download it again"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]

@@ -1,4 +1,4 @@
-"""Audio in HDF5: any process, any damage, the window that is meant."""
+"""Audio in HDF5: several processes, damaged files, windows."""
 
 import multiprocessing
 import pickle
@@ -27,7 +27,7 @@ def path(tmp_path):
 
 
 class Segments:
-    """A dataset over all recordings whose samples tell where they are from."""
+    """A dataset whose samples encode their recording and position."""
 
     def __init__(self, audio, length):
         self.audio, self.length = audio, length
@@ -83,9 +83,9 @@ def test_integers_become_floats_in_range(tmp_path):
         ("v0", 5, 5, "samples 5 to 5 cannot be read"),
         ("v0", 0, N_SAMPLES + 1, f"{N_SAMPLES} samples"),
         ("v0", -1, 5, "samples -1 to 5"),
-        ("stereo", 0, 1, "mix it down"),
-        ("group", 0, 1, "mix it down"),
-        ("text", 0, 1, "mix it down"),
+        ("stereo", 0, 1, "convert it to mono"),
+        ("group", 0, 1, "convert it to mono"),
+        ("text", 0, 1, "convert it to mono"),
         ("broken", 0, 9, "NaN or infinite"),
     ],
 )
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_named(path, recording, start, stop, words):
 def test_damaged_files_are_named(path, tmp_path):
     with pytest.raises(AudioError, match="is missing"):
         HDF5Audio(tmp_path / "none.hdf5").names()
-    with pytest.raises(AudioError, match="is no file"):
+    with pytest.raises(AudioError, match="is not a file"):
         HDF5Audio(tmp_path).names()
     content = path.read_bytes()
     for name, bad in (

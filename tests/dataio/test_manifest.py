@@ -1,4 +1,4 @@
-"""Manifests, their keys, label files and the report of problems."""
+"""Manifests, their keys, label files and reports of problems."""
 
 import logging
 
@@ -7,11 +7,12 @@ import pytest
 
 from audiomamba.dataio.corpus import list_audio
 from audiomamba.dataio.files import replaced_file
-from audiomamba.dataio.labels import read_labels, write_labels
 from audiomamba.dataio.manifest import (
     inputs_key,
     is_prepared,
+    read_labels,
     read_manifest,
+    write_labels,
     write_manifests,
 )
 from audiomamba.dataio.problems import PreparationError, Problems
@@ -28,7 +29,7 @@ def rows(*names, label="yes"):
     )
 
 
-def test_what_is_written_is_read(tmp_path):
+def test_a_written_manifest_reads_back(tmp_path):
     table = rows("b", "a", label="None").assign(start=0, stop=7, video="007")
     write_manifests(tmp_path, {"train": table}, ["None"], "key")
     manifest = read_manifest(tmp_path / "train.csv")
@@ -53,7 +54,7 @@ def test_reuse_needs_the_same_key_and_untouched_files(tmp_path, caplog):
     write()
     with caplog.at_level(logging.INFO):
         assert is_prepared(tmp_path, "key")
-    # what is left out is said on every use
+    # what is left out is logged on every use
     assert "3 problems" in caplog.text
     assert not is_prepared(tmp_path, "another key")
     (tmp_path / "train.csv").write_text("ID,duration,wav,label\n")
@@ -63,7 +64,7 @@ def test_reuse_needs_the_same_key_and_untouched_files(tmp_path, caplog):
     assert not is_prepared(tmp_path, "key")
 
 
-def test_an_interrupted_writing_leaves_no_record(tmp_path, monkeypatch):
+def test_interrupted_writing_counts_as_not_prepared(tmp_path, monkeypatch):
     write_manifests(tmp_path, {"train": rows("a")}, ["yes"], "key")
 
     def interrupted(path, labels):
@@ -85,7 +86,7 @@ def test_an_interrupted_file_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_key_follows_every_input(tmp_path):
+def test_the_key_changes_with_every_input(tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text("1 a.wav")
     audio = tmp_path / "audio"
@@ -106,8 +107,8 @@ def test_the_key_follows_every_input(tmp_path):
     assert key() == keys[-1]
 
 
-def test_splits_without_rows_and_repeated_ids_are_refused(tmp_path):
-    with pytest.raises(PreparationError, match="valid: not one"):
+def test_empty_splits_and_repeated_ids_are_refused(tmp_path):
+    with pytest.raises(PreparationError, match="valid: none of"):
         write_manifests(tmp_path, {"valid": rows()}, [], "key")
     with pytest.raises(PreparationError, match="the first is a"):
         write_manifests(tmp_path, {"train": rows("a", "a")}, [], "key")
@@ -119,10 +120,13 @@ def test_splits_without_rows_and_repeated_ids_are_refused(tmp_path):
     [
         ("ID,duration,label\na,1,x\n", "no column .'wav'."),
         ("ID,duration,wav,label\na,long,a.wav,x\n", "long"),
-        ("ID,duration,wav,label\na,1,a.wav,x\na,1,b.wav,x\n", "ID a stands"),
+        (
+            "ID,duration,wav,label\na,1,a.wav,x\na,1,b.wav,x\n",
+            "ID a is repeated",
+        ),
     ],
 )
-def test_manifests_that_are_wrong_are_refused(tmp_path, text, words):
+def test_invalid_manifests_are_refused(tmp_path, text, words):
     path = tmp_path / "train.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=words) as caught:
@@ -130,7 +134,7 @@ def test_manifests_that_are_wrong_are_refused(tmp_path, text, words):
     assert str(path) in str(caught.value)
 
 
-def test_missing_files_say_what_writes_them(tmp_path):
+def test_missing_files_say_how_to_get_them(tmp_path):
     for read in (read_manifest, read_labels):
         with pytest.raises(FileNotFoundError, match="skip_prep: False"):
             read(tmp_path / "none.csv")
@@ -153,7 +157,7 @@ def test_labels_with_commas_and_in_another_column(tmp_path):
         ("index,label\n0,a\n1,\n", "empty"),
     ],
 )
-def test_label_files_that_are_wrong_are_refused(tmp_path, text, words):
+def test_invalid_label_files_are_refused(tmp_path, text, words):
     path = tmp_path / "labels.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
@@ -163,7 +167,7 @@ def test_label_files_that_are_wrong_are_refused(tmp_path, text, words):
 def many_problems(count):
     problems = Problems()
     for index in reversed(range(count)):
-        problems.add(f"{index:03d}.wav: is empty; mend it", {"train": 1})
+        problems.add(f"{index:03d}.wav: is empty; fix it", {"train": 1})
     return problems
 
 
@@ -172,7 +176,7 @@ def test_all_problems_are_reported_at_once(tmp_path):
     with pytest.raises(PreparationError) as caught:
         many_problems(30).settle(report)
     message = str(caught.value)
-    assert "30 problems" in message and "allow_missing: True" in message
+    assert "30 problems" in message and "--allow_missing True" in message
     assert "000.wav" in message and "019.wav" in message
     assert (
         "020.wav" not in message
@@ -184,7 +188,7 @@ def test_all_problems_are_reported_at_once(tmp_path):
     assert not report.exists()
 
 
-def test_going_on_says_how_many_of_which_split(tmp_path, caplog):
+def test_what_is_left_out_is_counted_by_split(tmp_path, caplog):
     problems = many_problems(3)
     problems.add("id7: no files; extract them", {"test": 2, "train": 1})
     left_out = problems.settle(
@@ -195,14 +199,14 @@ def test_going_on_says_how_many_of_which_split(tmp_path, caplog):
     assert len((tmp_path / "problems.txt").read_text().splitlines()) == 4
 
 
-def test_too_many_missing_is_an_error_all_the_same(tmp_path):
+def test_more_than_max_missing_is_an_error(tmp_path):
     report = tmp_path / "problems.txt"
     many_problems(3).settle(report, True, {"train": 10}, max_missing=0.3)
     with pytest.raises(PreparationError, match="train lacks 30.0%.*max_miss"):
         many_problems(3).settle(report, True, {"train": 10}, max_missing=0.2)
 
 
-def test_no_problem_says_nothing_and_clears_an_old_report(tmp_path):
+def test_without_problems_an_old_report_is_deleted(tmp_path):
     (tmp_path / "problems.txt").write_text("old")
     assert Problems().settle(tmp_path / "problems.txt") == ""
     assert not (tmp_path / "problems.txt").exists()

@@ -14,11 +14,11 @@ from speechbrain.dataio.dataloader import SaveableDataLoader
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.pipeline import (
     AudioReader,
+    ClipDataset,
     LabelEncoder,
     ManifestRows,
     PackedStrings,
     RandomCrop,
-    manifest_dataset,
 )
 
 RATE = 8000
@@ -43,12 +43,9 @@ def folder(tmp_path):
 
 
 def make_dataset(folder, **options):
-    dataset = manifest_dataset(folder / "train.csv")
     reader = AudioReader(folder, RATE, **options)
-    dataset.add_dynamic_item(reader, *AudioReader.ITEM)
-    dataset.add_dynamic_item(LabelEncoder(["no", "yes"]), *LabelEncoder.ITEM)
-    dataset.set_output_keys(["id", "sig", "target"])
-    return dataset
+    encoder = LabelEncoder(["no", "yes"])
+    return ClipDataset(folder / "train.csv", reader, encoder)
 
 
 def test_batches_have_waveforms_lengths_and_targets(folder):
@@ -198,7 +195,7 @@ def test_crop_without_a_length_is_refused(tmp_path):
 def test_a_manifest_without_rows_is_refused(tmp_path):
     (tmp_path / "train.csv").write_text("ID,duration,wav,label\n")
     with pytest.raises(ValueError, match="no rows"):
-        manifest_dataset(tmp_path / "train.csv")
+        ClipDataset(tmp_path / "train.csv", AudioReader(tmp_path))
 
 
 def test_rows_are_found_by_id_and_no_other():
@@ -214,3 +211,16 @@ def test_rows_are_found_by_id_and_no_other():
         with pytest.raises(KeyError):
             rows[absent]
     assert [*PackedStrings(["", "é", ""])] == ["", "é", ""]
+
+
+def test_a_dataset_holds_its_ids_once(folder):
+    dataset = make_dataset(folder)
+    assert dataset.data_ids is dataset.data.ids
+    assert [*dataset.data_ids] == ["a", "b", "c"]
+
+
+def test_the_dataset_passes_the_epoch_on_to_its_crops(folder):
+    crop = RandomCrop(seed=0)
+    make_dataset(folder, max_duration=0.25, crop=crop).set_epoch(7)
+    assert crop.epoch.item() == 7
+    make_dataset(folder).set_epoch(7)  # without crops there is nothing to do

@@ -1,4 +1,4 @@
-"""Weighted sampling: the published weights, resumable, shared out by rank."""
+"""Batches of an epoch: from seed and epoch alone, each clip once, resumable."""
 
 from collections import Counter
 
@@ -6,13 +6,20 @@ import numpy as np
 import pytest
 import torch
 from speechbrain.dataio.dataloader import SaveableDataLoader
-from speechbrain.dataio.sampler import DistributedSamplerWrapper
 from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.pipeline import PackedStrings
-from audiomamba.dataio.samplers import label_weights, weighted_sampler
+from audiomamba.dataio.samplers import EpochBatchSampler, label_weights
 
 LABELS = ["a"] * 6 + ["a;b"] * 2 + ["c"]
+
+
+def batches(n_clips, batch_size, epoch=1, seed=1, **options):
+    sampler = EpochBatchSampler(n_clips, batch_size, seed, **options)
+    sampler.set_epoch(epoch)
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    return found
 
 
 def test_weights_are_those_of_the_published_formula():
@@ -24,76 +31,89 @@ def test_weights_are_those_of_the_published_formula():
 
 
 def test_draws_follow_the_weights_with_replacement():
-    sampler = weighted_sampler(LABELS, seed=1)
+    weights = label_weights(LABELS)
     drawn = Counter()
     for epoch in range(1, 1001):
-        sampler.set_epoch(epoch)
-        draws = list(sampler)
+        draws = sum(batches(9, 4, epoch, weights=weights), [])
         assert len(draws) == len(LABELS)
         drawn.update(draws)
-    weights = label_weights(LABELS)
     shares = [drawn[row] / 9000 for row in range(9)]
     np.testing.assert_allclose(shares, weights / weights.sum(), atol=0.02)
 
 
-def test_seeds_do_not_share_epochs():
-    labels = ["a"] * 50
+@pytest.mark.parametrize("weights", [None, np.ones(50)])
+def test_seeds_do_not_share_epochs(weights):
+    """Seed 1 in epoch 2 once had the order of seed 2 in epoch 1."""
 
-    def draws(seed, epoch):
-        sampler = weighted_sampler(labels, seed)
-        sampler.set_epoch(epoch)
-        return tuple(sampler)
+    def order(seed, epoch):
+        return tuple(sum(batches(50, 8, epoch, seed, weights=weights), []))
 
-    seen = {draws(seed, epoch) for seed in (1, 2, 3) for epoch in (1, 2, 3)}
-    assert len(seen) == 9
-    assert draws(1, 2) == draws(1, 2)
+    orders = {order(seed, epoch) for seed in (1, 2, 3) for epoch in (1, 2, 3)}
+    assert len(orders) == 9
+    assert order(1, 2) == order(1, 2)
 
 
-def test_the_global_random_state_has_no_say():
+def test_the_global_random_state_is_neither_used_nor_changed():
     torch.manual_seed(0)
-    first = list(weighted_sampler(LABELS, seed=1))
+    first = batches(50, 8)
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    assert list(weighted_sampler(LABELS, seed=1)) == first
+    assert batches(50, 8) == first
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("n_processes", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_clips", [5, 23, 24, 25, 31])
+def test_every_clip_is_drawn_once_on_any_number_of_processes(
+    n_processes, n_clips
+):
+    shares = [
+        batches(n_clips, 4, rank=rank, n_processes=n_processes)
+        for rank in range(n_processes)
+    ]
+    assert len({len(share) for share in shares}) == 1  # no rank waits
+    assert all(batch for share in shares for batch in share)
+    drawn = [clip for share in shares for batch in share for clip in batch]
+    assert sorted(drawn) == list(range(n_clips))
+
+
+def test_processes_share_the_steps_of_one():
+    """Two processes with batches of 4 see the steps of one with 8."""
+    alone = batches(40, 8)
+    shares = [batches(40, 4, rank=rank, n_processes=2) for rank in (0, 1)]
+    for step, *parts in zip(alone, *shares):
+        assert sorted(step) == sorted(sum(parts, []))
+
+
+def test_without_shuffling_the_order_is_that_of_the_data_set():
+    assert sum(batches(10, 4, shuffle=False), []) == list(range(10))
+
+
+def test_fewer_clips_than_processes_are_refused():
+    with pytest.raises(ValueError, match="3 training clips for 4 processes"):
+        EpochBatchSampler(3, 1, seed=1, n_processes=4)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        EpochBatchSampler(3, 0, seed=1)
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_resumed_epoch_goes_on_with_the_same_clips(tmp_path, num_workers):
+def test_a_resumed_epoch_continues_with_the_same_clips(tmp_path, num_workers):
     data = torch.arange(20)
-    labels = ["a"] * 18 + ["b"] * 2
 
     def loader():
-        sampler = weighted_sampler(labels, seed=3)
+        sampler = EpochBatchSampler(20, 3, seed=3)
         sampler.set_epoch(2)
         return SaveableDataLoader(
-            data, batch_size=3, sampler=sampler, num_workers=num_workers
+            data, batch_sampler=sampler, num_workers=num_workers
         )
 
     whole = loader()
     checkpointer = Checkpointer(tmp_path, {"loader": whole})
-    batches = []
+    expected = []
     for number, batch in enumerate(whole):
-        batches.append(batch.tolist())
+        expected.append(batch.tolist())
         if number == 2:
             checkpointer.save_checkpoint(end_of_epoch=False)
     resumed = loader()
     Checkpointer(tmp_path, {"loader": resumed}).recover_if_possible()
-    assert [batch.tolist() for batch in resumed] == batches[3:]
-
-
-def test_ranks_take_parts_of_one_list():
-    sampler = weighted_sampler(LABELS[:8], seed=1)
-    sampler.set_epoch(4)
-    whole = list(sampler)
-    parts = []
-    for rank in (0, 1):
-        part = DistributedSamplerWrapper(
-            weighted_sampler(LABELS[:8], seed=1),
-            num_replicas=2,
-            rank=rank,
-            shuffle=False,
-        )
-        part.set_epoch(4)
-        parts.append(list(part))
-    assert [parts[0], parts[1]] == [whole[0::2], whole[1::2]]
+    assert [batch.tolist() for batch in resumed] == expected[3:]

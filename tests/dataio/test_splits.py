@@ -1,4 +1,4 @@
-"""Holding out: a fixed rule over groups, whatever order and chance."""
+"""Held-out clips: a fixed rule over groups, without order or chance."""
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,13 @@ def rows():
     )
 
 
-def test_whole_groups_and_the_share_asked_for(rows):
+def test_whole_groups_are_held_out(rows):
     held = hold_out(rows, "video", 0.1)
     assert held.sum() == 60
     assert not set(rows["video"][held]) & set(rows["video"][~held])
 
 
-def test_order_and_global_chance_have_no_say(rows):
+def test_row_order_and_random_state_are_irrelevant(rows):
     held = set(rows["ID"][hold_out(rows, "video", 0.1)])
     np.random.seed(3)
     shuffled = rows.sample(frac=1, random_state=1).reset_index(drop=True)
@@ -39,7 +39,7 @@ def test_a_share_of_every_class(rows):
     assert not hold_out(few, "video", 0.5, within="label").any()
 
 
-def test_ends_of_the_share(rows):
+def test_the_smallest_and_largest_shares(rows):
     assert not hold_out(rows, "video", 0).any()
     assert hold_out(rows, "video", 1e-9).sum() == 6
     assert (~hold_out(rows, "video", 0.999)).sum() == 6

@@ -1,4 +1,4 @@
-"""Trial lists: VoxCeleb's form, and what is not."""
+"""Trial lists in VoxCeleb's format, and other files."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.trials import read_trials, speakers_of
 
 
-def test_the_owners_form(tmp_path):
+def test_lists_as_distributed(tmp_path):
     path = tmp_path / "trials.txt"
     path.write_text(
         "1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav\r\n"
@@ -29,16 +29,16 @@ def test_the_owners_form(tmp_path):
         "a/x/1.wav a/y/1.wav",
     ],
 )
-def test_other_lines_are_named(tmp_path, line):
+def test_invalid_lines_are_named(tmp_path, line):
     path = tmp_path / "trials.txt"
     path.write_text(f"1 a/x/1.wav a/y/1.wav\n{line}\n")
     with pytest.raises(PreparationError, match="trials.txt, line 2"):
         read_trials(path)
 
 
-def test_missing_and_empty(tmp_path):
+def test_missing_and_empty_lists(tmp_path):
     with pytest.raises(PreparationError, match="robots.ox.ac.uk"):
         read_trials(tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(PreparationError, match="holds no trial"):
+    with pytest.raises(PreparationError, match="has no trials"):
         read_trials(tmp_path / "empty.txt")

@@ -6,19 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import speechbrain as sb
 import torch
 
-from audiomamba.dataio.labels import write_labels
-from audiomamba.dataio.pipeline import (
-    AudioReader,
-    LabelEncoder,
-    manifest_dataset,
-)
+from audiomamba.dataio.files import write_json
+from audiomamba.dataio.manifest import write_labels
+from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.inference.export import export_run
 from audiomamba.training.brain import ClassificationBrain
 from audiomamba.training.hparams import load_hparams
-from audiomamba.training.results import run_record, write_json
+from audiomamba.training.results import run_record
+from audiomamba.training.run import write_settings
 
 LABELS = ["low tone", "high, shrill tone", "noise"]
 # 60 frames: 59 hops of 10 ms and one window of 25 ms
@@ -124,13 +121,10 @@ def _train(folder, clips, mask_padding):
     source.write_text(RECIPE.format(folder=folder, mask_padding=mask_padding))
     torch.manual_seed(0)
     hparams = load_hparams(source)
-    sb.create_experiment_directory(folder, source, save_env_desc=False)
+    write_settings(folder, source, {})
     write_labels(hparams["label_file"], LABELS)
-    dataset = manifest_dataset(clips / "all.csv")
     reader = AudioReader(clips, 16000, hparams["max_duration"])
-    dataset.add_dynamic_item(reader, *AudioReader.ITEM)
-    dataset.add_dynamic_item(LabelEncoder(LABELS), *LabelEncoder.ITEM)
-    dataset.set_output_keys(["id", "sig", "target"])
+    dataset = ClipDataset(clips / "all.csv", reader, LabelEncoder(LABELS))
     brain = ClassificationBrain(
         hparams["modules"],
         hparams["opt_class"],
@@ -141,14 +135,14 @@ def _train(folder, clips, mask_padding):
     loader = {"batch_size": 5}
     counter = hparams["epoch_counter"]
     brain.fit(
-        *(counter, dataset, dataset),
+        counter,
+        dataset,
+        dataset,
         train_loader_kwargs=loader,
         valid_loader_kwargs=loader,
     )
     tested = brain.test(dataset, loader)
-    record = run_record(
-        "Tones", "hparams/tones.yaml", tested, brain=brain, hparams=hparams
-    )
+    record = run_record("Tones", "hparams/tones.yaml", tested, brain, hparams)
     write_json(folder / "results.json", record)
     ids, scores, _ = hparams["metrics"].arrays()
     order = np.argsort(ids)

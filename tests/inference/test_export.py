@@ -10,7 +10,7 @@ from speechbrain.inference.speaker import SpeakerRecognition
 
 from audiomamba.inference import AudioTagger, export_run
 from audiomamba.inference.export import ExportError, read_recipe
-from audiomamba.lobes.weights import read_weights
+from audiomamba.pretrained.weights import read_tensors as read_weights
 
 from .conftest import LABELS
 

@@ -60,7 +60,7 @@ def test_bad_files_are_named_and_the_others_done(tag, run, tmp_path):
     status, output, errors = tag(*files, "--top", 1)
     assert status == 1
     assert str(run.paths[0]) in output and str(run.paths[1]) in output
-    assert f"{text}: is no audio" in errors
+    assert f"{text}: is not an audio" in errors
     assert f"{missing}: is missing" in errors
     assert "2 of 4 files failed" in errors
 

@@ -23,7 +23,7 @@ def small(**arguments):
 
 @pytest.mark.parametrize("scan, cls_token, token_order", EVERY)
 @pytest.mark.parametrize("output", ["embedding", "frames"])
-def test_a_clip_s_answer_does_not_depend_on_its_batch(
+def test_the_output_for_a_clip_does_not_depend_on_its_batch(
     scan, cls_token, token_order, output
 ):
     encoder = small(
@@ -61,7 +61,7 @@ def test_without_lengths_padding_is_content():
 
 
 @pytest.mark.parametrize("scan", SCANS)
-def test_patch_size_and_stride_may_change_at_run_time(scan):
+def test_patch_size_and_stride_can_change_at_run_time(scan):
     encoder = small(scan=scan, n_frames=128, stride=16)
     feats = torch.randn(2, 128, 64)
     tokens = encoder(feats, patch_size=8, stride=8, output="tokens")
@@ -70,7 +70,7 @@ def test_patch_size_and_stride_may_change_at_run_time(scan):
     assert wider.shape == (2, 4 * 15 + 1, 32)
 
 
-def test_weights_start_as_the_authors_do():
+def test_weights_are_initialised_as_the_authors_do():
     torch.manual_seed(0)
     encoder = AudioMamba(embed_dim=96, depth=6, scan="bi_bi")
     mixer = encoder.layers[0].mixer
@@ -86,12 +86,17 @@ def test_weights_start_as_the_authors_do():
     assert encoder.patch_embed.proj.bias.abs().max() == 0
 
 
-def test_what_weight_decay_leaves_alone():
+def test_parameters_without_weight_decay():
     encoder = small(scan="bi_bi", cls_token="both")
     kept = {name.split(".")[-1] for name in encoder.no_weight_decay()}
     assert kept == {
-        *("A_log", "A_b_log", "D", "D_b", "pos_embed"),
-        *("cls_token_head", "cls_token_tail"),
+        "A_log",
+        "A_b_log",
+        "D",
+        "D_b",
+        "pos_embed",
+        "cls_token_head",
+        "cls_token_tail",
     }
 
 
@@ -110,7 +115,9 @@ def test_what_weight_decay_leaves_alone():
         (aum_small, "bi_bi", 44, 25.353),
     ],
 )
-def test_parameter_counts_are_the_paper_s(build, scan, n_classes, millions):
+def test_parameter_counts_are_those_of_the_paper(
+    build, scan, n_classes, millions
+):
     with torch.device("meta"):
         encoder = build(scan=scan)
         head = torch.nn.Linear(encoder.embed_dim, n_classes)
@@ -132,7 +139,7 @@ def test_the_speech_commands_models_cover_fewer_frames(build, scan, millions):
     assert round(count / 1e6, 3) == millions
 
 
-def test_factories_differ_in_width():
+def test_the_factories_differ_in_width():
     with torch.device("meta"):
         widths = [f(depth=1).embed_dim for f in (aum_tiny, aum_small, aum_base)]
     assert widths == [192, 384, 768]
@@ -141,18 +148,18 @@ def test_factories_differ_in_width():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(scan="fo"), "fo_fo, fo_bi, bi_bi"),
+        (dict(scan="fo"), "'fo_fo', 'fo_bi', 'bi_bi'"),
         (dict(cls_token="head"), "'front', 'middle'"),
         (dict(token_order="t"), "'frequency', 'time'"),
         (dict(output="all"), "'embedding', 'frames'"),
     ],
 )
-def test_arguments_without_a_meaning_are_named(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         small(**arguments)
 
 
-def test_another_number_of_mel_bins_is_named():
+def test_another_number_of_mel_bins_is_refused():
     with pytest.raises(ValueError, match="n_mels"):
         small()(torch.randn(1, 50, 80))
 

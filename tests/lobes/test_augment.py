@@ -1,4 +1,7 @@
-"""Augmentation: what it does to every clip, and that chance is torch's."""
+"""Augmentation: what it does to every clip, with draws from torch only."""
+
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -18,19 +21,19 @@ EVERY = [SpectrogramMask, TimeWarp, TimeRollNoise]
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Statistics over many draws come out the same every time."""
+    """Make statistics over many draws reproducible."""
     torch.manual_seed(0)
 
 
 def noise(*shape):
-    """Values that are nowhere equal, and never 0."""
+    """Values that are all different, and never 0."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(*shape, generator=generator) + 10.0
 
 
 @pytest.mark.parametrize("make", EVERY)
 class TestEverySpectrogramAugmentation:
-    def test_leaves_evaluation_and_its_input_alone(self, make):
+    def test_is_inactive_in_evaluation_and_never_in_place(self, make):
         feats = noise(3, 300, 128)
         before = feats.clone()
         assert torch.equal(make().eval()(feats), before)
@@ -52,7 +55,7 @@ class TestEverySpectrogramAugmentation:
         first, second = make()(feats)
         assert not torch.equal(first, second)
 
-    def test_padding_stays_and_has_no_influence(self, make):
+    def test_padding_is_unchanged_and_irrelevant(self, make):
         feats = noise(2, 300, 16)
         lengths = torch.tensor([1.0, 0.5])
         other = feats.clone()
@@ -82,7 +85,7 @@ class TestEverySpectrogramAugmentation:
 
 class TestSpectrogramMask:
     @pytest.mark.parametrize(("n_freq", "n_time"), [(1, 1), (2, 3)])
-    def test_is_torchaudios(self, n_freq, n_time):
+    def test_equals_torchaudio(self, n_freq, n_time):
         """With the same draws, bit for bit."""
         feats = noise(6, 400, 128)
         mask = SpectrogramMask(48, 192, n_freq, n_time)
@@ -98,8 +101,8 @@ class TestSpectrogramMask:
                     )
             assert torch.equal(got, wanted)
 
-    def test_widths_and_places(self):
-        """Over many clips: all widths below the limit, all places."""
+    def test_widths_and_positions(self):
+        """Over many clips: all widths below the limit, all positions."""
         feats = torch.ones(4000, 40, 1)
         torch.manual_seed(0)
         masked = SpectrogramMask(0, 8)(feats)[..., 0] == 0
@@ -123,7 +126,7 @@ class TestSpectrogramMask:
         assert share[0] == pytest.approx(95.5, abs=3)
         assert share[1] == pytest.approx(47.5, abs=3)
 
-    def test_time_masks_lie_in_the_clip(self):
+    def test_time_masks_are_within_the_clip(self):
         feats = torch.ones(500, 300, 4)
         lengths = torch.full((500,), 0.2)
         torch.manual_seed(0)
@@ -138,7 +141,7 @@ class TestSpectrogramMask:
         assert (masked == -3.5).any()
         assert not (masked == 0).any()
 
-    def test_fills_with_the_clips_own_mean(self):
+    def test_fills_with_the_mean_of_the_clip(self):
         feats = noise(2, 300, 128)
         feats[1] *= 2
         feats[1, 150:] = 1e6
@@ -154,7 +157,7 @@ class TestSpectrogramMask:
     @pytest.mark.parametrize(
         "settings", [{"fill": "zero"}, {"freq_mask": -1}, {"n_time_masks": -1}]
     )
-    def test_refuses_meaningless_settings(self, settings):
+    def test_invalid_settings_are_refused(self, settings):
         with pytest.raises(ValueError, match="fill|negative"):
             SpectrogramMask(**settings)
 
@@ -176,17 +179,17 @@ class TestTimeWarp:
         bends = source.diff(dim=1).diff(dim=1).abs() > 1e-4
         assert bends.sum(dim=1).max() <= 2
 
-    def test_clips_too_short_to_warp_stay(self):
+    def test_clips_too_short_to_warp_are_unchanged(self):
         feats = noise(2, 30, 4)
         warped = TimeWarp(window=5)(feats, torch.tensor([1.0, 12 / 30]))
         assert torch.equal(warped[1], feats[1])
         assert not torch.equal(warped[0], feats[0])
 
-    def test_no_window_no_warp(self):
+    def test_window_0_does_not_warp(self):
         feats = noise(2, 30, 4)
         assert torch.allclose(TimeWarp(window=0)(feats), feats, atol=1e-4)
 
-    def test_refuses_a_negative_window(self):
+    def test_a_negative_window_is_refused(self):
         with pytest.raises(ValueError, match="window is -1"):
             TimeWarp(window=-1)
 
@@ -271,14 +274,14 @@ class TestMixup:
         # never the clip itself
         assert ((targets > 0).sum(dim=1) == 1 + mixed.long()).all()
 
-    def test_clips_that_are_not_mixed_stay(self):
+    def test_clips_that_are_not_mixed_are_unchanged(self):
         for settings in ({"probability": 0.0}, {"probability": 0.5}):
             wavs, _, targets = self.mix(seed=1, **settings)
             same = (targets == self.targets).all(dim=1)
             assert same.any()
             assert torch.equal(wavs[same], self.wavs[same])
 
-    def test_evaluation_and_a_single_clip_stay(self):
+    def test_evaluation_and_single_clips_are_unchanged(self):
         batch = (self.wavs, self.lengths, self.targets)
         for got in (
             Mixup(1.0).eval()(*batch),
@@ -287,7 +290,7 @@ class TestMixup:
             for mine, wanted in zip(got, batch, strict=True):
                 assert torch.equal(mine, wanted[: len(mine)])
 
-    def test_labels_shared_by_both_stay_whole(self):
+    def test_shared_labels_keep_full_weight(self):
         targets = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
         _, _, targets = self.mix(
             self.wavs[:2], self.lengths[:2], targets, probability=1.0
@@ -310,12 +313,12 @@ class TestMixup:
         assert not torch.equal(self.mix(seed=6)[0], first)
 
     @pytest.mark.parametrize("settings", [{"probability": 1.5}, {"alpha": 0.0}])
-    def test_refuses_meaningless_settings(self, settings):
+    def test_invalid_settings_are_refused(self, settings):
         with pytest.raises(ValueError, match="probability|alpha"):
             Mixup(**settings)
 
 
-def test_several_in_a_row_get_the_lengths():
+def test_a_chain_passes_the_lengths_on():
     """SpeechBrain's container, as recipes put warp and masks together."""
     feats, lengths = noise(2, 300, 128), torch.tensor([1.0, 0.5])
     parts = TimeWarp(), SpectrogramMask(fill="mean")
@@ -325,3 +328,15 @@ def test_several_in_a_row_get_the_lengths():
     wanted = parts[1](parts[0](feats, lengths), lengths)
     assert torch.equal(got, wanted)
     assert torch.equal(got[1, 150:], feats[1, 150:])
+
+
+def test_only_what_is_used_is_imported():
+    program = """
+import sys
+from audiomamba.lobes.augment import SpectrogramMask
+print([name for name in sys.modules if "lobes.augment." in name])
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert run.stdout.strip() == "['audiomamba.lobes.augment.spectrogram']"

@@ -25,7 +25,7 @@ def make(patch=4, stride=4, **options):
 
 @torch.no_grad()
 @pytest.mark.parametrize("patch, stride", [(4, 4), (8, 4), (3, 4)])
-def test_a_batch_has_a_step_for_every_stride_begun(patch, stride):
+def test_a_batch_has_one_step_per_stride_rounded_up(patch, stride):
     transformer = make(patch, stride)
     for n_frames in range(1, 30):
         enc_out, pred = transformer(torch.randn(2, n_frames, 8), tgt=None)
@@ -34,21 +34,21 @@ def test_a_batch_has_a_step_for_every_stride_begun(patch, stride):
 
 
 @torch.no_grad()
-def test_a_step_hears_its_own_frames_in_order():
-    """Uniform in time: step n is where patch n lies, without a class token."""
+def test_a_step_sees_its_own_frames_in_order():
+    """Steps are uniform in time: step n is patch n, without a class token."""
     transformer = make(scan="fo_fo")
     feats = torch.randn(1, 40, 8)
     other = feats.clone()
     other[:, 20:24] += 1.0
     first, second = transformer(feats)[0], transformer(other)[0]
     moved = (first != second).any(-1)[0].tolist()
-    # A forward scan hears what was before, never what comes
+    # A forward scan is causal.
     assert moved == [False] * 5 + [True] * 5
 
 
 @torch.no_grad()
 def test_decoding_does_not_depend_on_the_batch():
-    """Whatever SpeechBrain's rounding of relative lengths makes of it."""
+    """However SpeechBrain rounds the relative lengths."""
     transformer = make()
     project = torch.nn.Linear(16, 5)
     for longest in range(30, 46):

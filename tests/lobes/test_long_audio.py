@@ -1,20 +1,20 @@
-"""Ten minutes of sound in one pass."""
+"""Ten minutes of audio in one pass."""
 
 import pytest
 import torch
 
 from audiomamba import AudioMamba
-from audiomamba.training.flops import count_flops
+from audiomamba.lobes.flops import count_flops
 
 MINUTE = 6000  # frames
 
 
 @torch.no_grad()
-def test_ten_minutes_go_through_and_their_beginning_stays():
-    """The state of a forward scan carries 30,000 tokens and stays finite."""
+def test_ten_minutes_in_one_pass_leave_the_first_minute_unchanged():
+    """The state of a forward scan stays finite over 30,000 tokens."""
     torch.manual_seed(0)
     encoder = AudioMamba(
-        *(128, 10 * MINUTE),
+        n_frames=10 * MINUTE,
         embed_dim=32,
         depth=2,
         scan="fo_fo",
@@ -29,7 +29,7 @@ def test_ten_minutes_go_through_and_their_beginning_stays():
     torch.testing.assert_close(frames[:, :375], minute, atol=1e-5, rtol=0)
 
 
-def test_twice_the_sound_takes_twice_the_operations():
+def test_twice_the_audio_takes_twice_the_operations():
     counts = []
     for minutes in (1, 2, 4):
         with torch.device("meta"):

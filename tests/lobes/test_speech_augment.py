@@ -1,10 +1,10 @@
-"""Augmentation of speech: copies with their targets."""
+"""Augmented copies of clips and their targets."""
 
 import pytest
 import torch
 from speechbrain.augment.time_domain import DropChunk, SpeedPerturb
 
-from audiomamba.lobes.speech_augment import AugmentedCopies
+from audiomamba.lobes.augment import AugmentedCopies
 
 RATE = 16000
 

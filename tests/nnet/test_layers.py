@@ -1,4 +1,4 @@
-"""Patch and position embedding, the row of tokens, drop path."""
+"""Patch and positional embedding, the row of tokens, the residual block."""
 
 import weakref
 
@@ -16,7 +16,7 @@ from audiomamba.nnet.position import PositionEmbedding, columns_of
 from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
 
 
-def test_patches_are_a_convolution_s():
+def test_patch_embeddings_are_those_of_a_convolution():
     embed = PatchEmbed((16, 16), (10, 10), 8)
     feats = torch.randn(2, 100, 64)
     wanted = embed.proj(feats.mT[:, None]).permute(0, 2, 3, 1)
@@ -31,7 +31,7 @@ def test_a_clip_shorter_than_a_patch_is_padded_with_zeros():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 32), (24, 20)])
-def test_a_larger_kernel_sees_a_resized_patch_as_the_old_one(size):
+def test_a_resized_kernel_embeds_a_resized_patch_alike(size):
     weight = torch.randn(8, 1, 16, 16, dtype=torch.float64)
     patch = torch.randn(1, 1, 16, 16, dtype=torch.float64)
     resized = F.interpolate(patch, size=size, mode="bilinear")
@@ -40,7 +40,7 @@ def test_a_larger_kernel_sees_a_resized_patch_as_the_old_one(size):
 
 
 @pytest.mark.parametrize("value", [0, -1, (16,), (16, 1.5)])
-def test_a_patch_size_that_makes_no_sense_is_named(value):
+def test_an_invalid_patch_size_is_refused(value):
     with pytest.raises(ValueError, match="positive integer"):
         to_pair(value)
 
@@ -55,7 +55,7 @@ def test_positions_of_a_longer_clip_are_the_resampled_table():
     assert torch.equal(found[0, :, :6], table)
 
 
-def test_positions_follow_another_patch_size():
+def test_positions_are_resampled_for_another_patch_size():
     positions = PositionEmbedding((8, 64), 1, 4)
     cls, patches = positions((16, 128), None, 128)
     assert torch.equal(cls, positions.pos_embed[0, :1])
@@ -64,9 +64,10 @@ def test_positions_follow_another_patch_size():
 
 @pytest.mark.parametrize("cls_token", CLS_TOKENS)
 @pytest.mark.parametrize("token_order", TOKEN_ORDERS)
-def test_a_row_holds_every_token_once_in_its_order(cls_token, token_order):
+def test_a_row_holds_every_token_once_in_order(cls_token, token_order):
     grid, columns = (3, 5), torch.tensor([5, 2])
-    row = TokenRow(cls_token, token_order, grid, columns, "cpu")
+    n_cls = CLS_TOKENS[cls_token]
+    row = TokenRow(cls_token, n_cls, token_order, grid, columns, "cpu")
     for clip, n_columns in enumerate(columns):
         patches = torch.arange(15).reshape(grid)[:, :n_columns]
         if token_order == "time":
@@ -86,14 +87,27 @@ def test_a_row_holds_every_token_once_in_its_order(cls_token, token_order):
 @pytest.mark.parametrize("token_order", TOKEN_ORDERS)
 def test_frames_are_the_mean_over_frequency(cls_token, token_order):
     columns = torch.tensor([5, 2])
-    row = TokenRow(cls_token, token_order, (3, 5), columns, "cpu")
+    n_cls = CLS_TOKENS[cls_token]
+    row = TokenRow(cls_token, n_cls, token_order, (3, 5), columns, "cpu")
     patches = torch.randn(2, 3, 5, 4)
-    frames = row.pool_frames(
-        row.arrange(patches, torch.full((row.n_cls, 4), 100.0))
-    )
+    cls_tokens = torch.full((n_cls, 4), 100.0)
+    frames = row.pool_frames(row.arrange(patches, cls_tokens))
     torch.testing.assert_close(frames[0], patches[0].mean(0))
     torch.testing.assert_close(frames[1, :2], patches[1, :, :2].mean(0))
     assert torch.equal(frames[1, 2:], torch.zeros(3, 4))
+
+
+def test_two_tokens_at_the_front_come_before_all_patches():
+    columns = torch.tensor([3, 1])
+    row = TokenRow("front", 2, "frequency", (2, 3), columns, "cpu")
+    assert row.source[0].tolist() == [6, 7, 0, 1, 2, 3, 4, 5]
+    assert row.source[1, :4].tolist() == [6, 7, 0, 3]
+    assert row.lengths.tolist() == [8, 4]
+    patches = torch.randn(2, 2, 3, 4)
+    tokens = row.arrange(patches, torch.full((2, 4), 100.0))
+    assert torch.equal(row.pool_clip(tokens), torch.full((2, 1, 4), 100.0))
+    frames = row.pool_frames(tokens)
+    torch.testing.assert_close(frames[1, :1], patches[1, :, :1].mean(0))
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():

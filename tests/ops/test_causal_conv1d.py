@@ -79,7 +79,7 @@ def test_reference_passes_gradcheck(reverse, lengths):
 
 @pytest.mark.parametrize("engine", available_engines("cpu"))
 @pytest.mark.parametrize("reverse", [False, True])
-def test_padding_is_not_read_and_gives_zero(engine, reverse):
+def test_padding_is_ignored_and_gives_zero(engine, reverse):
     x, weight, bias = make_inputs(2, 8, 5)
     padded = x.clone()
     padded[1, 3:] = float("nan")
@@ -105,7 +105,7 @@ def test_pytorch_accepts_the_operator():
     assert all(g.is_contiguous() for g in _conv_backward(*backward))
 
 
-def test_what_does_not_fit_is_named():
+def test_arguments_that_do_not_fit_are_refused():
     x, weight, bias = make_inputs(2, 5, 3)
     with pytest.raises(ValueError, match=r"\[2, 5, 3\] and \[2, 4\]"):
         causal_conv1d(x, weight[:2], bias)

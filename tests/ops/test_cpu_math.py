@@ -1,4 +1,4 @@
-"""The elementary functions of the CPU's kernels against float64."""
+"""The elementary functions of the CPU kernels against float64."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def form(request):
 
 
 @pytest.mark.parametrize("lowest", [-1e-6, -1e-3, -1.0, -20.0])
-def test_decays_are_as_exact_as_float32(form, lowest):
+def test_decays_are_accurate_to_float32(form, lowest):
     random = np.random.default_rng(0)
     delta = random.uniform(0, 5, (500, LANES)).astype(np.float32)
     rate = random.uniform(lowest, 0, (500, LANES)).astype(np.float32)
@@ -49,14 +49,14 @@ def test_decays_are_as_exact_as_float32(form, lowest):
     )
 
 
-def test_no_time_and_no_rate_keep_a_state_whole(form):
+def test_a_zero_step_or_a_zero_rate_keeps_the_state(form):
     zero, one = np.zeros((1, LANES), np.float32), np.ones((1, LANES), "f4")
     assert (_decays(form, zero, -one) == 1).all()
     assert (_decays(form, one, zero) == 1).all()
 
 
 @pytest.mark.parametrize("exponent", [-127.0, -1e3, -1e6, -1e12, -1e20])
-def test_what_is_forgotten_underflows_to_nothing(form, exponent):
+def test_strong_decays_underflow_to_zero(form, exponent):
     one = np.ones((1, LANES), np.float32)
     found = _decays(form, one, np.float32(exponent) * one)
     assert (found >= 0).all() and (found <= 2.0**-126).all()

@@ -1,4 +1,4 @@
-"""What the CPU engine sets in its process."""
+"""The settings that the CPU engine makes in its process."""
 
 import platform
 import resource
@@ -15,8 +15,8 @@ PAGE = resource.getpagesize()
     platform.libc_ver()[0] != "glibc", reason="another C library"
 )
 @pytest.mark.parametrize("mebibytes", (16, 100))
-def test_freed_memory_is_taken_again(mebibytes):
-    """A block of a freed one's size comes without new pages."""
+def test_freed_memory_is_reused(mebibytes):
+    """A block as large as a freed one needs no new pages."""
     assert "cpu" in available_engines("cpu")  # loads the engine
     n_bytes = mebibytes * 2**20
 

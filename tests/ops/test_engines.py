@@ -1,23 +1,26 @@
-"""The choice between engines: what is missing, what is broken, what is fast."""
+"""The choice of the engine: the order, missing and broken packages."""
 
 import logging
-import time
-import types
 
 import pytest
+import torch
 
-from audiomamba.ops import available_engines, engines, use_engine
-from audiomamba.ops.trial import fastest
+from audiomamba.ops import (
+    available_engines,
+    current_engine,
+    engines,
+    use_engine,
+)
 
 
 @pytest.fixture
 def gpu_engines(tmp_path, monkeypatch):
-    """Let packages be written, and forget what was found before and after.
+    """Return a folder on the path, and a function that redefines an engine.
 
-    The engines `triton` and `mamba_ssm` become those of any machine, by
-    running on the device type "meta".
+    The redefined engines run on the device type "meta", which any machine has.
+    What is known about engines is forgotten before and after.
     """
-    caches = (engines._problem, engines._usable, engines._fastest)
+    caches = (engines._problem, engines._usable, engines._preferred)
     monkeypatch.syspath_prepend(tmp_path)
     for cache in caches:
         cache.cache_clear()
@@ -31,7 +34,7 @@ def gpu_engines(tmp_path, monkeypatch):
         cache.cache_clear()
 
 
-def test_a_missing_package_is_named_once(gpu_engines, caplog):
+def test_a_missing_package_is_reported_once(gpu_engines, caplog):
     _, add = gpu_engines
     add("triton", "json")
     add("mamba_ssm", "json", ("not_a_package",))
@@ -47,53 +50,60 @@ def test_a_missing_package_is_named_once(gpu_engines, caplog):
             pass
 
 
-def test_a_broken_package_is_left_out_with_its_reason(gpu_engines, caplog):
+def test_a_broken_package_is_left_out_with_one_warning(gpu_engines, caplog):
     folder, add = gpu_engines
     reason = "fake_cuda.so: undefined symbol: _ZN3c104cuda9SetDeviceEi"
     (folder / "broken_engine.py").write_text(f"raise ImportError({reason!r})")
-    add("triton", "json")
-    add("mamba_ssm", "broken_engine")
-    assert available_engines("meta") == ["triton", "reference"]
+    add("triton", "broken_engine")
+    add("mamba_ssm", "json")
+    for _ in range(2):
+        assert available_engines("meta") == ["mamba_ssm", "reference"]
+        assert current_engine("meta") == "mamba_ssm"
     assert [r.getMessage() for r in caplog.records] == [
-        "The engine 'mamba_ssm' is left out: it does not load "
+        "The engine 'triton' is left out: it does not load "
         f"(ImportError: {reason})"
     ]
     with pytest.raises(ValueError, match="undefined symbol"):
-        with use_engine("mamba_ssm"):
+        with use_engine("triton"):
             pass
 
 
-def test_the_cpu_asks_nothing_of_gpu_packages(gpu_engines, caplog):
+def test_gpu_packages_are_not_looked_for_on_the_cpu(gpu_engines, caplog):
     _, add = gpu_engines
     add("mamba_ssm", "json", ("not_a_package",))
     assert "mamba_ssm" not in available_engines("cpu")
     assert not caplog.records
 
 
-def test_of_two_engines_the_faster_one_is_used(gpu_engines, monkeypatch):
+def test_the_first_usable_engine_computes(gpu_engines):
     _, add = gpu_engines
-    add("triton", "json")
+    assert list(engines.ENGINES) == ["triton", "mamba_ssm", "cpu", "reference"]
+    assert current_engine("cpu") == available_engines("cpu")[0]
     add("mamba_ssm", "csv")
-    asked = []
-
-    def try_them(modules, kind):
-        asked.append((sorted(modules), kind))
-        return "mamba_ssm"
-
-    monkeypatch.setattr(engines, "fastest", try_them)
-    assert engines._fastest("meta") == "mamba_ssm"
-    assert engines._fastest("meta") == "mamba_ssm"
-    assert asked == [(["mamba_ssm", "triton"], "meta")]
+    assert current_engine("meta") == "mamba_ssm"
+    add("triton", "json")
+    engines._preferred.cache_clear()
+    assert current_engine("meta") == "triton"
+    assert current_engine("meta", torch.bfloat16) == "triton"
+    assert engines.engine_for(torch.empty(1, device="meta")).__name__ == (
+        "json"
+    )
 
 
-def test_trying_finds_the_faster_one(caplog):
-    def engine(seconds):
-        names = "conv_forward conv_backward scan_forward scan_backward"
-        return types.SimpleNamespace(
-            **{n: lambda *_: time.sleep(seconds) for n in names.split()}
-        )
+def test_only_the_reference_computes_in_float64():
+    assert current_engine("cpu", torch.float64) == "reference"
 
-    with caplog.at_level(logging.INFO, "audiomamba.ops.trial"):
-        pair = {"slow": engine(0.02), "quick": engine(0.0)}
-        assert fastest(pair, "cpu") == "quick"
-    assert "slow" in caplog.text and "quick is used" in caplog.text
+
+def test_use_engine_is_respected_until_its_block_ends():
+    before = current_engine("cpu")
+    with use_engine("reference"):
+        assert current_engine("cpu") == "reference"
+        with use_engine("cpu"):
+            assert current_engine(torch.device("cpu")) == "cpu"
+        assert current_engine("cpu") == "reference"
+    assert current_engine("cpu") == before
+    with use_engine("cpu"):
+        with pytest.raises(ValueError, match="does not run on meta"):
+            current_engine("meta")
+        with pytest.raises(ValueError, match="float64"):
+            current_engine("cpu", torch.float64)

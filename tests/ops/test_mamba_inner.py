@@ -1,4 +1,4 @@
-"""The inside of a mixer: gradients, and what it keeps for them."""
+"""The inside of a mixer: gradients, and what is saved for them."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def in_parts(
     xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log=None,
     A_b_log=None, D=None, lengths=None,
 ):  # fmt: skip
-    """Compute the same by the operators and autograd's own chain rule."""
+    """Compute the same from the other operators, with autograd."""
     x, z = xz.chunk(2, -1)
     A, A_b = (None if a is None else -a.exp() for a in (A_log, A_b_log))
     u = causal_conv1d(
@@ -73,7 +73,7 @@ def test_gradcheck(directions):
 
 @pytest.mark.parametrize("lengths", [None, [6, 4]])
 @pytest.mark.parametrize("directions", DIRECTIONS)
-def test_it_is_its_parts(directions, lengths):
+def test_it_equals_its_parts(directions, lengths):
     inputs = make_inputs(torch.float32, *directions)
     lengths = None if lengths is None else torch.tensor(lengths)
     found = mamba_inner(**inputs, lengths=lengths)
@@ -95,7 +95,7 @@ def test_kernels_against_the_reference(
     inputs = make_inputs(torch.float32, *directions, **shape)
     if lengths is not None:
         lengths = torch.tensor(lengths).clamp(max=n_steps)
-        # What lies behind the content must not be read.
+        # Padding must be ignored.
         with torch.no_grad():
             for i, n in enumerate(lengths):
                 inputs["xz"][i, n:] = torch.nan
@@ -110,18 +110,18 @@ def test_kernels_against_the_reference(
         assert error <= 1e-5 * wanted.abs().max()
 
 
-def test_it_keeps_nothing_but_its_inputs():
+def test_only_inputs_are_saved_for_backward():
     inputs = make_inputs(torch.float32, "A_log", "A_b_log")
     given = {t.data_ptr() for t in inputs.values()}
-    kept = set()
+    saved = set()
 
-    def note(tensor):
-        kept.add(tensor.data_ptr())
+    def save(tensor):
+        saved.add(tensor.data_ptr())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda t: t):
         mamba_inner(**inputs)
-    assert kept == given
+    assert saved == given
 
 
 def test_half_inputs_give_half_gradients():

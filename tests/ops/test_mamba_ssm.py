@@ -1,7 +1,7 @@
 """What the engine `mamba_ssm` does around the packages' functions.
 
-The packages need a GPU.  Here two functions with their documented meaning
-(one direction, [B, D, L], no lengths) stand in for them, and refuse what the
+The packages need a GPU.  Here two functions with their documented behaviour
+(one direction, [B, D, L], no lengths) replace them, and refuse what the
 packages refuse.
 """
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from audiomamba.ops import causal_conv1d, engines, reference, use_engine
+from audiomamba.ops.arguments import ConvArguments, ScanArguments
 from audiomamba.ops.selective_scan import scan
 
 
@@ -28,23 +29,22 @@ class _Scan(torch.autograd.Function):
         assert all(t.stride(2) == 1 and t.dtype == u.dtype for t in rows)
         vectors = [t for t in (A, D, bias) if t is not None]
         assert all(t.dtype == torch.float32 for t in vectors)
-        ctx.save_for_backward(u, delta, A, B, C, D, z, bias)
-        ctx.softplus = softplus
-        y = reference.scan_forward(
-            *(u.mT, delta.mT, A, None, B.mT, C.mT, D, _last(z), bias),
-            *(softplus, None),
+        u, delta, B, C, z = (_last(t) for t in (u, delta, B, C, z))
+        scan = ScanArguments(
+            u, delta, A, None, B, C, D, z, bias, softplus, None
         )
-        return y.mT.contiguous()
+        ctx.save_for_backward(*scan.differentiable)
+        ctx.softplus = softplus
+        return reference.scan_forward(scan).mT.contiguous()
 
     @staticmethod
     def backward(ctx, grad):
-        u, delta, A, B, C, D, z, bias = ctx.saved_tensors
+        scan = ScanArguments(*ctx.saved_tensors, ctx.softplus, None)
         du, ddelta, dA, _, dB, dC, dD, dz, dbias = reference.scan_backward(
-            *(grad.mT, u.mT, delta.mT, A, None, B.mT, C.mT, D, _last(z)),
-            *(bias, ctx.softplus, None),
+            grad.mT, scan
         )
-        rows = [_last(t) for t in (du, ddelta, dB, dC, dz)]
-        return (*rows[:2], dA, *rows[2:4], dD, rows[4], dbias, None)
+        du, ddelta, dB, dC, dz = (_last(t) for t in (du, ddelta, dB, dC, dz))
+        return du, ddelta, dA, dB, dC, dD, dz, dbias, None
 
 
 def selective_scan_fn(
@@ -59,15 +59,14 @@ class _Convolution(torch.autograd.Function):
         assert 2 <= weight.shape[1] <= 4 and x.stride(2) == 1
         ctx.save_for_backward(x, weight, bias)
         ctx.rest = (activation == "silu", False, None)
-        y = reference.conv_forward(x.mT, weight, bias, *ctx.rest)
-        return y.mT.contiguous()
+        conv = ConvArguments(x.mT, weight, bias, *ctx.rest)
+        return reference.conv_forward(conv).mT.contiguous()
 
     @staticmethod
     def backward(ctx, grad):
         x, weight, bias = ctx.saved_tensors
-        dx, dweight, dbias = reference.conv_backward(
-            grad.mT, x.mT, weight, bias, *ctx.rest
-        )
+        conv = ConvArguments(x.mT, weight, bias, *ctx.rest)
+        dx, dweight, dbias = reference.conv_backward(grad.mT, conv)
         return dx.mT, dweight, dbias, None
 
 
@@ -87,7 +86,12 @@ def engine(monkeypatch):
     sys.modules["causal_conv1d"].causal_conv1d_fn = causal_conv1d_fn
     entry = dataclasses.replace(engines.ENGINES["mamba_ssm"], device="cpu")
     monkeypatch.setitem(engines.ENGINES, "mamba_ssm", entry)
-    caches = (engines._problem, engines._usable, engines._load)
+    caches = (
+        engines._problem,
+        engines._usable,
+        engines._preferred,
+        engines._load,
+    )
     for cache in caches:
         cache.cache_clear()
     yield "mamba_ssm"
@@ -102,7 +106,7 @@ def normal(*shape, seed=0):
 
 
 def run(engine, function, tensors, grad):
-    """Return the output and the gradients of what is given."""
+    """Return the output and the gradients of the given tensors."""
     leaves = [
         None if t is None else t.detach().clone().requires_grad_()
         for t in tensors
@@ -129,7 +133,7 @@ def scan_inputs(ways, plain):
 @pytest.mark.parametrize("ways", ["forward", "backward", "both"])
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("softplus", [False, True])
-def test_the_scan_is_the_reference_s(engine, lengths, ways, plain, softplus):
+def test_the_scan_equals_the_reference(engine, lengths, ways, plain, softplus):
     tensors = scan_inputs(ways, plain)
     grad = normal(3, 9, 6, seed=6)
     lengths = None if lengths is None else torch.tensor(lengths)
@@ -152,7 +156,7 @@ def test_the_scan_is_the_reference_s(engine, lengths, ways, plain, softplus):
 @pytest.mark.parametrize("lengths", [None, [9, 1, 5]])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("activation", ["silu", None])
-def test_the_convolution_is_the_reference_s(
+def test_the_convolution_equals_the_reference(
     engine, lengths, reverse, activation
 ):
     tensors = [normal(3, 9, 6), normal(6, 4, seed=1), normal(6, seed=2)]
@@ -173,7 +177,7 @@ def test_the_convolution_is_the_reference_s(
         torch.testing.assert_close(f, w, rtol=1e-4, atol=1e-5)
 
 
-def test_halves_reach_the_package_as_halves(engine):
+def test_half_inputs_reach_the_package_in_half_precision(engine):
     tensors = scan_inputs("both", plain=False)
     for i in (0, 4, 5, 7):
         tensors[i] = tensors[i].bfloat16()

@@ -19,7 +19,7 @@ def make_inputs(*shape, dtype=torch.float32):
 
 @pytest.mark.parametrize("engine", available_engines("cpu"))
 @pytest.mark.parametrize("shape", [(2, 37, 70), (1, 1, 3), (5,)])
-def test_it_is_pytorch_s(engine, shape):
+def test_it_equals_pytorch_s(engine, shape):
     x, weight = make_inputs(*shape)
     wanted = F.rms_norm(x, weight.shape, weight, EPS)
     with use_engine(engine):
@@ -36,7 +36,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, EPS), inputs)
 
 
-def test_rows_need_not_lie_side_by_side():
+def test_rows_need_not_be_contiguous():
     x, weight = make_inputs(4, 6, 8)
     torch.testing.assert_close(
         rms_norm(x.transpose(0, 1)[::2], weight, EPS),
@@ -44,7 +44,7 @@ def test_rows_need_not_lie_side_by_side():
     )
 
 
-def test_half_precision_is_computed_in_single():
+def test_half_precision_is_computed_in_float32():
     x, weight = make_inputs(2, 9, 64)
     y = rms_norm(x.bfloat16(), weight, EPS)
     assert y.dtype == torch.bfloat16

@@ -101,13 +101,13 @@ def test_reference_passes_gradcheck(lengths, softplus):
     ]
     lengths = None if lengths is None else torch.tensor(lengths)
 
-    def both_ways(*inputs):
+    def both_directions(*inputs):
         return scan(*inputs, softplus, lengths)
 
-    assert torch.autograd.gradcheck(both_ways, tensors)
+    assert torch.autograd.gradcheck(both_directions, tensors)
 
 
-def test_the_recurrence_is_the_paper_s():
+def test_the_recurrence_of_the_paper():
     u, delta, A, _, B, C, D, z, _ = (
         t.double() for t in make_inputs(1, 4, 2, n_state=3)
     )
@@ -128,16 +128,13 @@ def test_reverse_is_the_scan_of_the_flipped_sequence(engine):
         found = selective_scan(
             u, delta, A, B, C, D, z, bias, True, reverse=True
         )
-        flipped = [t.flip(1) for t in (u, delta, B, C, z)]
-        wanted = selective_scan(
-            *(flipped[0], flipped[1], A, flipped[2], flipped[3], D),
-            *(flipped[4], bias, True),
-        ).flip(1)
-    assert relative(found, wanted) < 1e-5
+        u, delta, B, C, z = (t.flip(1) for t in (u, delta, B, C, z))
+        flipped = selective_scan(u, delta, A, B, C, D, z, bias, True)
+    assert relative(found, flipped.flip(1)) < 1e-5
 
 
 @pytest.mark.parametrize("engine", available_engines("cpu"))
-def test_both_ways_are_the_sum_of_each(engine):
+def test_both_directions_are_the_sum_of_each(engine):
     u, delta, A, A_b, B, C, D, z, bias = make_inputs(2, 19, 20)
     with use_engine(engine):
         both = bidirectional_scan(u, delta, A, A_b, B, C, D, z, bias, True)
@@ -149,7 +146,7 @@ def test_both_ways_are_the_sum_of_each(engine):
 
 
 @pytest.mark.parametrize("engine", available_engines("cpu"))
-def test_padding_is_not_read_and_gives_zero(engine):
+def test_padding_is_ignored_and_gives_zero(engine):
     tensors = make_inputs(2, 12, 20)
     lengths = torch.tensor([12, 7])
     padded = [t.clone() for t in tensors]
@@ -188,40 +185,32 @@ def test_gradients_do_not_depend_on_the_number_of_threads(engine):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_inputs_keep_a_float32_state(engine, dtype):
     u, delta, A, A_b, B, C, D, z, bias = make_inputs(1, 300, 16, step=0.1)
-    halves = [t.to(dtype) for t in (u, delta, B, C, z)]
+    u, delta, B, C, z = (t.to(dtype) for t in (u, delta, B, C, z))
     with use_engine(engine):
-        y = bidirectional_scan(
-            *(halves[0], halves[1], A, A_b, halves[2], halves[3]),
-            *(D, halves[4], bias, True),
-        )
-        wanted = bidirectional_scan(
-            *(halves[0].float(), halves[1].float(), A, A_b),
-            *(halves[2].float(), halves[3].float()),
-            *(D, halves[4].float(), bias, True),
-        )
+        y = bidirectional_scan(u, delta, A, A_b, B, C, D, z, bias, True)
+        u, delta, B, C, z = (t.float() for t in (u, delta, B, C, z))
+        wanted = bidirectional_scan(u, delta, A, A_b, B, C, D, z, bias, True)
     assert y.dtype == dtype
     assert torch.equal(y, wanted.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_gradients_are_those_of_single_precision(dtype):
+def test_half_gradients_equal_those_of_single_precision(dtype):
     u, delta, A, A_b, B, C, D, z, bias = make_inputs(2, 40, 70, step=0.1)
     halves = [t.to(dtype) for t in (u, delta, B, C, z)]
-    push = torch.randn(2, 40, 70, generator=torch.manual_seed(0)).to(dtype)
+    grad = torch.randn(2, 40, 70, generator=torch.manual_seed(0)).to(dtype)
     found = []
     for kind in (dtype, torch.float32):
-        half = [t.to(kind).requires_grad_() for t in halves]
-        y = bidirectional_scan(
-            *(half[0], half[1], A, A_b, half[2], half[3]),
-            *(D, half[4], bias, True),
-        )
-        found.append(torch.autograd.grad(y, half, push.to(kind)))
+        leaves = [t.to(kind).requires_grad_() for t in halves]
+        u, delta, B, C, z = leaves
+        y = bidirectional_scan(u, delta, A, A_b, B, C, D, z, bias, True)
+        found.append(torch.autograd.grad(y, leaves, grad.to(kind)))
     for gradient, wanted in zip(*found):
         assert gradient.dtype == dtype
         assert torch.equal(gradient, wanted.to(dtype))
 
 
-def test_the_number_of_threads_stays_the_user_s():
+def test_the_number_of_threads_is_kept():
     program = """
 import torch
 torch.set_num_threads(1)
@@ -250,14 +239,16 @@ def test_pytorch_accepts_the_operator():
 def test_compiles_without_a_graph_break():
     tensors = make_inputs(1, 9, 8)
 
-    def both_ways(*inputs):
+    def both_directions(*inputs):
         return bidirectional_scan(*inputs, delta_softplus=True) * 2
 
-    compiled = torch.compile(both_ways, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(*tensors), both_ways(*tensors))
+    compiled = torch.compile(
+        both_directions, fullgraph=True, backend="aot_eager"
+    )
+    assert torch.equal(compiled(*tensors), both_directions(*tensors))
 
 
-def test_shapes_that_do_not_fit_are_named():
+def test_shapes_that_do_not_fit_are_refused():
     u, delta, A, _, B, C, *_ = make_inputs(2, 5, 3)
     with pytest.raises(ValueError, match=r"B \[2, 4, 16\]"):
         selective_scan(u, delta, A, B[:, :4], C)
@@ -268,8 +259,6 @@ def test_engines_are_chosen_by_name():
     with pytest.raises(ValueError, match="there are triton, mamba_ssm, cpu"):
         with use_engine("cuda"):
             pass
+    _, delta, A, _, B, C, *_ = (t.double() for t in make_inputs(1, 2, 3))
     with use_engine("cpu"), pytest.raises(ValueError, match="float64"):
-        arguments = make_inputs(1, 2, 3)
-        selective_scan(
-            u.double(), *(t.double() for t in arguments[1:3] + arguments[4:6])
-        )
+        selective_scan(u.double(), delta, A, B, C)

@@ -1,4 +1,4 @@
-"""The engine `triton`: right on this machine, and compiled for another one."""
+"""The engine `triton`: correct on this machine, compiled for another one."""
 
 import os
 import subprocess
@@ -87,8 +87,8 @@ def test_the_scan_compiles(kernel, absent, softplus):
 @pytest.mark.parametrize("kernel", ["forward_kernel", "backward_kernel"])
 @pytest.mark.parametrize("absent", [[], ["bias", "lengths"]])
 def test_the_convolution_compiles(kernel, absent):
+    tile = dict(STEPS=16, WIDTH=32)
     compiled = compile_for_hopper(
-        *("conv", kernel, absent),
-        **dict(ACTIVATION=True, SIGN=-1, TAPS=4, STEPS=16, WIDTH=32),
+        "conv", kernel, absent, ACTIVATION=True, SIGN=-1, TAPS=4, **tile
     )
     assert compiled.asm["cubin"]

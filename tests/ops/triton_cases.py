@@ -1,8 +1,8 @@
 """The Triton kernels against the float64 reference.
 
-`test_triton.py` runs this file in a process of its own: on the GPU where
-there is one, else on the CPU in Triton's interpreter, which has to be chosen
-before Triton is imported.
+`test_triton.py` runs this file in a separate process: on the GPU if there is
+one, else on the CPU in Triton's interpreter, which has to be chosen before
+Triton is imported.
 """
 
 import mmap
@@ -12,6 +12,11 @@ import torch
 
 from audiomamba.ops import reference, selective_scan, use_engine
 from audiomamba.ops import triton as kernels
+from audiomamba.ops.arguments import (
+    ConvArguments,
+    InnerArguments,
+    ScanArguments,
+)
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
@@ -43,8 +48,13 @@ def steps(lengths):
     return None if lengths is None else torch.tensor(lengths, device=DEVICE)
 
 
-def double(tensors):
-    return [None if t is None else t.double() for t in tensors]
+def double(arguments):
+    """Return an operator's arguments in float64."""
+    values = [
+        t.double() if torch.is_tensor(t) and t.is_floating_point() else t
+        for t in arguments
+    ]
+    return type(arguments)(*values)
 
 
 def assert_close(found, wanted, limit, name):
@@ -57,12 +67,12 @@ def assert_close(found, wanted, limit, name):
 
 
 def check_scan(tensors, softplus, lengths):
-    rest = (softplus, steps(lengths))
+    scan = ScanArguments(*tensors, softplus, steps(lengths))
     grad = normal(*tensors[0].shape, seed=6)
-    y = kernels.scan_forward(*tensors, *rest)
-    assert_close(y, reference.scan_forward(*double(tensors), *rest), 1e-5, "y")
-    found = kernels.scan_backward(grad, *tensors, *rest)
-    wanted = reference.scan_backward(grad.double(), *double(tensors), *rest)
+    y = kernels.scan_forward(scan)
+    assert_close(y, reference.scan_forward(double(scan)), 1e-5, "y")
+    found = kernels.scan_backward(grad, scan)
+    wanted = reference.scan_backward(grad.double(), double(scan))
     for name, f, w in zip(SCAN_NAMES, found, wanted, strict=True):
         assert_close(f, w, 1e-4, name)
 
@@ -100,17 +110,16 @@ def test_halves_keep_a_float32_state(dtype):
     for i in (0, 1, 4, 5, 7):
         tensors[i] = tensors[i].to(dtype)
     grad = normal(1, 9, 8, seed=6).to(dtype)
-    y = kernels.scan_forward(*tensors, True, None)
-    wanted = reference.scan_forward(*double(tensors), True, None)
+    scan = ScanArguments(*tensors, True, None)
+    y = kernels.scan_forward(scan)
+    wanted = reference.scan_forward(double(scan))
     # Only the output is rounded, on a GPU to the nearest half; the
     # interpreter cuts bfloat16 off.
     rounding = torch.finfo(dtype).eps * (0.51 if GPU else 1.01)
     assert y.dtype == dtype
     assert ((y - wanted).abs() <= rounding * wanted.abs() + 1e-5).all()
-    found = kernels.scan_backward(grad, *tensors, True, None)
-    wanted = reference.scan_backward(
-        grad.double(), *double(tensors), True, None
-    )
+    found = kernels.scan_backward(grad, scan)
+    wanted = reference.scan_backward(grad.double(), double(scan))
     for name, f, w, t in zip(SCAN_NAMES, found, wanted, tensors, strict=True):
         assert f.dtype == t.dtype, name
         largest = w.abs().max()
@@ -118,26 +127,28 @@ def test_halves_keep_a_float32_state(dtype):
         assert ((f - w).abs() <= slack).all(), name
 
 
-def test_padding_is_not_read_and_gives_zero():
+def test_padding_is_ignored_and_gives_zero():
     tensors = scan_inputs(2, 6, 8, 4)
-    wanted = kernels.scan_forward(*tensors, True, steps([6, 3]))
+    wanted = kernels.scan_forward(ScanArguments(*tensors, True, steps([6, 3])))
     for i in (0, 1, 4, 5, 7):
         tensors[i] = tensors[i].clone()
         tensors[i][1, 3:] = float("nan")
-    found = kernels.scan_forward(*tensors, True, steps([6, 3]))
+    scan = ScanArguments(*tensors, True, steps([6, 3]))
+    found = kernels.scan_forward(scan)
     assert torch.equal(found, wanted)
     assert torch.equal(found[1, 3:], torch.zeros_like(found[1, 3:]))
     grad = normal(2, 6, 8)
     grad[1, 3:] = float("nan")
-    gradients = kernels.scan_backward(grad, *tensors, True, steps([6, 3]))
+    gradients = kernels.scan_backward(grad, scan)
     for name, gradient in zip(SCAN_NAMES, gradients, strict=True):
         assert torch.isfinite(gradient).all(), name
 
 
-def test_gradients_repeat_exactly():
-    tensors, grad = scan_inputs(2, 3, 40, 4), normal(2, 3, 40)
-    first = kernels.scan_backward(grad, *tensors, True, None)
-    second = kernels.scan_backward(grad, *tensors, True, None)
+def test_gradients_are_reproducible():
+    scan = ScanArguments(*scan_inputs(2, 3, 40, 4), True, None)
+    grad = normal(2, 3, 40)
+    first = kernels.scan_backward(grad, scan)
+    second = kernels.scan_backward(grad, scan)
     for name, one, other in zip(SCAN_NAMES, first, second, strict=True):
         assert torch.equal(one, other), name
 
@@ -154,25 +165,25 @@ def test_convolution(reverse, activation, shape):
     batch, length, width, taps, lengths = shape
     x = normal(batch, length, 2 * width)[..., width:]
     bias = None if taps == 3 else normal(width, seed=2)
-    tensors = (x, normal(width, taps, seed=1), bias)
-    rest = (activation, reverse, steps(lengths))
+    weight = normal(width, taps, seed=1)
+    conv = ConvArguments(x, weight, bias, activation, reverse, steps(lengths))
     grad = normal(batch, length, width, seed=3)
-    y = kernels.conv_forward(*tensors, *rest)
-    assert_close(y, reference.conv_forward(*double(tensors), *rest), 1e-5, "y")
-    found = kernels.conv_backward(grad, *tensors, *rest)
-    wanted = reference.conv_backward(grad.double(), *double(tensors), *rest)
+    y = kernels.conv_forward(conv)
+    assert_close(y, reference.conv_forward(double(conv)), 1e-5, "y")
+    found = kernels.conv_backward(grad, conv)
+    wanted = reference.conv_backward(grad.double(), double(conv))
     for name, f, w in zip(CONV_NAMES, found, wanted, strict=True):
         assert_close(f, w, 1e-4, name)
 
 
-def test_convolution_does_not_read_padding():
+def test_convolution_ignores_padding():
     x, weight = normal(2, 6, 8), normal(8, 4, seed=1)
     grad = normal(2, 6, 8, seed=2)
     x[1, 3:] = grad[1, 3:] = float("nan")
-    rest = (True, True, steps([6, 3]))
-    y = kernels.conv_forward(x, weight, None, *rest)
+    conv = ConvArguments(x, weight, None, True, True, steps([6, 3]))
+    y = kernels.conv_forward(conv)
     assert torch.equal(y[1, 3:], torch.zeros_like(y[1, 3:]))
-    gradients = kernels.conv_backward(grad, x, weight, None, *rest)
+    gradients = kernels.conv_backward(grad, conv)
     assert all(torch.isfinite(g).all() for g in gradients if g is not None)
 
 
@@ -195,23 +206,20 @@ def far_apart(tensor):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_offsets_beyond_32_bits(reverse):
     x, weight = normal(1, 33, 8).half(), normal(8, 4, seed=1)
-    rest = (True, reverse, None)
-    wanted = kernels.conv_forward(x, weight, None, *rest)
-    found = kernels.conv_forward(far_apart(x), weight, None, *rest)
-    assert torch.equal(found, wanted)
+    near = ConvArguments(x, weight, None, True, reverse, None)
+    far = near._replace(x=far_apart(x))
+    assert torch.equal(kernels.conv_forward(far), kernels.conv_forward(near))
     grad = normal(1, 33, 8, seed=2).half()
-    wanted = kernels.conv_backward(grad, x, weight, None, *rest)
-    far = far_apart(x), weight, None
-    for f, w in zip(kernels.conv_backward(grad, *far, *rest)[:2], wanted):
+    wanted = kernels.conv_backward(grad, near)[:2]
+    for f, w in zip(kernels.conv_backward(grad, far)[:2], wanted):
         assert torch.equal(f, w)
     tensors = scan_inputs(1, 33, 8, 4, "backward" if reverse else "forward")
-    tensors[0] = tensors[0].half()
-    wanted = kernels.scan_forward(*tensors, True, None)
-    far = [far_apart(tensors[0]), *tensors[1:]]
-    assert torch.equal(kernels.scan_forward(*far, True, None), wanted)
-    grad = grad.half()
-    wanted = kernels.scan_backward(grad, *tensors, True, None)
-    found = kernels.scan_backward(far_apart(grad), *far, True, None)
+    near = ScanArguments(*tensors, True, None)
+    near = near._replace(u=near.u.half())
+    far = near._replace(u=far_apart(near.u))
+    assert torch.equal(kernels.scan_forward(far), kernels.scan_forward(near))
+    wanted = kernels.scan_backward(grad, near)
+    found = kernels.scan_backward(far_apart(grad), far)
     for name, f, w in zip(SCAN_NAMES, found, wanted, strict=True):
         assert f is w is None or torch.equal(f, w), name
 
@@ -228,13 +236,12 @@ def test_a_mixers_inside():
         *normal(2, width, n_state, seed=6),
         normal(width, seed=7),
     ]
-    lengths = steps([7, 4])
-    y = kernels.inner_forward(*tensors, lengths)
-    wanted = reference.inner_forward(*double(tensors), lengths)
-    assert_close(y, wanted, 1e-5, "y")
+    inner = InnerArguments(*tensors, steps([7, 4]))
+    y = kernels.inner_forward(inner)
+    assert_close(y, reference.inner_forward(double(inner)), 1e-5, "y")
     grad = normal(*y.shape, seed=8)
-    found = kernels.inner_backward(grad, *tensors, lengths)
-    wanted = reference.inner_backward(grad.double(), *double(tensors), lengths)
+    found = kernels.inner_backward(grad, inner)
+    wanted = reference.inner_backward(grad.double(), double(inner))
     for i, pair in enumerate(zip(found, wanted, strict=True)):
         assert_close(*pair, 1e-4, f"gradient {i}")
 
@@ -247,7 +254,7 @@ def test_the_operator_trains_on_the_gpu():
     for engine in ("triton", "reference"):
         with use_engine(engine):
             y = selective_scan(
-                *(u, delta, A, B, C, D, z, bias, True), reverse=True
+                u, delta, A, B, C, D, z, bias, True, reverse=True
             )
             gradients += torch.autograd.grad(y.square().sum(), u)
     assert_close(*gradients, 1e-4, "u")

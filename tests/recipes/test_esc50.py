@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.labels import read_labels
-from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
 TINY = {
@@ -30,7 +29,7 @@ CLASSES = [*ESC10[:5], "keyboard_typing", "clock_tick", "church_bells"]
 
 @pytest.fixture(scope="module")
 def corpus(make_corpus):
-    return make_corpus("ESC-50", n_clips=1, seconds=1.0).folder
+    return make_corpus("ESC50", n_clips=1, seconds=1.0).folder
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,7 @@ def test_the_loss_falls_and_classes_keep_their_order(trained, read_results):
         results = read_results(folder)
         losses = [row["train_loss"] for row in results["curve"]]
         assert len(losses) == 2 and losses[1] < losses[0]
-        assert results["dataset"] == "ESC-50" and results["n_classes"] == 8
+        assert results["dataset"] == "ESC50" and results["n_classes"] == 8
         assert list(results["protocols"]) == ["paper", "last"]
         assert results["protocols"]["last"]["epoch"] == 2
         assert read_labels(folder / "manifests" / "labels.csv") == CLASSES
@@ -136,7 +135,7 @@ def test_a_second_start_reuses_and_another_seed_changes_nothing(
 
 
 def test_bad_entries_are_named(make_corpus, run_recipe, tmp_path):
-    made = make_corpus("ESC-50", n_clips=1, seconds=1.0, broken=True)
+    made = make_corpus("ESC50", n_clips=1, seconds=1.0, broken=True)
     options = {"data_folder": made.folder, "output_folder": tmp_path}
     output = run_recipe("ESC50", "hparams/aum_base.yaml", **options, fails=True)
     assert "Traceback" not in output and "7 problems with the data" in output
@@ -168,8 +167,8 @@ def test_a_corpus_that_is_not_there(run_recipe, tmp_path):
         output_folder=tmp_path / "out",
         fails=True,
     )
-    assert "ESC-50 was not found" in output
-    assert "make_mini_corpus.py ESC-50" in output
+    assert "ESC50 was not found" in output
+    assert "make_mini_corpus.py ESC50" in output
     assert "fold 1 ended with status 1" in output
     assert "Traceback" not in output
 
@@ -209,7 +208,7 @@ def test_esc10_is_the_clips_marked_so(prepare, corpus, tmp_path):
     assert sorted(found["ID"] + ".wav") == sorted(listed["filename"])
 
 
-def test_the_archive_s_own_folder_will_do(prepare, small, tmp_path):
+def test_the_unpacked_folder_of_the_archive_works(prepare, small, tmp_path):
     home = tmp_path / "home"
     shutil.copytree(small, home / "ESC-50-master")
     prepare(home, tmp_path / "save", fold=3)
@@ -220,14 +219,16 @@ def test_the_archive_s_own_folder_will_do(prepare, small, tmp_path):
     ]
 
 
-def test_folds_that_are_not_there(prepare, small, tmp_path, caplog):
-    with pytest.raises(PreparationError, match="has clips of folds 2, 3, 5"):
+def test_missing_folds(prepare, small, tmp_path, caplog):
+    with pytest.raises(
+        PreparationError, match="only has clips of folds 2, 3, 5"
+    ):
         prepare(small, tmp_path / "save", fold=1)
     prepare(small, tmp_path / "save", fold=5)
     assert "no clips of folds 1, 4" in caplog.text
 
 
-def test_a_list_of_ones_own(prepare, small, tmp_path):
+def test_a_custom_list(prepare, small, tmp_path):
     table = meta(small)
     table["fold"] = ["1", "1", "2", "2", "1", "1"]
     table.to_csv(tmp_path / "mine.csv", index=False)
@@ -247,7 +248,7 @@ def test_classes_that_cannot_be_learned_are_named(
     ]
     path.write_text("\n".join(kept) + "\n")
     prepare(small, tmp_path / "save", fold=5)
-    assert "fold 5 has clips of hand_saw, and the others have none" in (
+    assert "fold 5 has clips of hand_saw, but the other folds have none" in (
         caplog.text
     )
 
@@ -257,7 +258,7 @@ def test_classes_that_cannot_be_learned_are_named(
     [
         (",49,hand_saw", ",48,hand_saw", "its target is not that of"),
         (",10,rain", ",10,Rain", "its target is not that of"),
-        ("2-10049-A-49.wav,2", "../2-10049-A-49.wav,2", "no name of a wav"),
+        ("2-10049-A-49.wav,2", "../2-10049-A-49.wav,2", "not that of a wav"),
         ("2-10049-A-49.wav,2", "3-10049-A-49.wav,2", "an earlier line too"),
         ("3,49,hand_saw,False", "3,49,hand_saw,no", "neither True nor False"),
         ("esc10", "esc_10", "has no column"),
@@ -275,7 +276,7 @@ def test_a_damaged_list_is_refused(
 
 
 @pytest.mark.parametrize("fold, subset", [(6, "esc50"), (1, "esc20")])
-def test_choices_that_are_none(prepare, small, tmp_path, fold, subset):
+def test_unknown_folds_and_subsets(prepare, small, tmp_path, fold, subset):
     with pytest.raises(PreparationError, match="the fold one of 1, 2, 3"):
         prepare(small, tmp_path / "save", fold=fold, subset=subset)
 

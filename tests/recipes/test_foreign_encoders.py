@@ -10,7 +10,7 @@ from audiomamba.inference import AudioTagger, export_run
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
-    "number_of_epochs": 2,
+    "number_of_epochs": 4,
     "batch_size": 8,
     "num_workers": 0,
     "n_frames": 64,

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.labels import read_labels
-from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
 TINY = {
@@ -127,7 +126,7 @@ def test_bad_entries_are_named(make_corpus, run_recipe, tmp_path):
     for complaint in complaints:
         name = complaint.removeprefix("validation_list.txt: ").split(": ")[0]
         assert name in output, complaint
-    for words in ("NaN", "2 channels", "8000 Hz", "is empty", "cut short"):
+    for words in ("NaN", "2 channels", "8000 Hz", "is empty", "truncated"):
         assert words in output
     output = run_recipe(
         "SpeechCommands",
@@ -177,7 +176,7 @@ def small(tmp_path):
     return folder
 
 
-def test_all_places_of_the_corpus_give_the_same_rows(script, small, tmp_path):
+def test_all_layouts_of_the_corpus_give_the_same_rows(script, small, tmp_path):
     prepare = script.prepare_speech_commands
     prepare(small, tmp_path / "flat")
     flat = manifests(tmp_path / "flat")
@@ -204,7 +203,7 @@ def test_the_archive_is_unpacked_once(script, corpus, make_corpus, tmp_path):
     script.prepare_speech_commands(packed, tmp_path / "packed")
 
 
-def test_a_download_is_fetched_checked_and_used(
+def test_the_download_is_verified_and_used(
     script, make_corpus, tmp_path, monkeypatch
 ):
     packed = make_corpus(
@@ -221,14 +220,16 @@ def test_a_download_is_fetched_checked_and_used(
     assert len(manifests(tmp_path / "save")["train"]) == 8
 
 
-def test_what_is_no_word_is_named(script, small, tmp_path):
+def test_folders_that_are_not_words_are_named(script, small, tmp_path):
     (small / "zero").rename(small / "zeroes")
     for name in ("validation", "testing"):
         path = small / f"{name}_list.txt"
         path.write_text(path.read_text().replace("zero/", "zeroes/"))
     with pytest.raises(PreparationError) as caught:
         script.prepare_speech_commands(small, tmp_path / "save")
-    assert f"{small / 'zeroes'}: holds 3 clips and is none" in str(caught.value)
+    assert f"{small / 'zeroes'}: has 3 clips and is not one" in str(
+        caught.value
+    )
     script.prepare_speech_commands(small, tmp_path / "save", allow_missing=True)
     assert read_labels(tmp_path / "save" / "labels.csv") == ["yes"]
 
@@ -244,11 +245,11 @@ def test_a_clip_in_both_lists_and_lines_that_lead_elsewhere(
         script.prepare_speech_commands(small, tmp_path / "save")
     message = str(caught.value)
     assert "3 problems" in message
-    assert "stands in the other list too" in message
+    assert "is in the other list too" in message
     assert "line 4: '../a.wav' is not of the form" in message
 
 
-def test_a_whole_corpus_that_lacks_training_clips(
+def test_a_whole_corpus_with_missing_training_clips(
     script, small, tmp_path, monkeypatch, caplog
 ):
     counts = {"train": 3, "valid": 2, "test": 2}

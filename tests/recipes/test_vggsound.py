@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.labels import read_labels
-from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
 TINY = {
@@ -155,7 +154,7 @@ def test_a_corpus_that_is_not_there(run_recipe, tmp_path):
         output_folder=tmp_path / "out",
         fails=True,
     )
-    assert "VGGSound was not found: there is no list" in output
+    assert "VGGSound was not found: there is no file" in output
     assert "make_mini_corpus.py VGGSound" in output
     assert "Traceback" not in output
 
@@ -201,7 +200,7 @@ def labels_by_id(save):
     }
 
 
-def test_clips_of_one_video_stay_together(prepare, small, tmp_path):
+def test_clips_of_one_video_are_in_one_split(prepare, small, tmp_path):
     save = tmp_path / "save"
     prepare(small, save, LABELS, valid_share=0.5)
     found = labels_by_id(save)
@@ -214,13 +213,13 @@ def test_clips_of_one_video_stay_together(prepare, small, tmp_path):
     assert [found["train"], found["valid"]] in ([video, other], [other, video])
 
 
-def test_the_test_list_decides(prepare, small, tmp_path, caplog):
+def test_the_test_list_decides_what_is_test(prepare, small, tmp_path, caplog):
     write(small / "test.csv", [("_bcdefgh-12_000000.mp4", "dog barking")])
     prepare(small, tmp_path / "save", LABELS, valid_share=0)
     found = labels_by_id(tmp_path / "save")
     assert list(found["test"]) == ["_bcdefgh-12_000000"]
     assert "0bcdefgh_13_123456" not in found["train"]
-    assert "disagree on what is test in 2 clips" in caplog.text
+    assert "disagree on which split 2 clips are in" in caplog.text
 
 
 def test_bad_lines_of_the_lists_are_named(prepare, small, tmp_path):
@@ -247,7 +246,7 @@ def test_bad_lines_of_the_lists_are_named(prepare, small, tmp_path):
         "vggsound.csv, line 6: ['0bcdefgh_14'",
         "vggsound.csv, line 7: ['0bcdefgh_15'",
         "vggsound.csv, line 8: ['0bcdefgh_16'",
-        "vggsound.csv, line 9: _bcdefgh-12_000000 stands in another line",
+        "vggsound.csv, line 9: _bcdefgh-12_000000 is listed in another line",
         "_bcdefgh-12_000000: is 'playing piano' in",
         "test.csv, line 3: ['0bcdefgh_17.mp4'",
     ]
@@ -255,7 +254,7 @@ def test_bad_lines_of_the_lists_are_named(prepare, small, tmp_path):
     assert len(named.splitlines()) == len(expected)
 
 
-def test_a_list_of_something_else_is_refused(prepare, small, tmp_path):
+def test_a_file_that_is_not_a_list_is_refused(prepare, small, tmp_path):
     (small / "vggsound.csv").write_text("<html>not found</html>\n")
-    with pytest.raises(PreparationError, match="no list of VGGSound"):
+    with pytest.raises(PreparationError, match="not a list of VGGSound"):
         prepare(small, tmp_path / "save", LABELS)

@@ -1,4 +1,4 @@
-"""VoxCeleb's preparation: good corpora in every layout, bad ones by name."""
+"""VoxCeleb's preparation: every layout, and every problem by name."""
 
 import importlib.util
 import logging
@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiomamba.dataio.labels import read_labels
-from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "VoxCeleb"
@@ -94,7 +93,7 @@ def test_dev_and_test_side_by_side(prepare, corpus, tmp_path, inner):
         assert all((corpus / wav).is_file() for wav in table["wav"])
 
 
-def test_manifests_do_not_follow_order_place_or_chance(
+def test_manifests_do_not_depend_on_order_path_or_chance(
     prepare, corpus, tmp_path, monkeypatch
 ):
     prepare(corpus, tmp_path / "one")
@@ -119,7 +118,7 @@ def test_manifests_do_not_follow_order_place_or_chance(
 
     monkeypatch.setattr(os, "scandir", Reversed)
     np.random.seed(5)
-    prepare(moved, tmp_path / "two", tmp_path / "my_list.txt", n_workers=3)
+    prepare(moved, tmp_path / "two", tmp_path / "my_list.txt")
     assert manifests(tmp_path / "one") == manifests(tmp_path / "two")
 
 
@@ -168,7 +167,7 @@ def test_a_missing_corpus_says_where_to_get_it(
     assert command in message
     assert (RECIPE / command.split()[1]).is_file()
     (corpus / "iden_split.txt").unlink()
-    with pytest.raises(PreparationError, match="no list .*iden_split.txt"):
+    with pytest.raises(PreparationError, match="no file .*iden_split.txt"):
         prepare(corpus, tmp_path / "save")
     with pytest.raises(PreparationError, match="has no wav, vox1_dev_wav"):
         prepare(corpus / "wav", tmp_path / "save")
@@ -176,7 +175,7 @@ def test_a_missing_corpus_says_where_to_get_it(
 
 @pytest.fixture
 def broken_corpus(corpus):
-    """Six bad files and five bad lines; 12 good utterances stay."""
+    """Six bad files and five bad lines; 12 good utterances remain."""
     bad = corpus / "wav" / "id10001"
     (bad / "-trainvideo" / "00001.wav").write_bytes(b"")
     path = bad / "-trainvideo" / "00002.wav"
@@ -198,32 +197,32 @@ def broken_corpus(corpus):
     return corpus
 
 
-def test_all_that_is_bad_is_named_at_once(prepare, broken_corpus, tmp_path):
+def test_all_problems_are_named_at_once(prepare, broken_corpus, tmp_path):
     with pytest.raises(PreparationError) as caught:
         prepare(broken_corpus, tmp_path / "save")
     message = str(caught.value)
     assert message.startswith("10 problems with the data:")
     expected = [
-        "-trainvideo/00001.wav: is empty (0 bytes); fetch",
-        "-trainvideo/00002.wav: cut short",
+        "-trainvideo/00001.wav: is empty (0 bytes); download",
+        "-trainvideo/00002.wav: truncated",
         "validvideo_/00001.wav: has 2 channels instead of 1",
         "validvideo_/00002.wav: has 8000 Hz instead of 16000 Hz",
-        "test-video-/00001.wav: is no audio file",
+        "test-video-/00001.wav: is not an audio file",
         "test-video-/00002.wav: listed, but not in",
-        "id10009: not one of its 2 listed files is in",
+        "id10009: none of its 2 listed files is in",
         "'4 id10002/-trainvideo/00001.wav' is not of the form",
         "'1 id10002/../../secret.wav' is not of the form",
-        f"{NAMES[-1]} stands in another line too",
+        f"{NAMES[-1]} is listed in another line too",
     ]
     assert [text for text in expected if text not in message] == []
     # every line has a remedy
     problems = message.splitlines()[1:-1]
     assert all("; " in problem for problem in problems)
-    assert "allow_missing: True" in message.splitlines()[-1]
+    assert "--allow_missing True" in message.splitlines()[-1]
     assert not (tmp_path / "save" / "train.csv").exists()
 
 
-def test_allow_missing_goes_on_and_says_how_many(
+def test_allow_missing_leaves_files_out_and_counts_them(
     prepare, broken_corpus, tmp_path, caplog
 ):
     save = tmp_path / "save"
@@ -234,7 +233,7 @@ def test_allow_missing_goes_on_and_says_how_many(
     assert len((save / "problems.txt").read_text().splitlines()) == 10
     for split in SPLITS:
         assert len(read_manifest(save / f"{split}.csv")) == 4
-    # a speaker keeps its index whatever files are there
+    # a speaker keeps its index whichever files are missing
     assert read_labels(save / "labels.csv") == [
         "id10001", "id10002", "id10003", "id10009",
     ]  # fmt: skip
@@ -243,8 +242,8 @@ def test_allow_missing_goes_on_and_says_how_many(
     assert counts in caplog.text
 
 
-def test_a_split_without_any_file_is_refused(prepare, corpus, tmp_path):
+def test_an_empty_split_is_refused(prepare, corpus, tmp_path):
     for path in (corpus / "wav").glob("*/test-video-/*.wav"):
         path.unlink()
-    with pytest.raises(PreparationError, match="test: not one of its rows"):
+    with pytest.raises(PreparationError, match="test: none of its rows"):
         prepare(corpus, tmp_path / "save", allow_missing=True)

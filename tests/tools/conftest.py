@@ -1,4 +1,4 @@
-"""Running the tools in this process, and telling sounds apart."""
+"""Run the tools in this process, and tell sounds apart."""
 
 import io
 from contextlib import redirect_stdout
@@ -12,7 +12,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 @pytest.fixture(autouse=True, scope="session")
 def tools_on_path():
-    """Python puts a script's folder on the path; here it is imported."""
+    """Import the tools as scripts do, whose folder is on the path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(TOOLS)
         yield
@@ -38,7 +38,7 @@ def make(tools_on_path):
 
 
 def spectrum(samples):
-    """Mean log spectrum in 256 bands, without its level."""
+    """Return the mean log spectrum in 256 bands, without its level."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, 1024)[::256]
     power = np.abs(np.fft.rfft(frames * np.hanning(1024), axis=1)) ** 2
     bands = np.log(power[:, 1:].reshape(len(power), 256, 2).sum(-1) + 1e-6)
@@ -48,10 +48,10 @@ def spectrum(samples):
 
 @pytest.fixture(scope="session")
 def nearest():
-    """Accuracy of the nearest class centroid of mean spectra."""
+    """Classify by the nearest class centroid of mean spectra: accuracy."""
 
     def accuracy(train, test):
-        # both hold (label, samples)
+        # Both hold (label, samples).
         spectra = {}
         for label, samples in train:
             spectra.setdefault(label, []).append(spectrum(samples))

@@ -1,4 +1,4 @@
-"""The benchmark on tiny settings: what it measures and what it writes."""
+"""The benchmark at tiny sizes: what it measures and what it writes."""
 
 import json
 import sys
@@ -56,7 +56,7 @@ def test_models_are_compared_in_one_run(run):
     assert shares["share"].sum().to_list() == pytest.approx([1] * 4)
 
 
-def test_the_figure_shows_what_was_measured(run, tmp_path, monkeypatch):
+def test_the_figure_shows_the_measurements(run, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     import benchmark
     from matplotlib.figure import Figure
@@ -85,11 +85,20 @@ def test_the_figure_shows_what_was_measured(run, tmp_path, monkeypatch):
     assert image.read_bytes().startswith(b"\x89PNG")
 
 
+def test_engines_are_compared_on_whole_models(run):
+    models = ("--subjects", "aum", "--modes", "inference", "--no-memory")
+    table, *_ = run(*SMALL, *SHALLOW, *models, "--engines", "cpu", "reference")
+    assert list(table["contender"]) == [
+        "aum-tiny (cpu)",
+        "aum-tiny (reference)",
+    ]
+    own, other = table["seconds"]
+    assert table["ratio"].to_list() == pytest.approx([1, other / own])
+
+
 def test_engines_are_compared_on_the_scan_alone(run):
-    table, record, _ = run(
-        *(*SMALL, "--subjects", "scan", "--no-memory"),
-        *("--engines", "reference", "cpu", "--batch-sizes", "2"),
-    )
+    scans = ("--subjects", "scan", "--batch-sizes", "2", "--no-memory")
+    table, record, _ = run(*SMALL, *scans, "--engines", "reference", "cpu")
     assert list(table["contender"]) == ["scan (reference)", "scan (cpu)"] * 2
     for row in table.to_dict("records"):
         width, seconds = 2 * 192, row["seconds"]
@@ -107,7 +116,7 @@ def test_engines_are_compared_on_the_scan_alone(run):
     assert record["results"][0]["parameters"] is None
 
 
-def test_the_reported_parameters_are_those_of_the_models(run):
+def test_the_models_parameters_are_reported(run):
     table, *_ = run(*SMALL, *SHALLOW, "--no-memory", "--modes", "inference")
     from benchmarking.cells import Cell, build_encoder
 
@@ -129,7 +138,7 @@ def test_peak_memory_is_that_of_the_cell_alone():
     from benchmarking.measure import peak_memory
 
     cell = Cell("scan", "inference", 8192, size="base", engine="cpu")
-    peak_memory(cell)  # compiles the kernel, which takes memory of its own
+    peak_memory(cell)  # compiles the kernel, which takes memory as well
     found = peak_memory(cell)
     # u, delta, z and y: 8192 steps of 1536 channels; B and C beside them.
     least = 4 * 8192 * (4 * 1536 + 2 * 16)
@@ -139,7 +148,7 @@ def test_peak_memory_is_that_of_the_cell_alone():
 @pytest.mark.skipif(
     not Path("/proc/self/clear_refs").exists(), reason="Linux only"
 )
-def test_a_cell_that_is_killed_for_its_memory_has_no_time(run, monkeypatch):
+def test_a_cell_that_ran_out_of_memory_has_no_time(run, monkeypatch):
     import benchmark
     from benchmarking import measure
 
@@ -155,7 +164,7 @@ def test_a_cell_that_is_killed_for_its_memory_has_no_time(run, monkeypatch):
     assert "out of memory" in shown
 
 
-def test_other_failures_are_not_taken_for_a_lack_of_memory():
+def test_other_failures_are_not_reported_as_out_of_memory():
     from benchmarking.cells import Cell
     from benchmarking.measure import peak_memory
 
@@ -170,10 +179,8 @@ def test_every_precision_runs():
         for subject in ("aum", "ast", "scan"):
             for mode in ("inference", "training"):
                 engine = None if subject == "ast" else "cpu"
-                cell = Cell(
-                    subject, mode, 64, precision=precision, size="tiny",
-                    depth=1, engine=engine,
-                )  # fmt: skip
+                options = dict(precision=precision, size="tiny", depth=1)
+                cell = Cell(subject, mode, 64, engine=engine, **options)
                 new_step(cell)()
                 assert asdict(cell)["precision"] == precision
 
@@ -186,7 +193,7 @@ def test_every_precision_runs():
         (("--repeats", "0"), "at least 1"),
     ],
 )
-def test_settings_without_meaning_are_refused(arguments, words, capsys):
+def test_invalid_settings_are_refused(arguments, words, capsys):
     import benchmark
 
     with pytest.raises(SystemExit):

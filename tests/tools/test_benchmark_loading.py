@@ -1,4 +1,4 @@
-"""The loader's benchmark delivers every clip, at any rate."""
+"""The benchmark of the data loader delivers every clip, at any rate."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 
 @pytest.fixture
 def tool():
-    """The tool, whose folder is on the path in tests alone."""
+    """The tool; `conftest.py` puts its folder on the path."""
     import benchmark_loading
 
     return benchmark_loading

@@ -10,7 +10,7 @@ from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Eighteen clips of unequal length and level, one of them a part."""
+    """Eighteen clips of unequal length and level, one with start and stop."""
     rng = np.random.default_rng(0)
     rows, clips = ["ID,duration,wav,start,stop"], []
     for index in range(18):

@@ -1,4 +1,4 @@
-"""Official checkpoints become folders that load as any exported model."""
+"""Official checkpoints convert to folders that load like exported models."""
 
 import pytest
 import torch
@@ -6,8 +6,8 @@ from speechbrain.inference.classifiers import EncoderClassifier
 
 from audiomamba import AudioMamba
 from audiomamba.inference import AudioTagger
-from audiomamba.lobes.official import initialise
 from audiomamba.nnet.classifier import LinearClassifier
+from audiomamba.pretrained import initialise
 
 CPU = {"device": "cpu"}
 RECIPE = """
@@ -33,7 +33,12 @@ def files(tmp_path):
     """A checkpoint as the authors save them, a recipe, and class names."""
     torch.manual_seed(0)
     encoder = AudioMamba(
-        *(128, 64), embed_dim=16, depth=2, scan="bi_bi", mask_padding=False
+        n_mels=128,
+        n_frames=64,
+        embed_dim=16,
+        depth=2,
+        scan="bi_bi",
+        mask_padding=False,
     )
     head = torch.nn.Linear(16, 3)
     state = {f"module.{k}": v for k, v in encoder.state_dict().items()}
@@ -59,12 +64,14 @@ def convert():
 def options(files):
     folder, *_ = files
     return [
-        *("--labels", folder / "labels.csv"),
-        *("--recipe", folder / "Tones" / "hparams" / "a.yaml"),
+        "--labels",
+        folder / "labels.csv",
+        "--recipe",
+        folder / "Tones" / "hparams" / "a.yaml",
     ]
 
 
-def test_converted_model_computes_what_the_official_one_does(
+def test_converted_model_computes_what_the_official_one_computes(
     files, convert, options
 ):
     folder, encoder, head = files
@@ -85,7 +92,7 @@ def test_converted_model_computes_what_the_official_one_does(
     assert names == [tagger.labels[wanted.argmax()]]
 
 
-def test_converted_model_serves_as_initialisation(files, convert, options):
+def test_converted_model_initialises_another(files, convert, options):
     folder, encoder, head = files
     convert(folder / "best_audio_model.pth", folder / "model", *options)
     target = AudioMamba(128, 96, embed_dim=16, depth=2, scan="bi_bi")
@@ -96,7 +103,7 @@ def test_converted_model_serves_as_initialisation(files, convert, options):
     torch.testing.assert_close(target.patch_embed.proj.weight, kernel)
 
 
-def test_more_frames_are_heard(files, convert, options):
+def test_more_frames_than_the_checkpoint_s(files, convert, options):
     folder, *_ = files
     source, target = folder / "best_audio_model.pth", folder / "model"
     convert(source, target, *options, "--n_frames", 128)
@@ -117,7 +124,7 @@ def test_missing_and_wrong_labels_name_the_option(files, convert, options):
     with pytest.raises(SystemExit, match="3 classes.*no .*--labels"):
         convert(source, target, *options[2:])
     (folder / "labels.csv").write_text("index,label\n0,one\n1,two\n")
-    with pytest.raises(SystemExit, match="3 classes.*names 2.*--labels"):
+    with pytest.raises(SystemExit, match="3 classes.*has 2.*--labels"):
         convert(source, target, *options)
     assert not target.exists()
 

@@ -1,4 +1,4 @@
-"""The command that exports a run; what it writes is tested with the package."""
+"""The command that exports a run; the package's tests check what it writes."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
-    """The tool, with an export that only makes the folder."""
+    """The tool, with an export that only creates the folder."""
     import export_pretrained
 
     def export_run(output_folder, target, labels):

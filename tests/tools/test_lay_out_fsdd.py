@@ -1,4 +1,4 @@
-"""Digits laid out as other corpora, read by the recipes' preparations."""
+"""Digits in the layouts of other corpora, read by the recipes' preparations."""
 
 import importlib
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_words_by_take(clone, tmp_path, load_recipe):
     assert (info.samplerate, info.channels) == (16000, 1)
 
 
-def test_a_held_out_speaker_is_in_no_other_part(clone, tmp_path):
+def test_a_held_out_speaker_is_in_no_other_split(clone, tmp_path):
     run("words", clone, tmp_path / "out", "--held_out_speaker", "theo")
     lists = {
         name: (tmp_path / "out" / f"{name}_list.txt").read_text().split()
@@ -80,9 +80,7 @@ def test_a_held_out_speaker_is_in_no_other_part(clone, tmp_path):
     assert len(lists["validation"]) == 3 * 5
 
 
-def test_speakers_share_no_recording_between_parts(
-    clone, tmp_path, load_recipe
-):
+def test_splits_of_speakers_share_no_recording(clone, tmp_path, load_recipe):
     run("speakers", clone, tmp_path / "out")
     module = load_recipe("VoxCeleb", "voxceleb_prepare")
     module.prepare_voxceleb(tmp_path / "out", tmp_path / "lists")
@@ -90,7 +88,7 @@ def test_speakers_share_no_recording_between_parts(
         part: len(pd.read_csv(tmp_path / "lists" / f"{part}.csv"))
         for part in ("train", "valid", "test")
     }
-    # Of 15, 15 and 6 digits of each speaker, in sixes.
+    # 6, 15 and 15 digits per speaker, in sixes
     assert counts == {"train": 2 * 1, "valid": 2 * 2, "test": 2 * 2}
     run("speakers", clone, tmp_path / "again")
     for path in (tmp_path / "out").rglob("*.wav"):
@@ -98,7 +96,7 @@ def test_speakers_share_no_recording_between_parts(
         assert path.read_bytes() == other.read_bytes()
 
 
-def test_what_cannot_be_done_is_refused(clone, tmp_path):
+def test_impossible_choices_are_refused(clone, tmp_path):
     with pytest.raises(SystemExit, match="holds no recordings"):
         run("words", tmp_path, tmp_path / "out")
     with pytest.raises(SystemExit, match="choose from george, theo"):

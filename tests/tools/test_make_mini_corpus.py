@@ -14,7 +14,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "make_mini_corpus.py"
 SMALL = {
     "AudioSet": ["--n_balanced", 3, "--n_eval", 1, "--seconds", 0.5],
     "EPIC-Sounds": ["--n_train", 1, "--n_valid", 1, "--n_test", 1],
-    "ESC-50": ["--n_clips", 2, "--seconds", 0.5],
+    "ESC50": ["--n_clips", 2, "--seconds", 0.5],
     "SpeechCommands": ["--n_speakers", 3, "--n_takes", 1],
     "VGGSound": ["--n_train", 2, "--n_test", 1, "--seconds", 0.5],
     "VoxCeleb": ["--n_speakers", 2, "--n_utterances", 6, "--seconds", 0.3],
@@ -38,7 +38,7 @@ def test_the_same_options_give_the_same_bits(make, tmp_path, corpus):
     ]
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b and a != c
-    # what is broken is listed, and the files that are named are there
+    # Bad entries are listed, and the files they name exist.
     broken = [line for line in outputs[0].splitlines() if "broken: " in line]
     assert len(broken) >= 7
     for line in broken:
@@ -46,7 +46,7 @@ def test_the_same_options_give_the_same_bits(make, tmp_path, corpus):
         assert name in a, line
 
 
-def test_what_is_broken_is_listed(make, tmp_path):
+def test_bad_entries_are_listed(make, tmp_path):
     output = make(
         "VoxCeleb", tmp_path / "mini", "--broken",
         "--n_speakers", 2, "--n_utterances", 6, "--seconds", 0.5,
@@ -81,7 +81,15 @@ def test_a_folder_is_never_overwritten(make, tmp_path):
     assert contents(mini) == before and len(contents(other)) == 1
 
 
-def test_an_interrupted_making_goes_on(make, tmp_path):
+def test_esc50_answers_to_its_hyphen(make, tmp_path):
+    mini = tmp_path / "mini"
+    assert "ESC50" in make("ESC-50", mini, *SMALL["ESC50"])
+    marker = mini / ".mini_corpus.json"
+    marker.write_text(marker.read_text().replace("ESC50", "ESC-50"))
+    assert "is there" in make("ESC50", mini, *SMALL["ESC50"])
+
+
+def test_an_interrupted_call_resumes(make, tmp_path):
     options = ["--n_speakers", 2, "--n_utterances", 6, "--seconds", 0.3]
     mini = tmp_path / "mini"
     make("VoxCeleb", mini, *options)
@@ -105,7 +113,7 @@ def test_an_interrupted_making_goes_on(make, tmp_path):
 def test_too_small_a_corpus_is_refused(make, tmp_path, options):
     mini = tmp_path / "mini"
     assert " too " in make(*options, mini, fails=True)
-    # nothing is left that would be in the way of a better try
+    # Nothing is left in the way of the next try.
     assert "Made" in make(options[0], mini, *SMALL[options[0]])
 
 

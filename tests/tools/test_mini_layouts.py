@@ -1,4 +1,4 @@
-"""The layouts of the miniature corpora, and that their classes differ."""
+"""Miniature corpora have the layouts of the real ones; classes differ."""
 
 import csv
 import re
@@ -29,7 +29,7 @@ def test_voxceleb_has_its_layout(voxceleb):
     assert all(form.fullmatch(line) for line in lines)
     splits = [line[0] for line in lines]
     assert [splits.count(split) for split in "123"] == [48, 12, 12]
-    # a session is in one split, every speaker in all
+    # A session is in one split, a speaker in all.
     by_session, by_speaker = {}, {}
     for line in lines:
         speaker, session, _ = line[2:].split("/")
@@ -100,7 +100,7 @@ def read_segments(path):
 
 
 def find_clip(folder, name, start):
-    """Whichever of the names that users' clips have is there."""
+    """Return a clip under whichever name it has."""
     names = {f"{name}.wav", f"Y{name}.wav", f"{name}_{start:.0f}.flac"}
     found = [path for path in folder.rglob("*") if path.name in names]
     assert len(found) == 1, name
@@ -143,7 +143,7 @@ def test_audioset_classes_sound_different(nearest, audioset):
         rows = read_segments(audioset / f"{part}_segments.csv")
         for name, (start, _, labels) in rows.items():
             path = find_clip(audioset / "audio" / part, name, start)
-            # clips of one sound: one label, or it and its parent
+            # Clips of one sound: a label, or a label and its parent
             if len(labels) == 1 or set(labels) in (
                 {"/m/05tny_", "/m/0bt9lr"},
                 {"/m/07pggtn", "/m/015p6"},
@@ -180,7 +180,7 @@ def test_vggsound_has_its_layout_and_its_classes_differ(
 
 
 def speech_commands_splits(folder):
-    """Names of each split, as the owners tell to split them."""
+    """Return the names of each split, by the owners' rule."""
     held_out = {
         split: (folder / f"{split}_list.txt").read_text().splitlines()
         for split in ("validation", "testing")
@@ -213,7 +213,7 @@ def test_speech_commands_has_its_layout_and_its_words_differ(
         split: [(n.split("/")[0], read(tmp_path / "mini" / n)) for n in found]
         for split, found in splits.items()
     }
-    # far above the 12.5 % of chance without any notion of time
+    # Chance is 12.5 %; mean spectra know nothing of time.
     assert nearest(clips["train"], clips["testing"]) >= 0.4
 
 
@@ -264,7 +264,7 @@ def test_epic_sounds_has_its_layout_and_its_classes_differ(
             lengths = table["video_id"].map(lambda video: len(audio[video]))
             assert (table["stop_sample"] <= lengths).all()
             assert (table["start_sample"] < table["stop_sample"]).all()
-            # timestamps and samples say the same
+            # Timestamps and samples agree.
             seconds = pd.to_timedelta(table["start_timestamp"])
             samples = (seconds.dt.total_seconds() * 24000).round()
             assert (samples == table["start_sample"]).all()
@@ -282,7 +282,7 @@ def test_epic_sounds_has_its_layout_and_its_classes_differ(
 
 def test_esc50_has_its_layout_and_its_classes_differ(make, nearest, tmp_path):
     folder = tmp_path / "mini"
-    make("ESC-50", folder, "--seconds", 0.5)
+    make("ESC50", folder, "--seconds", 0.5)
     table = pd.read_csv(folder / "meta" / "esc50.csv")
     assert ",".join(table) == (
         "filename,fold,target,category,esc10,src_file,take"

@@ -1,4 +1,4 @@
-"""The grids of runs: what they list, pass over and refuse."""
+"""The runs of a table: what is listed, skipped and refused."""
 
 import subprocess
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ def listed(capsys, *arguments):
     return capsys.readouterr().out.splitlines()
 
 
-def test_table_2_is_nine_designs_of_two_corpora(capsys):
+def test_table_2_is_nine_designs_on_two_corpora(capsys):
     lines = listed(capsys, "2")
     assert len(lines) == len(set(lines)) == 2 * 9 * 3
     folders = {line.split("--output_folder=")[-1] for line in lines}
@@ -25,8 +25,13 @@ def test_table_2_is_nine_designs_of_two_corpora(capsys):
 def test_corpora_and_seeds_can_be_chosen(capsys):
     lines = listed(
         capsys,
-        *("2", "--corpus", "VGGSound", "--seeds", "7"),
-        *("--data_folder", "VGGSound=/d", "--", "--precision", "bf16"),
+        "2",
+        "--corpus=VGGSound",
+        "--seeds=7",
+        "--data_folder=VGGSound=/d",
+        "--",
+        "--precision",
+        "bf16",
     )
     assert len(lines) == 9
     for line in lines:
@@ -37,14 +42,14 @@ def test_corpora_and_seeds_can_be_chosen(capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["2", "--corpus", "VoxCeleb1"],
+        ["2", "--corpus", "VoxCeleb"],
         ["1", "--data_folder", "Nothing=/d"],
         ["3", "--init_from", "aum_base=/w"],
         ["1", "--data_folder", "AudioSet"],
         ["5"],
     ],
 )
-def test_names_that_do_not_exist_are_refused(arguments, capsys):
+def test_unknown_names_are_refused(arguments, capsys):
     from run_table import main
 
     with pytest.raises(SystemExit):
@@ -54,14 +59,14 @@ def test_names_that_do_not_exist_are_refused(arguments, capsys):
     )
 
 
-def test_missing_weights_are_asked_for_before_anything_runs():
+def test_missing_weights_stop_before_the_first_run():
     from run_table import main
 
     with pytest.raises(SystemExit, match="--init_from ast_small_imagenet="):
         main(["3"])
 
 
-def test_runs_with_results_are_passed_over(tmp_path, monkeypatch, capsys):
+def test_finished_runs_are_skipped(tmp_path, monkeypatch, capsys):
     import run_table
 
     started = []

@@ -21,11 +21,8 @@ N_CLASSES = 3
 class Frames(torch.nn.Module):
     """Features: 16 samples to a frame."""
 
-    def forward(self, wavs, lengths=None):
-        return wavs.unflatten(1, (-1, 16))
-
-    def frame_lengths(self, lengths, n_samples):
-        return lengths
+    def forward(self, wavs, lengths):
+        return wavs.unflatten(1, (-1, 16)), lengths
 
 
 class Encoder(torch.nn.Module):

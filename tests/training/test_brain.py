@@ -3,13 +3,16 @@
 import json
 import math
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
+from speechbrain.core import Stage
 
-from audiomamba.lobes.weights import CheckpointError
-from audiomamba.training import results
-from audiomamba.training.hparams import load_hparams, match_classes
+from audiomamba.dataio.files import strict_json, write_json
+from audiomamba.pretrained.weights import CheckpointError
+from audiomamba.training import brain as brain_module
+from audiomamba.training import environment, results
 from audiomamba.training.losses import (
     as_rows,
     binary_cross_entropy,
@@ -36,9 +39,9 @@ def test_protocols_choose_by_their_own_split(make_run):
         brain.planned = valid if epoch else None
         end(stage, loss, epoch)
 
-    def scored(loader, enable):
-        brain.planned = test
-        return score(loader, enable)
+    def scored(loader, title, enable=None):
+        brain.planned = test if title.startswith("epoch") else None
+        return score(loader, title, enable)
 
     brain.hparams.metrics.summarise = planned
     brain.on_stage_end, brain._score = on_stage_end, scored
@@ -139,14 +142,75 @@ def test_other_encoders_fit_in(make_run, encoder):
     assert 0.0 <= run.test()["honest"]["test"]["accuracy"] <= 1.0
 
 
-def test_log_line_is_readable(make_run):
+def test_an_epoch_is_one_short_line(make_run):
     run = make_run(epochs=2)
     run.fit()
     lines = (run.folder / "train_log.txt").read_text().splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("epoch 1/2 | train: loss ")
-    for words in ("lr ", "data_wait ", "valid: accuracy ", "test: ", " %"):
+    assert len(lines) == 2 and max(map(len, lines)) <= 80
+    assert lines[0].startswith("epoch 1/2 | loss ")
+    for words in ("| accuracy: valid ", " %, test ", " left"):
         assert words in lines[0]
+    assert lines[1].endswith("done")
+    row = run.hparams["epoch_log"].history()[0]
+    figures = {"train_lr", "train_data_wait", "valid_top5", "test_loss"}
+    assert figures <= set(row)  # the table has what the line leaves out
+
+
+def test_time_left_counts_validation(make_run):
+    run = make_run(epochs=2)
+    log = run.hparams["epoch_log"]
+    parts = {"train": {"loss": 1.0, "seconds": 1.0}, "epoch": {"seconds": 90.0}}
+    log.write(1, parts, "accuracy", n_epochs=5)
+    assert "| 6 min left" in log.text.read_text()
+
+
+def test_training_loss_is_the_mean_over_ranks(make_run, monkeypatch):
+    run = make_run(epochs=1)
+    gather = brain_module.all_gather
+    monkeypatch.setattr(
+        brain_module,
+        "all_gather",
+        lambda value: [0.0, value] if isinstance(value, float) else [value],
+    )
+    run.fit()
+    halved = run.hparams["epoch_log"].history()[0]["train_loss"]
+    monkeypatch.setattr(brain_module, "all_gather", gather)
+    alone = make_run("alone", epochs=1)
+    alone.fit()
+    whole = alone.hparams["epoch_log"].history()[0]["train_loss"]
+    assert halved == pytest.approx(whole / 2)
+
+
+class Batch(SimpleNamespace):
+    def to(self, device):
+        return self
+
+
+def test_predictions_are_sorted_and_in_evaluation_mode(make_run):
+    brain = make_run().brain
+    wavs = torch.randn(3, 64)
+    batches = [
+        Batch(id=["c", "a"], sig=(wavs[[2, 0]], torch.ones(2))),
+        Batch(id=["b"], sig=(wavs[[1]], torch.ones(1))),
+    ]
+    brain.make_dataloader = lambda *arguments, **options: batches
+    ids, scores = brain.predict(None)
+    assert ids == ["a", "b", "c"] and scores.dtype == "float32"
+    brain.modules.eval()
+    whole = Batch(id=ids, sig=(wavs, torch.ones(3)))
+    with torch.no_grad():
+        logits, targets = brain.compute_forward(whole, Stage.TEST)
+    assert targets is None
+    torch.testing.assert_close(torch.from_numpy(scores), logits)
+
+
+def test_predictions_that_are_not_finite_are_named(make_run):
+    brain = make_run().brain
+    wavs = torch.stack([torch.zeros(64), torch.full((64,), torch.nan)])
+    batch = Batch(id=["a", "b"], sig=(wavs, torch.ones(2)))
+    brain.make_dataloader = lambda *arguments, **options: [batch]
+    with pytest.raises(ValueError, match="1 of 2 clips.*'b'"):
+        brain.predict(None)
 
 
 def test_record_holds_what_is_needed_to_repeat_it(make_run, tmp_path):
@@ -156,11 +220,11 @@ def test_record_holds_what_is_needed_to_repeat_it(make_run, tmp_path):
         "Miniature",
         "tiny.yaml",
         run.test(),
-        brain=run.brain,
-        hparams=run.hparams,
+        run.brain,
+        run.hparams,
     )
     path = tmp_path / "deep" / "results.json"
-    results.write_json(path, record)
+    write_json(path, record)
     read = json.loads(path.read_text())
     assert read["metric"]["name"] == "accuracy"
     assert read["metric"]["value"] == read["metrics"]["accuracy"]
@@ -181,36 +245,19 @@ def test_commit_says_when_files_were_changed(tmp_path):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True)
 
-    assert results.source_commit(tmp_path) is None
+    assert environment.source_commit(tmp_path) is None
     git("init", "-q")
     (tmp_path / "file").write_text("one")
     git("add", "file")
     git("commit", "-q", "-m", "one")
-    clean = results.source_commit(tmp_path)
+    clean = environment.source_commit(tmp_path)
     assert len(clean) == 40
     (tmp_path / "file").write_text("two")
-    assert results.source_commit(tmp_path) == f"{clean}-dirty"
+    assert environment.source_commit(tmp_path) == f"{clean}-dirty"
 
 
 def test_json_without_numbers_that_it_does_not_know():
-    assert results.strict_json({"a": (math.inf, 1)}) == {"a": [None, 1]}
-
-
-def test_classes_of_the_data_win(tmp_path):
-    path = tmp_path / "tiny.yaml"
-    path.write_text(
-        f"seed: 1\nn_classes: 3\noutput_folder: {tmp_path}/out\n"
-        "head: !new:torch.nn.Linear [2, !ref <n_classes>]\n"
-    )
-    (tmp_path / "out").mkdir()
-    overrides = "seed: 5\nn_classes: 4"
-    hparams = load_hparams(path, overrides)
-    assert match_classes(hparams, 4, path, overrides) is hparams
-    again = match_classes(hparams, 9, path, overrides)
-    assert again["head"].out_features == again["n_classes"] == 9
-    assert again["seed"] == 5
-    saved = (tmp_path / "out" / "hyperparams.yaml").read_text()
-    assert "n_classes: 9" in saved and "seed: 5" in saved
+    assert strict_json({"a": (math.inf, 1)}) == {"a": [None, 1]}
 
 
 def test_losses_take_indices_and_soft_rows():

@@ -28,6 +28,8 @@ def test_half_written_checkpoint_is_not_found(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
     again = AtomicCheckpointer(tmp_path, {"layer": layer})
+    assert len(list(tmp_path.iterdir())) == 2  # who only looks removes nothing
+    again.remove_leftovers()
     assert again.recover_if_possible().meta["epoch"] == 1
     assert layer.weight.item() == 1.0
     assert len(list(tmp_path.iterdir())) == 1
@@ -37,7 +39,9 @@ def test_half_deleted_checkpoint_is_removed(tmp_path):
     folder = tmp_path / "CKPT+2000-01-01+00-00-00+00"
     folder.mkdir()
     (folder / "layer.ckpt").write_bytes(b"rest")
-    AtomicCheckpointer(tmp_path, {})
+    checkpointer = AtomicCheckpointer(tmp_path, {})
+    assert checkpointer.find_checkpoint() is None
+    checkpointer.remove_leftovers()
     assert not folder.exists()
 
 

@@ -8,6 +8,7 @@ import torch
 from audiomamba.training.brain import ClassificationBrain
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.optim import parameter_groups
+from audiomamba.training.results import run_record
 
 
 def gradients(brain):
@@ -181,6 +182,66 @@ def test_too_many_broken_steps_stop_the_run(make_run):
         run.fit()
     for name, value in run.weights().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_skipped_steps_are_reported(make_run):
+    run = make_run(epochs=2, compute_loss=broken_at({3, 8}))
+    run.fit()
+    rows = run.hparams["epoch_log"].history()
+    assert [row["train_skipped"] for row in rows] == [1, 2]
+    lines = run.hparams["epoch_log"].text.read_text().splitlines()
+    assert "2 steps skipped" in lines[1]
+    record = run_record(
+        "Miniature", "a.yaml", run.test(), run.brain, run.hparams
+    )
+    assert record["skipped_steps"] == 2
+
+
+@pytest.mark.parametrize("target", ["loss", "gradient"])
+def test_fp16_does_not_hide_a_gradient_that_is_always_nan(make_run, target):
+    """Once trained to the end, weights unchanged, nothing said."""
+    run = make_run(epochs=50, compute_loss=broken_at(range(1, 999), target))
+    run.brain.scaler = torch.GradScaler("cpu", enabled=True)
+    with pytest.raises(ValueError, match="clips clip.*number 4 in a row"):
+        run.fit()
+    assert run.brain.skipped_steps == 4
+
+
+def test_fp16_stops_at_the_floor_of_its_scale(make_run):
+    run = make_run(
+        epochs=50,
+        nonfinite_patience=999,
+        compute_loss=broken_at(range(1, 999)),
+    )
+    run.brain.scaler = torch.GradScaler("cpu", enabled=True)
+    with pytest.raises(ValueError, match="clips clip"):
+        run.fit()
+    # 65536 is halved below 1e-4 after 30 steps
+    assert run.brain.skipped_steps == 31
+
+
+def test_fp16_that_finds_its_scale_trains_on(make_run):
+    run = make_run(epochs=2, compute_loss=broken_at({1, 2}))
+    before = run.weights()
+    run.brain.scaler = torch.GradScaler("cpu", enabled=True)
+    run.fit()
+    assert run.brain.scaler.get_scale() == 2.0**14
+    changed = [not torch.equal(v, before[k]) for k, v in run.weights().items()]
+    assert any(changed) and run.brain.skipped_in_row == 0
+
+
+def test_checkpoints_within_an_epoch_do_not_pile_up(make_run):
+    """SpeechBrain's default list of rules grew with each save."""
+    from speechbrain.utils.checkpoints import Checkpointer
+
+    def defaults():
+        return [str(v) for v in Checkpointer.save_and_keep_only.__defaults__]
+
+    run, before = make_run(epochs=2, ckpt_interval_steps=1), defaults()
+    run.fit()
+    assert defaults() == before
+    metas = [c.meta for c in run.brain.checkpointer.list_checkpoints()]
+    assert all("epoch" in meta for meta in metas)
 
 
 def test_weight_decay_option_of_speechbrain_is_refused(make_run):

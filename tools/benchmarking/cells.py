@@ -1,4 +1,4 @@
-"""What can be measured: a model or the scan alone, in one setting."""
+"""A cell of the benchmark: a model, or the scan alone, in one setting."""
 
 import contextlib
 from dataclasses import dataclass, replace
@@ -7,10 +7,12 @@ import torch
 
 from audiomamba.lobes.ast import AudioSpectrogramTransformer
 from audiomamba.lobes.audio_mamba import AudioMamba
+from audiomamba.lobes.flops import count_flops, count_parameters
 from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.ops import bidirectional_scan, use_engine
-from audiomamba.training.flops import count_flops, count_parameters
 
+SUBJECTS = ["aum", "ast", "scan"]
+MODES = ["inference", "training"]
 WIDTHS = {"tiny": 192, "small": 384, "base": 768}
 DEPTHS = {"aum": 24, "ast": 12}
 PRECISIONS = {
@@ -25,40 +27,16 @@ N_STATES = 16
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting to measure.
+    """One setting to measure."""
 
-    Arguments
-    ---------
-    subject : str
-        "aum", "ast" or "scan" (both directions of one layer's scan).
-    mode : str
-        "inference" or "training".
-    tokens : int
-        Patches of a clip; 512 are 1024 frames, 10.24 s.
-    batch : int
-        Clips at a time.
-    precision : str
-        "fp32", "bf16" or "fp16".
-    size : str
-        "tiny", "small" or "base".
-    depth : int or None
-        Layers, if not the size's own.
-    engine : str or None
-        Engine of the operators; None where there are none.
-    device : str
-        "cpu" or "cuda".
-    compiled : bool
-        Whether the model goes through torch.compile.
-    """
-
-    subject: str
+    subject: str  # "scan" is one layer's scan in both directions
     mode: str
-    tokens: int
+    tokens: int  # patches per clip; 512 are 1024 frames, 10.24 s
     batch: int = 1
     precision: str = "fp32"
     size: str = "base"
-    depth: int | None = None
-    engine: str | None = None
+    depth: int | None = None  # layers; None for the model's own
+    engine: str | None = None  # None for AST, which has no operators of ours
     device: str = "cpu"
     compiled: bool = False
 
@@ -69,17 +47,18 @@ class Cell:
 
     @property
     def label(self):
-        """Return what tells a contender from its rivals in a table."""
-        name = {"scan": "scan"}.get(self.subject, f"{self.subject}-{self.size}")
+        """The contender's name in a table."""
+        scan = self.subject == "scan"
+        name = "scan" if scan else f"{self.subject}-{self.size}"
         return name + (f" ({self.engine})" if self.engine else "")
 
     def miniature(self):
-        """Return a cell that touches the same code with next to no memory."""
+        """Return a cell that runs the same code in next to no memory."""
         return replace(self, tokens=64, batch=1, depth=1, size="tiny")
 
 
 def build_encoder(cell):
-    """Return a cell's model with new weights, without its head."""
+    """Return a cell's model with random weights, without its classifier."""
     sizes = {
         "n_frames": cell.frames,
         "embed_dim": WIDTHS[cell.size],
@@ -91,7 +70,7 @@ def build_encoder(cell):
 
 
 def describe(cell):
-    """Return parameters and operations per clip of a cell's subject."""
+    """Return parameters and operations per clip of a cell's model."""
     if cell.subject == "scan":
         return {"parameters": None, "gflops_per_clip": None}
     with torch.device("meta"):
@@ -107,10 +86,8 @@ def describe(cell):
 
 
 def _autocast(cell):
-    """Return the context that computes in the cell's precision."""
-    if cell.precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(cell.device, PRECISIONS[cell.precision])
+    half = cell.precision != "fp32"
+    return torch.autocast(cell.device, PRECISIONS[cell.precision], enabled=half)
 
 
 def _engine(cell):
@@ -185,37 +162,16 @@ def _scan_step(cell):
 
 
 def new_step(cell):
-    """Return a function that runs a cell's subject once.
-
-    Arguments
-    ---------
-    cell : Cell
-        The setting.
-
-    Returns
-    -------
-    callable
-    """
+    """Return a function that runs a cell's subject once."""
     return _scan_step(cell) if cell.subject == "scan" else _model_step(cell)
 
 
 def scan_rates(cell, seconds):
-    """Return what a scan moves and computes in a second.
+    """Return a scan's throughput in bytes and exponentials per second.
 
-    Bytes are those that must be read and written once; exponentials those of
-    the decays.  The backward pass reads the inputs and the gradient, writes
-    five gradients and needs the decays again.
-
-    Arguments
-    ---------
-    cell : Cell
-        A cell of the scan.
-    seconds : float
-        Duration of a step.
-
-    Returns
-    -------
-    dict
+    Bytes are those that must be read or written at least once, exponentials
+    those of the decays.  The backward pass reads the inputs and the gradient,
+    writes five gradients and needs the decays again.
     """
     width = 2 * WIDTHS[cell.size]
     steps = cell.batch * cell.tokens

@@ -1,4 +1,4 @@
-"""Time, with the contenders in turn, and peak memory, each by itself."""
+"""Time, with the contenders taking turns, and peak memory of each."""
 
 import gc
 import multiprocessing
@@ -32,21 +32,9 @@ def _release(device):
 
 
 def time_in_turn(cells, repeats, warmup):
-    """Time several cells in turn, so that all meet the same disturbances.
+    """Return the seconds of every round, per cell.
 
-    Arguments
-    ---------
-    cells : list of Cell
-        Contenders on the same device.
-    repeats : int
-        Rounds that count.
-    warmup : int
-        Rounds before.
-
-    Returns
-    -------
-    list of list of float
-        Seconds of every round, per cell.
+    The cells take turns, so that all meet the same disturbances.
     """
     device = cells[0].device
     steps = [new_step(cell) for cell in cells]
@@ -83,20 +71,10 @@ def _resident(field):
 
 
 def host_peak(cell):
-    """Return what this process' memory grows by at most in two steps.
+    """Return the bytes by which two steps grow this process at most.
 
-    Weights, activations, gradients and the optimiser's state count; what
-    Python and its packages take does not.
-
-    Arguments
-    ---------
-    cell : Cell
-        The setting, on the CPU.
-
-    Returns
-    -------
-    int
-        Bytes.
+    Weights, activations, gradients and the optimiser's state count; Python
+    and its packages do not.
     """
     new_step(cell.miniature())()
     gc.collect()
@@ -110,7 +88,7 @@ def host_peak(cell):
 
 
 def _send_host_peak(cell, n_threads, answer):
-    """Send the peak of a cell; if memory runs out, be killed first."""
+    """Send a cell's peak; be the first to be killed if memory runs out."""
     Path("/proc/self/oom_score_adj").write_text("1000")
     torch.set_num_threads(n_threads)
     try:
@@ -122,9 +100,9 @@ def _send_host_peak(cell, n_threads, answer):
 
 
 def _host_peak_apart(cell):
-    """Run `host_peak` in a process of its own."""
+    """Run `host_peak` in a separate process."""
     context = multiprocessing.get_context("forkserver")
-    # What is imported in the server need not be imported for every cell.
+    # Imported once, by the server, instead of for every cell.
     context.set_forkserver_preload([__name__, AST_LAYERS])
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(
@@ -140,7 +118,7 @@ def _host_peak_apart(cell):
             return OUT_OF_MEMORY
         raise RuntimeError(
             f"The process that measured {cell} ended with exit code "
-            f"{child.exitcode}; its message stands above."
+            f"{child.exitcode}; its message is above."
         ) from error
     finally:
         child.join()
@@ -164,18 +142,9 @@ def _gpu_peak(cell):
 
 
 def peak_memory(cell):
-    """Return the peak memory of a cell.
+    """Return a cell's peak memory in bytes, or `OUT_OF_MEMORY`.
 
-    Arguments
-    ---------
-    cell : Cell
-        The setting.
-
-    Returns
-    -------
-    int, str or None
-        Bytes, `OUT_OF_MEMORY`, or None where the system does not tell
-        (the CPU outside Linux).
+    None where the system does not tell: on the CPU outside Linux.
     """
     if cell.device == "cuda":
         return _gpu_peak(cell)
@@ -185,26 +154,12 @@ def peak_memory(cell):
 
 
 def profile(cell, repeats):
-    """Return where a cell's time goes.
-
-    Arguments
-    ---------
-    cell : Cell
-        The setting.
-    repeats : int
-        Steps to look at, after two that do not count.
-
-    Returns
-    -------
-    list of dict
-        Operators by their own time, the longest first: name, milliseconds
-        and calls per step, share of the whole.
-    """
+    """Return a cell's operators by their own time, the longest first."""
     step = new_step(cell)
     step()
     step()
-    activities = [torch.profiler.ProfilerActivity.CPU]
     on_gpu = cell.device == "cuda"
+    activities = [torch.profiler.ProfilerActivity.CPU]
     if on_gpu:
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=activities) as recorded:

@@ -1,11 +1,11 @@
-"""What a benchmark leaves behind: table, CSV, JSON, plot."""
+"""The results of a benchmark: table, machine, plot."""
 
 import os
 
 import pandas as pd
 import torch
 
-from audiomamba.training.results import (
+from audiomamba.training.environment import (
     command_line,
     hardware,
     package_versions,
@@ -17,21 +17,11 @@ LINES = {"inference": "-", "training": "--"}
 
 
 def machine(device):
-    """Return what tells this machine from another.
-
-    Arguments
-    ---------
-    device : str
-        "cpu" or "cuda".
-
-    Returns
-    -------
-    dict
-    """
+    """Return what the times depend on: processor, instructions, memory."""
     found = hardware(device)
     found["cpus"] = os.cpu_count()
     found["instructions"] = torch.backends.cpu.get_cpu_capability()
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         found["memory_gib"] = round(pages / 2**30, 1)
     if device == "cuda":
@@ -41,24 +31,12 @@ def machine(device):
 
 
 def provenance(device):
-    """Return machine, versions, commit and command of this run.
-
-    Arguments
-    ---------
-    device : str
-        "cpu" or "cuda".
-
-    Returns
-    -------
-    dict
-    """
+    """Return machine, versions, commit and command of this run."""
     return {
         "date": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
         "machine": machine(device),
-        # Other work on the machine, in processes that want to run.
-        "load_average": list(os.getloadavg())
-        if hasattr(os, "getloadavg")
-        else None,
+        # How many processes want to run, which tells of other work.
+        "load_average": list(getattr(os, "getloadavg", tuple)()),
         "versions": package_versions(),
         "commit": source_commit(),
         "command": command_line(),
@@ -66,19 +44,9 @@ def provenance(device):
 
 
 def with_ratios(rows):
-    """Return a table with every contender's time over its rival's.
+    """Return a table with every contender's time divided by its rival's.
 
-    The rival is AST; where it was not measured, the first contender of the
-    same setting.
-
-    Arguments
-    ---------
-    rows : list of dict
-        Measurements.
-
-    Returns
-    -------
-    pandas.DataFrame
+    The rival is AST, or the first contender of the same setting.
     """
     table = pd.DataFrame(rows)
     setting = ["scan_alone", "mode", "precision", "batch", "tokens"]
@@ -96,63 +64,41 @@ def with_ratios(rows):
 
 
 def as_text(table):
-    """Return a table to read, one line per measurement.
-
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        From `with_ratios`.
-
-    Returns
-    -------
-    str
-    """
-    shown = pd.DataFrame(
-        {
-            "mode": table["mode"],
-            "precision": table["precision"],
-            "batch": table["batch"],
-            "tokens": table["tokens"],
-            "contender": table["contender"],
-            "M params": table["parameters"].astype(float) / 1e6,
-            "GFLOP/clip": table["gflops_per_clip"].astype(float),
-            "ms/clip": 1e3 * table["seconds_per_clip"].astype(float),
-            "ratio": table["ratio"].astype(float),
-            "peak MiB": table["peak_memory_bytes"].astype(float) / 2**20,
-            "note": table["note"],
-        }
-    )
-    if table["gexp_per_s"].notna().any():
-        shown.insert(9, "GB/s", table["gbytes_per_s"].astype(float))
-        shown.insert(10, "Gexp/s", table["gexp_per_s"].astype(float))
-    formats = {
-        "M params": "{:.2f}".format,
-        "GFLOP/clip": "{:.1f}".format,
-        "ms/clip": "{:.2f}".format,
-        "ratio": "{:.2f}".format,
-        "peak MiB": "{:.0f}".format,
-        "GB/s": "{:.1f}".format,
-        "Gexp/s": "{:.2f}".format,
-    }
+    """Return a table to read, one line per measurement."""
+    columns = [
+        ("M params", "parameters", 1e-6, "{:.2f}"),
+        ("GFLOP/clip", "gflops_per_clip", 1, "{:.1f}"),
+        ("ms/clip", "seconds_per_clip", 1e3, "{:.2f}"),
+        ("ratio", "ratio", 1, "{:.2f}"),
+        ("GB/s", "gbytes_per_s", 1, "{:.1f}"),
+        ("Gexp/s", "gexp_per_s", 1, "{:.2f}"),
+        ("peak MiB", "peak_memory_bytes", 2**-20, "{:.0f}"),
+    ]
+    shown = table[["mode", "precision", "batch", "tokens", "contender"]].copy()
+    for title, name, unit, _ in columns:
+        if title not in ("GB/s", "Gexp/s") or table[name].notna().any():
+            shown[title] = table[name].astype(float) * unit
+    shown["note"] = table["note"]
+    formats = {title: form.format for title, _, _, form in columns}
     return shown.to_string(index=False, formatters=formats, na_rep="")
 
 
+def profile_as_text(entries, top=15):
+    """Return the operators of a cell that take the most time, one per line."""
+    first = entries[0]
+    title = f"\n{first['contender']}, {first['mode']}, {first['tokens']} tokens"
+    lines = [
+        f"{entry['ms_per_step']:10.2f} ms {entry['share']:7.1%} "
+        f"{entry['calls_per_step']:7.0f} calls  {entry['operator']}"
+        for entry in entries[:top]
+    ]
+    return "\n".join([title, *lines])
+
+
 def plot(table, path, title):
-    """Draw time and memory against tokens, as the paper's Fig. 2.
+    """Plot time and memory over tokens, as the paper's Fig. 2 does.
 
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        From `with_ratios`.
-    path : str
-        Image to write; its ending is its format.
-    title : str
-        Usually the machine.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib is not installed.
+    The first precision and batch size of the table are drawn.
     """
     try:
         import matplotlib
@@ -170,19 +116,13 @@ def plot(table, path, title):
         & (table["batch"] == first["batch"])
     ]
     panels = [
-        panel
-        for panel in (
-            ("seconds_per_clip", "time per clip (ms)", 1e-3),
-            ("peak_memory_bytes", "peak memory (MiB)", 2**20),
-        )
-        if chosen[panel[0]].notna().any()
+        ("seconds_per_clip", "time per clip (ms)", 1e-3),
+        ("peak_memory_bytes", "peak memory (MiB)", 2**20),
     ]
+    panels = [panel for panel in panels if chosen[panel[0]].notna().any()]
+    size = (4.5 * len(panels), 3.6)
     figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(4.5 * len(panels), 3.6),
-        layout="constrained",
-        squeeze=False,
+        1, len(panels), figsize=size, layout="constrained", squeeze=False
     )
     axes = axes[0]
     groups = chosen.groupby(["contender", "mode"], sort=False)

@@ -1,9 +1,9 @@
 """Miniature corpora of synthetic sounds; see ``tools/make_mini_corpus.py``.
 
-``voices`` and ``textures`` make the sounds, ``files`` writes good and bad
+``voices`` and ``textures`` synthesise sounds, ``files`` writes good and bad
 files, and each corpus has a module with
 
-- ``OPTIONS``: option -> (default, help),
-- ``make(folder, seed, broken, **options)``, which writes the corpus and
-  returns a line about each bad entry.
+- ``OPTIONS``: option -> (default, help);
+- ``make(folder, seed, broken, **options)``: writes the corpus to ``folder`` and
+  returns a list of str, one line per bad entry; there are some if ``broken``.
 """

@@ -1,14 +1,18 @@
 """AudioSet in miniature: segment lists, label list, clips as people have them.
 
-The clips are wav or flac, named ``<id>``, ``Y<id>`` or ``<id>_<start>``, flat
-or in shard folders, because users' downloads differ so.
+Clips are wav or flac, named ``<id>``, ``Y<id>`` or ``<id>_<start>``, flat or in
+shard folders, because users' downloads differ in the same way.
 """
 
-import csv
-
-from mini_corpus.files import FAULTS, stream, write_audio, write_fault
+from mini_corpus.files import (
+    FAULTS,
+    stream,
+    video_id,
+    write_audio,
+    write_faults,
+    write_lines,
+)
 from mini_corpus.textures import make_texture, normalise
-from mini_corpus.youtube import video_id
 
 OPTIONS = {
     "n_balanced": (4, "clips of each class in the balanced training list"),
@@ -20,7 +24,7 @@ OPTIONS = {
 
 RATE = 16000
 # sound -> its labels: (index, mid, name) from the owners' list, the most
-# particular one first
+# specific first
 CLASSES = {
     "speech": [(0, "/m/09x0r", "Speech")],
     "dog": [(75, "/m/05tny_", "Bark"), (74, "/m/0bt9lr", "Dog")],
@@ -40,28 +44,7 @@ _LISTS = ("balanced_train", "unbalanced_train", "eval")
 def make(
     folder, seed, broken, n_balanced, n_eval, n_unbalanced, seconds, header_line
 ):
-    """Write the corpus.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    seed : int
-        Another seed, other sounds.
-    broken : bool
-        Add clips without audio, bad files and bad rows.
-    n_balanced, n_eval, n_unbalanced : int
-        Clips of a class; the unbalanced list has fewer of each next class.
-    seconds : float
-        Length of a clip.
-    header_line : bool
-        Lists as some copies have them.
-
-    Returns
-    -------
-    list of str
-        The bad entries.
-    """
+    """Write the corpus."""
     complaints = []
     for part in _LISTS:
         rows = []
@@ -85,7 +68,7 @@ def make(
 
 
 def _clip(folder, part, sound, index, seconds, seed):
-    """Make a clip, one in three with a second sound; returns its list row."""
+    """Write a clip, every third with a second sound; return its list row."""
     rng = stream(seed, part, sound, index)
     name = video_id(rng)
     samples = make_texture(sound, seconds, RATE, rng)
@@ -101,14 +84,14 @@ def _clip(folder, part, sound, index, seconds, seed):
 
 
 def _place(folder, part, name, start, index):
-    """Where a clip goes: three habits of naming, with and without shards."""
+    """Return a clip's path: three naming habits, with and without shards."""
     shard = f"{part}_part{index % 2:02d}" if part == "unbalanced_train" else ""
     forms = (f"{name}.wav", f"Y{name}.wav", f"{name}_{start}.flac")
     return folder / "audio" / part / shard / forms[index % 3]
 
 
 def _add_broken(folder, part, seconds, seed):
-    """Rows of a list that cannot be used as they stand."""
+    """Add rows of a list that cannot be used."""
     speech = CLASSES["speech"][0][1]
     rng = stream(seed, part, "broken")
     rows = [(video_id(rng), 30, 30 + seconds, speech) for _ in range(3)]
@@ -117,12 +100,10 @@ def _add_broken(folder, part, seconds, seed):
         for row in rows
     ]
     samples = make_texture("speech", seconds, RATE, rng)
-    for fault, what in FAULTS.items():
-        name = video_id(rng)
-        path = folder / "audio" / part / f"{name}.wav"
-        write_fault(path, fault, samples, RATE)
-        rows.append((name, 0, seconds, speech))
-        complaints.append(f"audio/{part}/{path.name}: {what}")
+    names = [video_id(rng) for _ in FAULTS]
+    rows += [(name, 0, seconds, speech) for name in names]
+    paths = [f"audio/{part}/{name}.wav" for name in names]
+    complaints += write_faults(folder, paths, samples, RATE)
     name = video_id(rng)
     write_audio(folder / "audio" / part / f"{name}.wav", samples, RATE)
     rows.append((name, 0, seconds, "/m/none"))
@@ -148,17 +129,11 @@ def _write_list(path, rows, header_line):
     for name, start, stop, text in rows:
         fields = (name, f"{start:.3f}", f"{stop:.3f}", f'"{text}"')
         lines.append(gap.join(fields))
-    path.write_text("\n".join(lines) + "\n")
+    write_lines(path, lines)
 
 
 def _write_classes(path):
-    """The rows of the owners' list that this miniature uses."""
+    """Write the rows of the owners' list that this miniature uses."""
     classes = sorted({label for labels in CLASSES.values() for label in labels})
-    with open(path, "w", newline="") as file:
-        file.write("index,mid,display_name\n")
-        writer = csv.writer(
-            file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"
-        )
-        for index, mid, name in classes:
-            file.write(f"{index},{mid},")
-            writer.writerow([name])
+    lines = [f'{index},{mid},"{name}"' for index, mid, name in classes]
+    write_lines(path, ["index,mid,display_name", *lines])

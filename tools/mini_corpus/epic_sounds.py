@@ -1,8 +1,7 @@
 """EPIC-Sounds in miniature: annotations and one HDF5 of 24 kHz audio."""
 
-import csv
-
 import numpy as np
+import pandas as pd
 
 from mini_corpus.files import stream
 from mini_corpus.textures import make_texture
@@ -30,48 +29,21 @@ CLASSES = {
     "beep": (15, "microwave beeps", "beep"),
     "sizzling / boiling": (29, "frying", "sizzle"),
 }
-_COLUMNS = [
-    "annotation_id",
-    "participant_id",
-    "video_id",
-    "start_timestamp",
-    "stop_timestamp",
-    "start_sample",
-    "stop_sample",
-    "description",
-    "class",
-    "class_id",
-]
-_UNLABELLED = _COLUMNS[:7]
+_UNLABELLED = (
+    "annotation_id participant_id video_id start_timestamp stop_timestamp "
+    "start_sample stop_sample"
+).split()
+_COLUMNS = [*_UNLABELLED, "description", "class", "class_id"]
 
 
 def make(folder, seed, broken, n_train, n_valid, n_test, seconds):
-    """Write the corpus.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    seed : int
-        Another seed, other sounds.
-    broken : bool
-        Add bad annotations and audio.
-    n_train, n_valid, n_test : int
-        Videos of each split.
-    seconds : float
-        Length of a video's audio.
-
-    Returns
-    -------
-    list of str
-        The bad entries.
-    """
+    """Write the corpus."""
     import h5py
 
     if seconds < 20.0:
         raise ValueError(
-            f"{seconds} s are too short: a video needs 20 s, so that there "
-            "are segments of more than 10 s, which are cropped"
+            f"{seconds} s are too short: with less than 20 s no segment is "
+            "longer than 10 s, the length that recipes crop to"
         )
     counts = {"train": n_train, "valid": n_valid, "test": n_test}
     complaints = []
@@ -90,21 +62,23 @@ def make(folder, seed, broken, n_train, n_valid, n_test, seconds):
                 bad_rows, bad = _bad_rows(LISTS[split], rows, seconds)
                 rows += bad_rows
                 complaints += bad
-            _write_list(folder / LISTS[split], rows, split != "test")
+            columns = _COLUMNS if split != "test" else _UNLABELLED
+            table = pd.DataFrame(rows, columns=columns)
+            table.to_csv(folder / LISTS[split], index=False)
         if broken:
             complaints += _spoil_audio(audio, rows[0])
     return complaints
 
 
 def _video(video, seconds, seed):
-    """Kitchen noise with sounds one after the other, and annotations."""
+    """Return kitchen noise with one sound after another, and annotations."""
     rng = stream(seed, video)
     samples = 0.003 * rng.standard_normal(round(seconds * RATE))
     rows, start = [], rng.uniform(0.2, 1.0)
     longest = 11.0
     while start + 0.2 < seconds:
         label = str(rng.choice(list(CLASSES)))
-        # the first is longer than what a model gets to see at once
+        # The first segment is longer than a model's input.
         length = longest if not rows else rng.uniform(0.2, 5.0)
         stop = min(start + length, seconds)
         rows.append(_annotation(video, len(rows), start, stop, label))
@@ -117,7 +91,7 @@ def _video(video, seconds, seed):
 
 
 def _annotation(video, number, start, stop, label):
-    """A row; times are whole milliseconds, as the owners give them."""
+    """Return a row; times are whole milliseconds, as in the real lists."""
     start, stop = (round(1000 * seconds) for seconds in (start, stop))
     class_id, description, _ = CLASSES[label]
     return {
@@ -141,7 +115,7 @@ def _timestamp(milliseconds):
 
 
 def _bad_rows(name, rows, seconds):
-    """Annotations that cannot be used as they stand."""
+    """Return annotations that cannot be used."""
     video = rows[0]["video_id"]
     bad = {
         "a video without audio": _annotation("P99_999", 0, 1, 2, "water"),
@@ -163,16 +137,6 @@ def _bad_rows(name, rows, seconds):
 
 
 def _spoil_audio(audio, row):
-    """NaN within the first annotated segment of the last video."""
+    """Put NaN into the first annotated segment of the last video."""
     audio[row["video_id"]][row["start_sample"] + 100] = np.nan
     return [f"{AUDIO}: {row['annotation_id']}: NaN among its samples"]
-
-
-def _write_list(path, rows, labelled):
-    columns = _COLUMNS if labelled else _UNLABELLED
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(
-            file, columns, extrasaction="ignore", lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,8 +1,8 @@
 """ESC-50 in miniature: meta/esc50.csv and audio at 44.1 kHz in five folds."""
 
-import csv
+import pandas as pd
 
-from mini_corpus.files import FAULTS, stream, write_audio, write_fault
+from mini_corpus.files import FAULTS, stream, write_audio, write_faults
 from mini_corpus.textures import make_texture
 
 OPTIONS = {
@@ -23,44 +23,16 @@ CLASSES = {
     "clock_tick": (38, True, "clock"),
     "church_bells": (46, False, "church_bell"),
 }
-_COLUMNS = [
-    "filename",
-    "fold",
-    "target",
-    "category",
-    "esc10",
-    "src_file",
-    "take",
-]
 
 
 def make(folder, seed, broken, n_clips, seconds):
-    """Write the corpus.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    seed : int
-        Another seed, other sounds.
-    broken : bool
-        Add bad files and rows.
-    n_clips : int
-        Clips of a class in each fold.
-    seconds : float
-        Length of a clip.
-
-    Returns
-    -------
-    list of str
-        The bad entries.
-    """
+    """Write the corpus."""
     rows = []
     for category, (target, esc10, sound) in CLASSES.items():
         for fold in FOLDS:
             for index in range(n_clips):
                 rng = stream(seed, category, fold, index)
-                # two takes of a recording, always in the same fold
+                # Two takes of one recording, always in the same fold
                 recording = stream(seed, category, fold, index // 2)
                 source = int(recording.integers(10000, 250000))
                 row = _row(fold, source, "AB"[index % 2], target, category)
@@ -72,14 +44,12 @@ def make(folder, seed, broken, n_clips, seconds):
         bad_rows, complaints = _add_broken(folder, seconds, seed)
         rows += bad_rows
     (folder / "meta").mkdir(parents=True, exist_ok=True)
-    with open(folder / "meta" / "esc50.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: row["filename"]))
+    table = pd.DataFrame(rows).sort_values("filename", kind="stable")
+    table.to_csv(folder / "meta" / "esc50.csv", index=False)
     return complaints
 
 
-def _row(fold, source, take, target, category):
+def _row(fold, source, take, target, category="rain"):
     return {
         "filename": f"{fold}-{source}-{take}-{target}.wav",
         "fold": fold,
@@ -92,18 +62,15 @@ def _row(fold, source, take, target, category):
 
 
 def _add_broken(folder, seconds, seed):
-    """Bad files, a row without a file, a fold and a target that are none."""
+    """Bad files, a row without a file, an unknown fold and target."""
     samples = make_texture("rain", seconds, RATE, stream(seed, "broken"))
-    rows, complaints = [], []
-    for source, (fault, what) in enumerate(FAULTS.items(), start=1):
-        row = _row(1, source, "A", 10, "rain")
-        write_fault(folder / "audio" / row["filename"], fault, samples, RATE)
-        rows.append(row)
-        complaints.append(f"audio/{row['filename']}: {what}")
+    rows = [_row(1, source, "A", 10) for source in range(1, len(FAULTS) + 1)]
+    names = [f"audio/{row['filename']}" for row in rows]
+    complaints = write_faults(folder, names, samples, RATE)
     for row, what in (
-        (_row(2, 99, "A", 10, "rain"), "no such file"),
-        (_row(6, 98, "A", 10, "rain"), "no such fold"),
-        (_row(3, 97, "A", 50, "rain"), "no such target"),
+        (_row(2, 99, "A", 10), "no such file"),
+        (_row(6, 98, "A", 10), "no such fold"),
+        (_row(3, 97, "A", 50), "no such target"),
     ):
         if "file" not in what:
             write_audio(folder / "audio" / row["filename"], samples, RATE)

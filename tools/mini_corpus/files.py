@@ -1,73 +1,87 @@
-"""Random streams, good files and bad files of miniature corpora."""
+"""Random streams and names, good files and bad files."""
 
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import soundfile
 from scipy.io import wavfile
 
-# Every sort of file that a preparation has to refuse -> what it is
+# Every kind of file that a preparation must refuse -> what it is
 FAULTS = {
     "empty": "an empty file",
     "truncated": "cut short: half the sound its header promises",
     "text": "a text file under an audio name",
     "not_finite": "floating-point samples with NaN",
 }
-# What single-rate mono corpora have to refuse as well
+# What mono corpora of a single rate must refuse as well
 FORMAT_FAULTS = {
     "stereo": "two channels",
     "other_rate": "half the sampling rate",
 }
+_LETTERS = list(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+)
 
 
-def stream(*names):
-    """A random generator of its own for anything that has a name.
+def stream(*names: int | str) -> np.random.Generator:
+    """Return the generator of a name: seed first, then what is generated.
 
-    So a file's content does not depend on what else is made, or when.
-
-    Arguments
-    ---------
-    *names : int or str
-        The seed, and what tells this stream from the others.
-
-    Returns
-    -------
-    numpy.random.Generator
+    A file's content therefore does not depend on what else is made, or when.
     """
     digest = blake2b(repr(names).encode(), digest_size=16).digest()
     return np.random.default_rng(int.from_bytes(digest, "big"))
 
 
-def write_audio(path, samples, rate):
-    """Write 16-bit audio (wav, flac), making its folder.
+def video_id(rng: np.random.Generator) -> str:
+    """Return an ID in the form of YouTube's: 11 characters.
 
-    Arguments
-    ---------
-    path : Path
-        The file; its suffix tells the format.
-    samples : np.ndarray
-        [N] or [N, channels], within [-1, 1].
-    rate : int
-        In Hz.
+    One in four begins with ``-``, which some programs take for an option.
     """
+    letters = "".join(rng.choice(_LETTERS, 11))
+    return f"-{letters[1:]}" if rng.random() < 0.25 else letters
+
+
+def write_lines(path: Path, lines: list[str]):
+    """Write lines of text."""
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def write_audio(path: Path, samples: np.ndarray, rate: int):
+    """Write samples [N] or [N, channels] in [-1, 1] as 16-bit wav or flac."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, samples, rate, subtype="PCM_16")
 
 
-def write_fault(path, fault, samples, rate):
-    """Write a bad file.
+def write_faults(folder, names, samples, rate, faults=FAULTS):
+    """Write one bad file per fault.
 
     Arguments
     ---------
-    path : Path
-        The file.
-    fault : str
-        A key of `FAULTS` or `FORMAT_FAULTS`.
+    folder : Path
+        Of the corpus.
+    names : iterable of str
+        Of the files, relative to it; as many as there are faults.
     samples : np.ndarray
         Good sound [N] to spoil.
     rate : int
         In Hz.
+    faults : dict
+        Fault -> description.
+
+    Returns
+    -------
+    list of str
+        A line per file.
     """
+    lines = []
+    for (fault, what), name in zip(faults.items(), names, strict=True):
+        _write_fault(folder / name, fault, samples, rate)
+        lines.append(f"{name}: {what}")
+    return lines
+
+
+def _write_fault(path, fault, samples, rate):
     path.parent.mkdir(parents=True, exist_ok=True)
     if fault == "empty":
         path.write_bytes(b"")
@@ -80,7 +94,7 @@ def write_fault(path, fault, samples, rate):
     elif fault == "not_finite":
         spoilt = samples.copy()
         spoilt[len(spoilt) // 2] = np.nan
-        # libsndfile would write the date into a floating-point wav
+        # libsndfile would write the date into a floating-point wav.
         wavfile.write(path, rate, spoilt.astype(np.float32))
     else:
         write_audio(path, samples, rate)

@@ -11,7 +11,8 @@ from mini_corpus.files import (
     FORMAT_FAULTS,
     stream,
     write_audio,
-    write_fault,
+    write_faults,
+    write_lines,
 )
 from mini_corpus.textures import make_texture
 from mini_corpus.voices import make_voices, speak
@@ -19,12 +20,12 @@ from mini_corpus.voices import make_voices, speak
 OPTIONS = {
     "n_speakers": (12, "speakers, at least 3; each is in one split only"),
     "n_takes": (2, "recordings of each word by each speaker"),
-    "packed": (False, "as the archive that is distributed, not unpacked"),
+    "packed": (False, "as the distributed archive, not unpacked"),
 }
 
 RATE = 16000
 ARCHIVE = "speech_commands_v0.02.tar.gz"
-# eight of the 35 words, with their phones
+# Eight of the 35 words and their phones
 WORDS = {
     "down": ["d", "aa", "uh", "n"],
     "go": ["g", "ao", "uw"],
@@ -46,30 +47,11 @@ _NOISE_SECONDS = 10.0
 
 
 def make(folder, seed, broken, n_speakers, n_takes, packed):
-    """Write the corpus.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    seed : int
-        Another seed, other voices.
-    broken : bool
-        Add bad files and list lines.
-    n_speakers, n_takes : int
-        How many, and how often each says every word.
-    packed : bool
-        Leave only the archive.
-
-    Returns
-    -------
-    list of str
-        The bad entries.
-    """
+    """Write the corpus."""
     if n_speakers < 3:
         raise ValueError(
-            f"{n_speakers} speakers are too few: each split needs one of its "
-            "own, so there must be 3"
+            f"{n_speakers} speakers are too few: each split needs its own, so "
+            "there must be at least 3"
         )
     lists = {"validation": [], "testing": []}
     held_out = max(1, n_speakers // 6)
@@ -91,15 +73,14 @@ def make(folder, seed, broken, n_speakers, n_takes, packed):
     (folder / "_background_noise_" / "README.md").write_text("Noises.\n")
     complaints = _add_broken(folder, lists, seed) if broken else []
     for name, lines in lists.items():
-        text = "".join(f"{line}\n" for line in sorted(lines))
-        (folder / f"{name}_list.txt").write_text(text)
+        write_lines(folder / f"{name}_list.txt", sorted(lines))
     if packed:
         _pack(folder)
     return complaints
 
 
 def _utterance(voice, phones, rng):
-    """A word at some place in a second; one clip in five is cut shorter."""
+    """Place a word somewhere in one second; cut one clip in five shorter."""
     spoken = speak(voice, phones, RATE, rng)[:RATE]
     before = int(rng.integers(0, RATE - len(spoken) + 1))
     samples = 0.002 * rng.standard_normal(RATE)
@@ -110,19 +91,16 @@ def _utterance(voice, phones, rng):
 
 
 def _add_broken(folder, lists, seed):
-    """Bad files of a word, and bad lines in the lists."""
+    """Add bad files of a word, and bad lines in the lists."""
     (voice,) = make_voices(1, stream(seed, "broken"))
     samples = _utterance(voice, WORDS["stop"], stream(seed, "broken word"))
-    complaints = []
     faults = {**FAULTS, **FORMAT_FAULTS}
-    for take, (fault, what) in enumerate(faults.items()):
-        name = f"stop/00000000_nohash_{take}.wav"
-        write_fault(folder / name, fault, samples, RATE)
-        complaints.append(f"{name}: {what}")
+    names = [f"stop/00000000_nohash_{n}.wav" for n in range(len(faults))]
+    complaints = write_faults(folder, names, samples, RATE, faults)
     for kind, name, what in (
         ("testing", "stop/ffffffff_nohash_0.wav", "no such file"),
         ("validation", "stop/ffffffff_nohash_1.wav", "no such file"),
-        ("testing", "stop", "no name of a file"),
+        ("testing", "stop", "not a file name"),
     ):
         lists[kind].append(name)
         complaints.append(f"{kind}_list.txt: {name}: {what}")
@@ -130,7 +108,7 @@ def _add_broken(folder, lists, seed):
 
 
 def _pack(folder):
-    """Move all files into the archive; dates and owners are all the same."""
+    """Move all files into the archive, with constant dates and owners."""
     paths = sorted([*folder.glob("*.txt"), *folder.glob("*/*")])
     with (
         open(folder / ARCHIVE, "wb") as file,
@@ -139,7 +117,7 @@ def _pack(folder):
     ):
         for path in paths:
             content = path.read_bytes()
-            # names begin so in the archive that is distributed
+            # Names in the distributed archive begin with "./".
             entry = tarfile.TarInfo(f"./{path.relative_to(folder).as_posix()}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))

@@ -1,11 +1,9 @@
-"""Synthetic environmental sounds from three families, by name.
+"""Synthetic environmental sounds by name, from three families.
 
 ``hiss`` is filtered noise whose loudness beats; ``strikes`` are damped
-partials, struck again and again; ``calls`` are harmonic tones that glide.
-Every clip varies its sound's parameters, and has some background noise.
+partials, struck repeatedly; ``calls`` are harmonic tones that glide. Every clip
+varies its sound's parameters and has background noise.
 """
-
-from functools import partial
 
 import numpy as np
 from scipy.signal import butter, sosfilt
@@ -14,7 +12,7 @@ from mini_corpus.voices import Voice, babble, speak
 
 
 def _band(low, high, n_samples, rate, rng):
-    """Noise between two frequencies, standard deviation 1."""
+    """Band-pass noise of standard deviation 1."""
     edges = [low, min(high, 0.45 * rate)]
     sections = butter(2, edges, "bandpass", fs=rate, output="sos")
     noise = sosfilt(sections, rng.standard_normal(n_samples))
@@ -22,7 +20,7 @@ def _band(low, high, n_samples, rate, rng):
 
 
 def hiss(n_samples, rate, rng, low, high, beat=1.0, depth=0.3):
-    """Noise from ``low`` to ``high`` Hz, beating ``beat`` times a second."""
+    """Synthesise noise of ``low`` to ``high`` Hz that beats at ``beat`` Hz."""
     spread = rng.uniform(0.85, 1.18)
     phase = beat * rng.uniform(0.9, 1.1) * np.arange(n_samples) / rate
     swell = 0.5 + 0.5 * np.sin(2 * np.pi * (phase + rng.random()))
@@ -31,7 +29,7 @@ def hiss(n_samples, rate, rng, low, high, beat=1.0, depth=0.3):
 
 
 def strikes(n_samples, rate, rng, partials, decay, per_second, regular=True):
-    """Partials in Hz that fade in ``decay`` seconds, struck repeatedly."""
+    """Synthesise struck partials in Hz that decay in ``decay`` seconds."""
     out = np.zeros(n_samples)
     spread = rng.uniform(0.9, 1.1)
     period = rate / (per_second * rng.uniform(0.85, 1.15))
@@ -40,7 +38,7 @@ def strikes(n_samples, rate, rng, partials, decay, per_second, regular=True):
         first = int(start)
         times = np.arange(min(n_samples - first, int(6 * decay * rate))) / rate
         for number, frequency in enumerate(partials):
-            # what is higher fades sooner
+            # Higher partials decay faster.
             fade = np.exp(-times * (1.0 + 0.5 * number) / decay)
             phase = 2 * np.pi * frequency * spread * times
             tone = rng.uniform(0.5, 1.0) * fade * np.sin(phase)
@@ -50,7 +48,7 @@ def strikes(n_samples, rate, rng, partials, decay, per_second, regular=True):
 
 
 def calls(n_samples, rate, rng, glide, length, gap=0.0, slope=1.0):
-    """Tones gliding through the pitches ``glide`` in ``length`` seconds."""
+    """Synthesise tones that glide through pitches in ``length`` seconds."""
     pitches = np.array(glide) * rng.uniform(0.88, 1.13)
     length, gap = (
         seconds * rng.uniform(0.85, 1.18) for seconds in (length, gap)
@@ -64,13 +62,13 @@ def calls(n_samples, rate, rng, glide, length, gap=0.0, slope=1.0):
         audible = track * harmonic < 0.45 * rate
         out += audible * np.sin(harmonic * phase) / harmonic**slope
     if gap:
-        # each call swells and fades; the gap is silent
+        # Each call swells and fades; the gap is silent.
         out *= np.sin(np.pi * np.clip(within / length, 0.0, 1.0)) ** 0.5
     return out
 
 
 def speech(n_samples, rate, rng):
-    """Someone speaking, another one every time."""
+    """Synthesise speech of a random voice."""
     voice = Voice(
         pitch=rng.uniform(90, 240),
         scale=rng.uniform(0.88, 1.18),
@@ -84,109 +82,46 @@ def speech(n_samples, rate, rng):
 
 _BELL = (220.0, 440.0, 523.0, 660.0, 880.0, 1318.0)
 
-# name -> sound(n_samples, rate, rng)
+# name -> family and its arguments after ``rng``
 TEXTURES = {
-    "speech": speech,
-    "rain": partial(hiss, low=1500, high=7000, beat=0.4, depth=0.15),
-    "waves": partial(hiss, low=150, high=2500, beat=0.25, depth=0.95),
-    "wind": partial(hiss, low=60, high=500, beat=0.5, depth=0.7),
-    "helicopter": partial(hiss, low=60, high=900, beat=13.0, depth=1.0),
-    "water": partial(hiss, low=900, high=3500, beat=7.0, depth=0.6),
-    "sizzle": partial(hiss, low=4000, high=7600, beat=23.0, depth=0.5),
-    "rustle": partial(hiss, low=2500, high=7000, beat=3.5, depth=1.0),
-    "church_bell": partial(strikes, partials=_BELL, decay=1.2, per_second=0.8),
-    "clock": partial(
-        strikes, partials=(2100.0, 3900.0), decay=0.012, per_second=2.0
-    ),
-    "typing": partial(
-        strikes,
-        partials=(900.0, 1700.0, 3300.0),
-        decay=0.012,
-        per_second=8.0,
-        regular=False,
-    ),
-    "fire": partial(
-        strikes,
-        partials=(3100.0, 5200.0),
-        decay=0.003,
-        per_second=25.0,
-        regular=False,
-    ),
-    "metal": partial(
-        strikes,
-        partials=(1730.0, 2910.0, 4370.0, 6110.0),
-        decay=0.25,
-        per_second=1.5,
-        regular=False,
-    ),
-    "knock": partial(
-        strikes, partials=(190.0, 410.0), decay=0.05, per_second=3.0
-    ),
-    "siren": partial(calls, glide=(600, 1300, 600), length=1.6),
-    "beep": partial(calls, glide=(1900, 1900), length=0.25, gap=0.25, slope=3),
-    "dog": partial(
-        calls, glide=(420, 650, 300), length=0.18, gap=0.45, slope=0.6
-    ),
-    "rooster": partial(
-        calls, glide=(500, 900, 1100, 1000, 600), length=1.3, gap=0.9, slope=0.8
-    ),
-    "baby": partial(
-        calls, glide=(420, 560, 520, 380), length=0.9, gap=0.3, slope=0.9
-    ),
-    "bird": partial(
-        calls, glide=(2600, 4600, 3100), length=0.09, gap=0.11, slope=3
-    ),
-    "organ": partial(
-        calls, glide=(262, 262, 330, 330, 392, 392, 262), length=3.0, slope=1.5
-    ),
-    "piano": partial(
-        strikes,
-        partials=(262.0, 524.0, 786.0, 1048.0),
-        decay=0.35,
-        per_second=2.5,
-    ),
+    "speech": (speech,),
+    # low, high, beat, depth
+    "rain": (hiss, 1500, 7000, 0.4, 0.15),
+    "waves": (hiss, 150, 2500, 0.25, 0.95),
+    "wind": (hiss, 60, 500, 0.5, 0.7),
+    "helicopter": (hiss, 60, 900, 13.0, 1.0),
+    "water": (hiss, 900, 3500, 7.0, 0.6),
+    "sizzle": (hiss, 4000, 7600, 23.0, 0.5),
+    "rustle": (hiss, 2500, 7000, 3.5, 1.0),
+    # partials, decay, per second, regular
+    "church_bell": (strikes, _BELL, 1.2, 0.8),
+    "clock": (strikes, (2100.0, 3900.0), 0.012, 2.0),
+    "typing": (strikes, (900.0, 1700.0, 3300.0), 0.012, 8.0, False),
+    "fire": (strikes, (3100.0, 5200.0), 0.003, 25.0, False),
+    "metal": (strikes, (1730.0, 2910.0, 4370.0, 6110.0), 0.25, 1.5, False),
+    "knock": (strikes, (190.0, 410.0), 0.05, 3.0),
+    "piano": (strikes, (262.0, 524.0, 786.0, 1048.0), 0.35, 2.5),
+    # glide, length, gap, slope
+    "siren": (calls, (600, 1300, 600), 1.6),
+    "beep": (calls, (1900, 1900), 0.25, 0.25, 3),
+    "dog": (calls, (420, 650, 300), 0.18, 0.45, 0.6),
+    "rooster": (calls, (500, 900, 1100, 1000, 600), 1.3, 0.9, 0.8),
+    "bird": (calls, (2600, 4600, 3100), 0.09, 0.11, 3),
 }
 
 
-def make_texture(name, seconds, rate, rng):
-    """A clip of a sound.
-
-    Arguments
-    ---------
-    name : str
-        A key of `TEXTURES`.
-    seconds : float
-        Its length.
-    rate : int
-        In Hz.
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    np.ndarray
-        [N], peak 0.3 to 0.8.
-    """
+def make_texture(
+    name: str, seconds: float, rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Synthesise a clip [N] of a sound in `TEXTURES`, peak 0.3 to 0.8."""
+    family, *arguments = TEXTURES[name]
     n_samples = round(seconds * rate)
-    sound = TEXTURES[name](n_samples, rate, rng)
+    sound = family(n_samples, rate, rng, *arguments)
     noise = rng.standard_normal(n_samples)
     level = sound.std() * 10 ** rng.uniform(-2.0, -1.2)
     return normalise(sound + level * noise, rng)
 
 
-def normalise(sound, rng):
-    """Bring the peak to 0.3 to 0.8.
-
-    Arguments
-    ---------
-    sound : np.ndarray
-        [N], not silent.
-    rng : numpy.random.Generator
-        Chooses the peak.
-
-    Returns
-    -------
-    np.ndarray
-        [N].
-    """
+def normalise(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Scale a sound [N] to a random peak of 0.3 to 0.8."""
     return rng.uniform(0.3, 0.8) * sound / np.abs(sound).max()

@@ -1,10 +1,15 @@
 """VGGSound in miniature: vggsound.csv, test.csv and converted audio."""
 
-import csv
+import pandas as pd
 
-from mini_corpus.files import FAULTS, stream, write_audio, write_fault
+from mini_corpus.files import (
+    FAULTS,
+    stream,
+    video_id,
+    write_audio,
+    write_faults,
+)
 from mini_corpus.textures import make_texture
-from mini_corpus.youtube import video_id
 
 OPTIONS = {
     "n_train": (6, "training clips of each class"),
@@ -27,26 +32,7 @@ CLASSES = {
 
 
 def make(folder, seed, broken, n_train, n_test, seconds):
-    """Write the corpus.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    seed : int
-        Another seed, other sounds.
-    broken : bool
-        Add clips without audio, bad files and bad rows.
-    n_train, n_test : int
-        Clips of a class.
-    seconds : float
-        Length of a clip.
-
-    Returns
-    -------
-    list of str
-        The bad entries.
-    """
+    """Write the corpus."""
     rows = []
     for label, sound in CLASSES.items():
         for index in range(n_train + n_test):
@@ -54,7 +40,7 @@ def make(folder, seed, broken, n_train, n_test, seconds):
             name, start = video_id(rng), int(rng.integers(0, 400))
             suffix = ("wav", "flac")[index % 2]
             write_audio(
-                _place(folder, name, start, suffix),
+                folder / _place(name, start, suffix),
                 make_texture(sound, seconds, RATE, rng),
                 RATE,
             )
@@ -75,30 +61,28 @@ def make(folder, seed, broken, n_train, n_test, seconds):
     return complaints
 
 
-def _place(folder, name, start, suffix):
-    return folder / "audio" / f"{name}_{start:06d}.{suffix}"
+def _place(name, start, suffix="wav"):
+    return f"audio/{name}_{start:06d}.{suffix}"
 
 
 def _add_broken(folder, seconds, seed):
-    """Rows that cannot be used as they stand."""
+    """Add rows that cannot be used."""
     rng = stream(seed, "broken")
     rows = [(video_id(rng), 30, "sea waves", s) for s in ("train", "test")]
     complaints = [
         f"vggsound.csv: {row[0]}: listed, but there is no audio" for row in rows
     ]
     samples = make_texture("waves", seconds, RATE, rng)
-    for fault, what in FAULTS.items():
-        path = _place(folder, video_id(rng), 7, "wav")
-        write_fault(path, fault, samples, RATE)
-        rows.append((path.name[:11], 7, "sea waves", "train"))
-        complaints.append(f"audio/{path.name}: {what}")
+    names = [video_id(rng) for _ in FAULTS]
+    rows += [(name, 7, "sea waves", "train") for name in names]
+    paths = [_place(name, 7) for name in names]
+    complaints += write_faults(folder, paths, samples, RATE)
     name = video_id(rng)
-    write_audio(_place(folder, name, 7, "wav"), samples, RATE)
+    write_audio(folder / _place(name, 7), samples, RATE)
     rows.append((name, 7, "no such sound", "train"))
     complaints.append(f"vggsound.csv: {name}: 'no such sound' is no class")
     return rows, complaints
 
 
 def _write_csv(path, rows):
-    with open(path, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    pd.DataFrame(rows).to_csv(path, index=False, header=False)

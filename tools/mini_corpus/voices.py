@@ -1,7 +1,7 @@
 """Synthetic speech: a glottal source through moving formant filters.
 
-A voice has its own pitch, vocal-tract length, breathiness and tempo; a word is
-a path through the formants of its phones.
+A voice has a pitch, vocal-tract length, breathiness and tempo; a word is a path
+through the formants of its phones.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ _FRAMES_PER_SECOND = 200
 _FORMANT_BANDWIDTHS = (60.0, 90.0, 120.0, 175.0)
 _FOURTH_FORMANT = 3500.0
 
-# Vowels: averages of men's formants (Peterson & Barney, 1952). The others are
-# rough: first three formants in Hz, voicing, noise, centre of the noise in Hz,
-# seconds.
+# First three formants in Hz, voicing, noise, centre of the noise in Hz,
+# seconds. Vowels are averages of men's formants (Peterson & Barney, 1952), the
+# others are rough.
 PHONES = {
     "iy": (270, 2290, 3010, 1.0, 0.0, 4000, 0.12),
     "ih": (390, 1990, 2550, 1.0, 0.0, 4000, 0.09),
@@ -62,20 +62,8 @@ class Voice:
     tilt: float
 
 
-def make_voices(count, rng):
-    """Voices that differ in pitch and vocal tract, as evenly as can be.
-
-    Arguments
-    ---------
-    count : int
-        How many.
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    list of Voice
-    """
+def make_voices(count: int, rng: np.random.Generator) -> list[Voice]:
+    """Return voices of evenly spaced pitches and vocal-tract lengths."""
     pitches = rng.permutation(np.geomspace(85.0, 260.0, count))
     scales = rng.permutation(np.geomspace(0.84, 1.22, count))
     return [
@@ -90,20 +78,8 @@ def make_voices(count, rng):
     ]
 
 
-def babble(seconds, rng):
-    """Phones of nonsense speech that lasts at least so long.
-
-    Arguments
-    ---------
-    seconds : float
-        How long, at tempo 1.
-    rng : numpy.random.Generator
-        Where chance comes from.
-
-    Returns
-    -------
-    list of str
-    """
+def babble(seconds: float, rng: np.random.Generator) -> list[str]:
+    """Return phones of nonsense speech of ``seconds`` or more at tempo 1."""
     phones, length = [], 0.0
     while length < seconds:
         syllable = [str(rng.choice(_OTHERS)), str(rng.choice(_VOWELS))]
@@ -113,24 +89,26 @@ def babble(seconds, rng):
     return phones
 
 
-def speak(voice, phones, rate, rng):
-    """Speak phones with a voice.
+def speak(
+    voice: Voice, phones: list[str], rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Synthesise speech [N] of peak 1, with random tempo and intonation.
 
     Arguments
     ---------
     voice : Voice
-        Whose.
+        The speaker.
     phones : list of str
         Keys of `PHONES`.
     rate : int
-        In Hz.
+        Sampling rate in Hz.
     rng : numpy.random.Generator
-        For what differs every time: tempo, intonation, noise.
+        Draws tempo, intonation and noise.
 
     Returns
     -------
     np.ndarray
-        [N], peak 1.
+        [N].
     """
     table = np.array([PHONES[phone] for phone in phones])
     seconds = table[:, -1] / voice.tempo * rng.uniform(0.8, 1.25, len(phones))
@@ -140,7 +118,7 @@ def speak(voice, phones, rate, rng):
     voicing, noise = (_to_samples(tracks[:, i], hop) for i in (3, 4))
     source = voicing * _glottal(voice, len(tracks), hop, rate, rng)
     source += voice.breath * voicing * rng.standard_normal(len(source))
-    # a breathy, tilted source: less of the high harmonics
+    # Spectral tilt: weaker high harmonics
     source = lfilter([1.0 - voice.tilt], [1.0, -voice.tilt], source)
     fourth = np.full((len(tracks), 1), _FOURTH_FORMANT)
     formants = np.hstack([tracks[:, :3], fourth]) * voice.scale
@@ -152,7 +130,7 @@ def speak(voice, phones, rate, rng):
 
 
 def _smooth(tracks, width=9):
-    """Moving average over time, [frames, tracks]: the articulators' inertia."""
+    """Average [frames, tracks] over time: the inertia of the articulators."""
     padded = np.pad(tracks, ((width // 2, width // 2), (0, 0)), mode="edge")
     kernel = np.ones(width) / width
     return np.stack(
@@ -166,7 +144,7 @@ def _to_samples(track, hop):
 
 
 def _glottal(voice, n_frames, hop, rate, rng):
-    """Derivative of the glottal flow: 40 % opening, 20 % closing, 40 % shut."""
+    """Return the glottal flow's derivative: 40 % opening, 20 % closing."""
     drift = np.cumsum(rng.normal(0.0, 0.006, n_frames))
     fall = np.linspace(0.08, -0.08, n_frames)
     pitch = voice.pitch * np.exp(fall + drift - drift.mean())
@@ -179,13 +157,13 @@ def _glottal(voice, n_frames, hop, rate, rng):
 
 
 def _resonate(source, centres, bandwidths, hop, rate):
-    """A chain of resonators whose centres [frames, sections] move."""
+    """Filter with resonators whose centres [frames, sections] move."""
     centres = np.minimum(centres, 0.45 * rate)
     radius = np.exp(-np.pi * np.asarray(bandwidths) / rate)
     a1 = -2.0 * radius * np.cos(2.0 * np.pi * centres / rate)
     a2 = np.broadcast_to(radius**2, centres.shape)
     zeros, ones = np.zeros_like(a1), np.ones_like(a1)
-    # unit gain at 0 Hz, so that a moving formant does not change the level
+    # Unit gain at 0 Hz, so that a moving formant does not change the level
     sections = np.stack([1.0 + a1 + a2, zeros, zeros, ones, a1, a2], axis=-1)
     state = np.zeros((centres.shape[1], 2))
     out = np.empty_like(source)

@@ -7,15 +7,16 @@ from mini_corpus.files import (
     FAULTS,
     FORMAT_FAULTS,
     stream,
+    video_id,
     write_audio,
-    write_fault,
+    write_faults,
+    write_lines,
 )
 from mini_corpus.voices import babble, make_voices, speak
-from mini_corpus.youtube import video_id
 
 OPTIONS = {
     "n_speakers": (6, "speakers, from id10001 on"),
-    "n_utterances": (12, "utterances of each, at least 6"),
+    "n_utterances": (12, "utterances per speaker, at least 6"),
     "seconds": (3.0, "mean length; utterances last 2/3 to 4/3 of it"),
 }
 
@@ -24,26 +25,7 @@ SESSION_SIZE = 2
 
 
 def make(folder, seed, broken, n_speakers, n_utterances, seconds):
-    """Write the corpus.
-
-    Arguments
-    ---------
-    folder : Path
-        Where to.
-    seed : int
-        Another seed, other voices.
-    broken : bool
-        Add bad files and list lines.
-    n_speakers, n_utterances : int
-        How many, and how many of each.
-    seconds : float
-        Mean length of an utterance.
-
-    Returns
-    -------
-    list of str
-        The bad entries.
-    """
+    """Write the corpus."""
     if n_speakers < 2 or n_utterances < 6:
         raise ValueError(
             f"{n_speakers} speakers with {n_utterances} utterances are too "
@@ -67,7 +49,7 @@ def make(folder, seed, broken, n_speakers, n_utterances, seconds):
             folder, speakers[0], voices[0], seconds, seed
         )
         lines += bad_lines
-    _write_lines(folder / "iden_split.txt", lines)
+    write_lines(folder / "iden_split.txt", lines)
     _write_trials(folder, utterances, voices, seed)
     return complaints
 
@@ -79,7 +61,7 @@ def _utterance_name(seed, speaker, index):
 
 
 def _split(index, n_utterances):
-    """3 (test) for the last session or two, 2 before it, else 1."""
+    """Return 3 (test) for the last sessions, 2 before them, else 1."""
     held_out = max(1, n_utterances // (6 * SESSION_SIZE)) * SESSION_SIZE
     if index >= n_utterances - held_out:
         return 3
@@ -87,7 +69,7 @@ def _split(index, n_utterances):
 
 
 def _utterance(voice, seconds, seed, name):
-    """One utterance: what is said differs, and each session its channel."""
+    """Synthesise an utterance; each session has its own channel."""
     rng = stream(seed, name)
     n_samples = round(seconds * rng.uniform(2 / 3, 4 / 3) * RATE)
     speech = speak(voice, babble(2 * n_samples / RATE, rng), RATE, rng)
@@ -99,15 +81,16 @@ def _utterance(voice, seconds, seed, name):
 
 
 def _add_broken(folder, speaker, voice, seconds, seed):
-    """Bad files of the first speaker, and bad lines in the list."""
+    """Add bad files of the first speaker, and bad lines in the list."""
     lines, complaints = [], []
     faults = {**FAULTS, **FORMAT_FAULTS}
     for number, (fault, what) in enumerate(faults.items(), start=1):
         name = f"{speaker}/brokenfiles/{number:05d}.wav"
         samples = _utterance(voice, seconds, seed, name)
-        write_fault(folder / "wav" / name, fault, samples, RATE)
+        complaints += write_faults(
+            folder, [f"wav/{name}"], samples, RATE, {fault: what}
+        )
         lines.append(f"1 {name}")
-        complaints.append(f"wav/{name}: {what}")
     for split, name, what in (
         (1, f"{speaker}/nosuchvideo/00001.wav", "no such file"),
         (1, "id19999/nosuchvideo/00001.wav", "a speaker without files"),
@@ -120,7 +103,7 @@ def _add_broken(folder, speaker, voice, seconds, seed):
 
 
 def _write_trials(folder, utterances, voices, seed):
-    """Trial lists: O of the last speakers, E of all, H of similar voices."""
+    """Write trials: O of the last speakers, E of all, H of similar voices."""
     speakers = list(utterances)
     pitches = {s: voice.pitch for s, voice in zip(speakers, voices)}
     held_out = speakers[-max(2, len(speakers) // 3) :]
@@ -140,8 +123,4 @@ def _write_trials(folder, utterances, voices, seed):
                 other = utterances[str(rng.choice(others))]
                 lines.append(f"1 {first} {rng.choice(same)}")
                 lines.append(f"0 {first} {rng.choice(other)}")
-        _write_lines(folder / name, lines)
-
-
-def _write_lines(path, lines):
-    path.write_text("".join(f"{line}\n" for line in lines))
+        write_lines(folder / name, lines)

@@ -1,1 +1,1 @@
-"""The tables of results: what the paper has, what was run, and the pages."""
+"""The tables of results: the paper's figures, the runs, and the pages."""

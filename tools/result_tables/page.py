@@ -1,13 +1,14 @@
 """Writing the tables: ``egs_results.md``, and the one in a recipe's README."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
 from result_tables.efficiency import efficiency
 from result_tables.models import GPU, PEAK, UTILISATION
 from result_tables.records import runs_of
-from result_tables.rows import HERE, read_rows
+from result_tables.rows import HERE, Row, read_rows
 
 HEADINGS = {
     "corpus": "corpus",
@@ -17,7 +18,6 @@ HEADINGS = {
     "difference": "difference",
     "honest": "honest",
     "seeds": "seeds",
-    "status": "status",
     "parameters": "M parameters",
     "gflop": "GFLOP",
     "hardware": "hardware",
@@ -25,123 +25,92 @@ HEADINGS = {
     "commit": "commit",
     "command": "command",
 }
-NO_PAPER = ("paper", "difference")
-# Of a recipe's README
+RECIPE_HEADINGS = {
+    "yaml": "YAML",
+    "corpus": "corpus",
+    "model": "model",
+    "paper": "paper",
+    "ours": "ours",
+    "parameters": "M parameters",
+    "gflop": "GFLOP, test",
+    "training": "GFLOP, training",
+    "expected": "expected hours",
+}
+# Around the table in a recipe's README
 OPEN, CLOSE = "<!-- rows -->", "<!-- end of rows -->"
 
 
-def spread(values):
-    """Write mean ± standard deviation (n - 1) of figures in percent.
+def markdown(lines: list[dict], headings: dict[str, str]) -> str:
+    """Return lines as a table; ``headings`` are key -> heading, in order."""
+    rows = [list(headings.values()), ["---"] * len(headings)]
+    rows += [[str(line.get(key, "-")) for key in headings] for line in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
-    Arguments
-    ---------
-    values : sequence of float
-        One per seed.
 
-    Returns
-    -------
-    str
-        The mean alone for a single seed.
-    """
-    values = pd.Series(values, dtype=float).dropna()
+def spread(values) -> str:
+    """Return mean ± standard deviation (n - 1); the mean alone of one value."""
+    values = pd.Series(pd.to_numeric(values), dtype=float).dropna()
     if values.empty:
         return "-"
     mean = f"{values.mean():.2f}"
     return mean if len(values) < 2 else f"{mean}±{values.std():.2f}"
 
 
-def paper_words(row):
-    """Write the paper's figure."""
-    if row.mean is None:
-        return "-"
-    if row.std is None:
-        return f"{row.mean:.2f}"
-    return f"{row.mean:.2f}±{row.std:.2f}"
+def short_commit(commit: str) -> str:
+    """Shorten a commit to eight digits; keep a mark of changed files."""
+    name, dash, dirty = commit.partition("-")
+    return name[:8] + dash + dirty or "-"
 
 
-def line_of(row, table, models):
-    """Put a row and its runs into a line of a page.
+def measured(runs: pd.DataFrame) -> dict[str, str]:
+    """Return what runs of one row have in common, by keys of ``HEADINGS``."""
+    return {
+        "ours": spread(runs["value"]),
+        "honest": spread(runs["honest"]),
+        "seeds": ", ".join(map(str, runs["seed"])),
+        "hardware": "; ".join(runs["hardware"].unique()),
+        "hours": f"{runs['hours'].mean():.2f}",
+        "commit": ", ".join(pd.unique(runs["commit"].map(short_commit))),
+    }
+
+
+def line_of(row: Row, table: pd.DataFrame, models: dict) -> dict[str, str]:
+    """Turn a row and its runs into a line, by keys of ``HEADINGS``.
 
     Arguments
     ---------
     row : Row
-        Of ``rows.csv``.
+        The row.
     table : pandas.DataFrame
         The runs, as in ``egs_results.csv``.
     models : dict
-        Row -> ``parameters``, ``forward``, ``hours``.
+        Row -> its counted figures.
 
     Returns
     -------
     dict
-        By the keys of ``HEADINGS``.
+        Without the keys of a run if there is none.
     """
     runs, figures = runs_of(table, row), models[row]
-    line = dict.fromkeys(HEADINGS, "-")
-    line.update(
-        corpus=row.corpus.corpus,
-        model=row.model,
-        paper=paper_words(row),
-        status="not run",
-        parameters=f"{figures['parameters'] / 1e6:.2f}",
-        gflop=f"{figures['forward'] / 1e9:.2f}",
-        command=f"`{row.command()}`",
-    )
+    line = {"corpus": row.corpus.corpus, "model": row.model, "ours": "not run"}
+    if row.mean is not None:
+        std = "" if row.std is None else f"±{row.std:.2f}"
+        line["paper"] = f"{row.mean:.2f}{std}"
     if runs.empty:
         return line
     line.update(
-        status="measured",
-        ours=spread(runs["value"]),
-        honest=spread(pd.to_numeric(runs["honest"])),
-        seeds=", ".join(map(str, runs["seed"])),
-        hardware="; ".join(runs["hardware"].unique()),
-        hours=f"{runs['hours'].mean():.2f}",
-        commit=", ".join(pd.unique(runs["commit"].map(short_commit))),
+        measured(runs),
+        parameters=f"{figures['parameters'] / 1e6:.2f}",
+        gflop=f"{figures['forward'] / 1e9:.2f}",
+        command=f"`{row.command()}`",
     )
     if row.mean is not None:
         line["difference"] = f"{runs['value'].mean() - row.mean:+.2f}"
     return line
 
 
-def short_commit(commit):
-    """Shorten a commit to eight digits; keep that files were changed."""
-    name, dash, dirty = commit.partition("-")
-    return name[:8] + dash + dirty or "-"
-
-
-def markdown(lines, headings):
-    """Write lines as a table.
-
-    Arguments
-    ---------
-    lines : list of dict
-        By the keys of ``headings``.
-    headings : dict
-        Key -> heading, in order.
-
-    Returns
-    -------
-    str
-    """
-    rows = [list(headings.values()), ["---"] * len(headings)]
-    rows += [[str(line[key]) for key in headings] for line in lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-
-
-def results_page(table, models):
-    """Write ``egs_results.md``.
-
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        The runs.
-    models : dict
-        Row -> its counted figures.
-
-    Returns
-    -------
-    str
-    """
+def results_page(table: pd.DataFrame, models: dict) -> str:
+    """Return ``egs_results.md``; the arguments are those of `line_of`."""
     page = (HERE / "page.md").read_text(encoding="utf-8")
     for name in dict.fromkeys(row.table for row in read_rows()):
         lines = [
@@ -149,9 +118,9 @@ def results_page(table, models):
             for row in read_rows()
             if row.table == name
         ]
-        headings = dict(HEADINGS)
-        if all(line["paper"] == "-" for line in lines):
-            headings = {k: v for k, v in headings.items() if k not in NO_PAPER}
+        # A column that no row fills is left out.
+        filled = {key for line in lines for key in line}
+        headings = {k: v for k, v in HEADINGS.items() if k in filled}
         page = page.replace(f"<!-- table {name} -->", markdown(lines, headings))
     rate = (
         f"{PEAK * UTILISATION / 1e12:.1f} TFLOP/s, {UTILISATION:.0%} of the "
@@ -160,22 +129,19 @@ def results_page(table, models):
     page = page.replace("<!-- rate -->", rate)
     page = page.replace("<!-- efficiency -->", efficiency(markdown))
     further = further_runs(table)
-    return page + (f"\n## Further runs\n\n{further}\n" if further else "")
+    if further:
+        further = f"### Further runs\n\n{further}\n\n"
+    return page.replace("<!-- further runs -->\n\n", further)
 
 
-def further_runs(table):
-    """Write the runs that answer to no row, by what they have in common."""
+def further_runs(table: pd.DataFrame) -> str:
+    """Return the table of the runs that count for no row, grouped by seed."""
     others = table[table["corpus"] == ""]
     lines = [
         {
             "corpus": recipe,
             "model": " ".join(filter(None, (hparams, overrides))),
-            "ours": spread(runs["value"]),
-            "honest": spread(pd.to_numeric(runs["honest"])),
-            "seeds": ", ".join(map(str, runs["seed"])),
-            "hardware": "; ".join(runs["hardware"].unique()),
-            "hours": f"{runs['hours'].mean():.2f}",
-            "commit": ", ".join(pd.unique(runs["commit"].map(short_commit))),
+            **measured(runs),
             "command": f"`{runs['command'].iloc[0]}`",
         }
         for (recipe, hparams, overrides), runs in others.groupby(
@@ -184,78 +150,44 @@ def further_runs(table):
     ]
     if not lines:
         return ""
-    headings = {key: HEADINGS[key] for key in lines[0]}
-    return markdown(lines, headings)
+    return markdown(lines, {k: v for k, v in HEADINGS.items() if k in lines[0]})
 
 
-def recipe_table(recipe, table, models):
-    """Write the table of a recipe's README: its rows and expected hours.
-
-    Arguments
-    ---------
-    recipe : str
-        Its folder.
-    table : pandas.DataFrame
-        The runs.
-    models : dict
-        Row -> its counted figures.
-
-    Returns
-    -------
-    str
-    """
-    headings = {
-        "yaml": "YAML",
-        "corpus": "corpus",
-        "model": "model",
-        "paper": "paper",
-        "ours": "ours",
-        "parameters": "M parameters",
-        "test": "GFLOP, test",
-        "training": "GFLOP, training",
-        "hours": "expected hours",
-    }
+def recipe_table(recipe: str, table: pd.DataFrame, models: dict) -> str:
+    """Return the table of a recipe's README: its rows and expected hours."""
     lines = []
     for row in read_rows():
         if row.recipe != recipe or row.table == "2":
             continue
-        figures, line = models[row], line_of(row, table, models)
-        hours = f"{figures['hours']:.1f}"
+        figures, hours = models[row], f"{models[row]['hours']:.1f}"
         if row.table == "comparison":
             hours = "minutes on a CPU"
         lines.append(
             {
-                **line,
+                **line_of(row, table, models),
                 "yaml": f"`{row.hparams.removesuffix('.yaml')}`",
-                "ours": line["ours"] if line["ours"] != "-" else "not run",
-                "test": line["gflop"],
+                "parameters": f"{figures['parameters'] / 1e6:.2f}",
+                "gflop": f"{figures['forward'] / 1e9:.2f}",
                 "training": f"{figures['training'] / 1e9:.2f}",
-                "hours": hours,
+                "expected": hours,
             }
         )
+    headings = dict(RECIPE_HEADINGS)
     if len({line["corpus"] for line in lines}) == 1:
         del headings["corpus"]
     return markdown(lines, headings)
 
 
-def with_table(text, table, name):
+def with_table(text: str, table: str, path: Path) -> str:
     """Put a table between the marks of a README.
 
-    Arguments
-    ---------
-    text : str
-        The README.
-    table : str
-        The table.
-    name : str
-        The README's name, for the error.
-
-    Returns
-    -------
-    str
+    Raises
+    ------
+    ValueError
+        With ``path``, if the marks are not there once each.
     """
     pattern = f"{re.escape(OPEN)}.*{re.escape(CLOSE)}"
     if len(re.findall(pattern, text, re.DOTALL)) != 1:
-        raise ValueError(f"{name} must have {OPEN} and {CLOSE} once each.")
+        raise ValueError(f"{path} must have {OPEN} and {CLOSE} once each.")
     block = f"{OPEN}\n\n{table}\n\n{CLOSE}"
     return re.sub(pattern, lambda _: block, text, flags=re.DOTALL)

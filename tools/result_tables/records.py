@@ -1,4 +1,4 @@
-"""Records of runs: reading ``results.json``, and which row one answers to."""
+"""Records of runs: reading ``results.json``, and the rows they count for."""
 
 import json
 import shlex
@@ -6,48 +6,37 @@ from pathlib import Path
 
 import pandas as pd
 
-from result_tables.rows import ROOT, read_corpora, read_rows
+from result_tables.rows import Row, read_corpora, read_rows
 
-# Options that change nothing of what is measured.
-NEUTRAL = {
-    *("seed", "data_folder", "output_folder", "manifest_folder"),
-    *("save_folder", "num_workers", "skip_prep", "download", "label_file"),
-    *("allow_missing", "max_missing", "ckpt_interval_minutes", "precision"),
-    *("device", "noprogressbar", "test_only", "meta_file"),
-}
-# Protocols that look at no figure on the reported clips.
+# Options that do not change what is measured
+NEUTRAL = (
+    "seed data_folder output_folder manifest_folder save_folder num_workers "
+    "skip_prep download label_file allow_missing max_missing "
+    "ckpt_interval_minutes precision device noprogressbar test_only meta_file"
+).split()
+# Protocols that never look at the reported clips
 HONEST = ("honest", "last")
 NEEDED = ("dataset", "hparams_file", "metric", "seed", "command", "n_classes")
-# Names that train.py gives its corpus, where they are not its folder's.
-RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50"}
-COLUMNS = [
-    *("recipe", "hparams", "overrides", "corpus", "seed", "metric"),
-    *("value", "protocol", "epoch", "honest", "parameters", "gflop"),
-    *("hardware", "hours", "commit", "command", "record"),
-]
+# Names of recipes in records, where they are not the folder's
+RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50", "ESC10": "ESC50"}
+COLUMNS = (
+    "recipe hparams overrides corpus seed metric value protocol epoch honest "
+    "parameters gflop hardware hours commit command record"
+).split()
 
 
 class RecordError(ValueError):
-    """A ``results.json`` that says too little, or something else."""
+    """A ``results.json`` that is incomplete, or no record of a training."""
 
 
-def options_of(command):
-    """Return the options of a recorded command, without those of no effect.
+def options_of(command: str) -> dict[str, str]:
+    """Return the options of a recorded command that change the result.
 
-    Arguments
-    ---------
-    command : str
-        Such as ``python train.py hparams/aum_base.yaml --seed=2 --debug``.
-
-    Returns
-    -------
-    dict
-        Key -> value, an empty one for a flag; ``processes`` for a run on
-        several, whose batch is larger.
+    A flag has an empty value; a run on several processes, whose batch is
+    larger, has the key ``processes``.
     """
-    words = shlex.split(command)
     options, key = {}, None
-    for word in words:
+    for word in shlex.split(command):
         if word.startswith("--"):
             key, equals, value = word[2:].partition("=")
             options[key] = value
@@ -55,28 +44,19 @@ def options_of(command):
         elif key is not None:
             options[key] = word
             key = None
-    options["processes"] = options.pop("nproc_per_node", "1")
-    if options["processes"] == "1":
-        del options["processes"]
+    processes = options.pop("nproc_per_node", "1")
+    if processes != "1":
+        options["processes"] = processes
     return {k: v for k, v in options.items() if k not in NEUTRAL}
 
 
-def read_record(path):
-    """Read a record, without the folder it was made in.
-
-    Arguments
-    ---------
-    path : Path
-        A ``results.json``.
-
-    Returns
-    -------
-    dict
+def read_record(path: Path) -> dict:
+    """Read a ``results.json``, without the folder it was written to.
 
     Raises
     ------
     RecordError
-        With what is missing.
+        If it cannot be read, or keys are missing.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -85,20 +65,24 @@ def read_record(path):
     missing = [key for key in NEEDED if key not in record]
     if missing:
         raise RecordError(
-            f"{path} has no {', '.join(missing)}: it is no results.json of a "
-            "training."
+            f"{path} has no {', '.join(missing)}: it is not the results.json "
+            "of a training run."
         )
     record.pop("folder", None)
     return record
 
 
-def rows_of(record):
-    """Return the rows that a record answers to: none, one or several.
+def recipe_of(record: dict) -> str:
+    """Return the recipe's folder."""
+    return RECIPES.get(record["dataset"], record["dataset"])
 
-    It must have their YAML and overrides, and their whole corpus; which
-    weights it began with is for the YAML to ask.
+
+def rows_of(record: dict) -> list[Row]:
+    """Return the rows that a record counts for: none, one or several.
+
+    It must have their YAML, their overrides and all of their corpus; any
+    weights will do where the YAML asks for some.
     """
-    recipe = RECIPES.get(record["dataset"], record["dataset"])
     hparams = Path(record["hparams_file"]).name
     options = options_of(record["command"])
     found = []
@@ -107,7 +91,7 @@ def rows_of(record):
         if row.needs_weights:
             own.pop("init_from", None)
         if (
-            (row.recipe, row.hparams) == (recipe, hparams)
+            (row.recipe, row.hparams) == (recipe_of(record), hparams)
             and own == dict(row.overrides)
             and row.corpus.is_that_of(record)
         ):
@@ -115,20 +99,10 @@ def rows_of(record):
     return found
 
 
-def describe(record, path):
-    """Put a record into a line of ``egs_results.csv``.
+def describe(record: dict, path: str) -> dict:
+    """Turn a record into a line of ``egs_results.csv``, scores in percent.
 
-    Arguments
-    ---------
-    record : dict
-        From `read_record`.
-    path : str
-        Where it is kept, from the repository's root.
-
-    Returns
-    -------
-    dict
-        By the names of ``COLUMNS``; figures in percent.
+    ``path`` is the record's, relative to the repository's root.
     """
     rows = rows_of(record)
     metric = record["metric"]["name"]
@@ -136,12 +110,10 @@ def describe(record, path):
         (record["protocols"][n] for n in HONEST if n in record["protocols"]),
         None,
     )
-    options = options_of(record["command"])
-    if rows:
-        options = dict(rows[0].overrides)
+    options = dict(rows[0].overrides) if rows else options_of(record["command"])
     flops = record.get("flops_per_clip")
     return {
-        "recipe": RECIPES.get(record["dataset"], record["dataset"]),
+        "recipe": recipe_of(record),
         "hparams": Path(record["hparams_file"]).name,
         "overrides": " ".join(f"{k}={v}" for k, v in options.items()),
         "corpus": rows[0].corpus.corpus if rows else "",
@@ -161,16 +133,15 @@ def describe(record, path):
     }
 
 
-def hardware_words(hardware):
-    """Say in a few words what a run computed on."""
-    name = hardware["name"]
+def hardware_words(hardware: dict) -> str:
+    """Name what a run computed on."""
     if str(hardware["device"]).startswith("cuda"):
-        return f"{hardware['processes']} x {name}"
-    return f"{name}, {hardware['cpu_threads']} threads"
+        return f"{hardware['processes']} x {hardware['name']}"
+    return f"{hardware['name']}, {hardware['cpu_threads']} threads"
 
 
-def place_of(record):
-    """Return where a record is kept, below the folder of records."""
+def place_of(record: dict) -> Path:
+    """Return where a record is kept, relative to the folder of records."""
     rows = rows_of(record)
     if rows:
         name = rows[0].run_name
@@ -179,21 +150,11 @@ def place_of(record):
         extra = "".join(f"_{k}-{v}" if v else f"_{k}" for k, v in values)
         stem = Path(record["hparams_file"]).stem + extra
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
-    return Path(record["dataset"]) / f"{name}-seed{record['seed']}.json"
+    return Path(recipe_of(record)) / f"{name}-seed{record['seed']}.json"
 
 
-def table_of(folder):
-    """Return ``egs_results.csv`` as the kept records make it.
-
-    Arguments
-    ---------
-    folder : Path
-        Of the records, in the repository.
-
-    Returns
-    -------
-    pandas.DataFrame
-    """
+def table_of(folder: Path) -> pd.DataFrame:
+    """Return ``egs_results.csv``, made from the folder of records."""
     lines = [
         describe(read_record(path), path.relative_to(folder.parent).as_posix())
         for path in sorted(folder.rglob("*.json"))
@@ -201,27 +162,19 @@ def table_of(folder):
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def runs_of(table, row):
-    """Return the lines of a table of runs that a row is made of."""
-    wanted = " ".join(f"{key}={value}" for key, value in row.overrides)
-    return table[
-        (table["recipe"] == row.recipe)
-        & (table["hparams"] == row.hparams)
-        & (table["corpus"].isin(same_corpora(row.corpus)))
-        & (table["overrides"] == wanted)
-    ].sort_values("seed")
-
-
-def same_corpora(corpus):
-    """Names under which a run of a corpus may stand: those of its recipe."""
-    return [
+def runs_of(table: pd.DataFrame, row: Row) -> pd.DataFrame:
+    """Return the lines of ``egs_results.csv`` that count for a row."""
+    overrides = " ".join(f"{key}={value}" for key, value in row.overrides)
+    # A record names the first corpus it fits; others may be tested alike.
+    alike = [
         name
         for name, other in read_corpora().items()
         if (other.recipe, other.n_classes, other.test_clips)
-        == (corpus.recipe, corpus.n_classes, corpus.test_clips)
+        == (row.recipe, row.corpus.n_classes, row.corpus.test_clips)
     ]
-
-
-def lost_records(table, root=ROOT):
-    """Return the records that a table names and that are not there."""
-    return [name for name in table["record"] if not (root / name).is_file()]
+    return table[
+        (table["recipe"] == row.recipe)
+        & (table["hparams"] == row.hparams)
+        & (table["corpus"].isin(alike))
+        & (table["overrides"] == overrides)
+    ].sort_values("seed")

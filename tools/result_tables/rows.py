@@ -1,7 +1,7 @@
-"""Rows of the tables: the paper's figures and the runs that answer to them.
+"""Rows of the tables: the paper's figures, and the commands of their runs.
 
 ``rows.csv`` has one line per row of a table, ``corpora.csv`` what the rows of
-one corpus share.  Both are data: nothing of them stands in code.
+one corpus share.
 """
 
 import shlex
@@ -19,9 +19,9 @@ ROOT = HERE.parents[1]
 class Corpus:
     """A corpus: a line of ``corpora.csv``.
 
-    ``least_share`` is the share of the test clips that a figure needs to be
-    one of this corpus; ``repeats`` counts its folds; ``data_folder`` is where
-    the commands look for it, ``suffix`` tells its output folders apart.
+    ``least_share`` is the share of the test clips that a result of this corpus
+    must cover; ``repeats`` the number of folds; ``data_folder`` where commands
+    look for it; ``suffix`` distinguishes its output folders.
     """
 
     corpus: str
@@ -36,8 +36,8 @@ class Corpus:
     data_folder: str
     suffix: str
 
-    def is_that_of(self, record):
-        """Whether a run's record is of this corpus, and of all of it."""
+    def is_that_of(self, record: dict) -> bool:
+        """Whether a run was tested on this corpus, and on all of it."""
         clips = (record.get("clips") or {}).get("test", 0)
         return (
             record["n_classes"] == self.n_classes
@@ -50,9 +50,8 @@ class Corpus:
 class Row:
     """A row of a table: a line of ``rows.csv``.
 
-    ``overrides`` are the options behind the YAML that make the row what it
-    is, as a tuple of (key, value); ``mean`` and ``std`` the paper's, in
-    percent, ``None`` where it has none.
+    ``overrides`` are the options besides the YAML, as (key, value) pairs;
+    ``mean`` and ``std`` are the paper's, in percent, or None.
     """
 
     table: str
@@ -64,91 +63,80 @@ class Row:
     std: float | None
 
     @property
-    def recipe(self):
+    def recipe(self) -> str:
         """The recipe's folder."""
         return self.corpus.recipe
 
     @property
-    def run_name(self):
-        """What its output folders are called."""
+    def path(self) -> Path:
+        """The YAML."""
+        return ROOT / "recipes" / self.recipe / "hparams" / self.hparams
+
+    @property
+    def run_name(self) -> str:
+        """The name of its output folders."""
         values = "".join(f"_{value}" for _, value in self.overrides)
         return Path(self.hparams).stem + values + self.corpus.suffix
 
     @property
-    def needs_weights(self):
-        """Whether the YAML asks for weights to begin with."""
-        path = ROOT / "recipes" / self.recipe / "hparams" / self.hparams
-        return "init_from: !PLACEHOLDER" in path.read_text(encoding="utf-8")
+    def needs_weights(self) -> bool:
+        """Whether the YAML asks for initial weights."""
+        return "init_from: !PLACEHOLDER" in self.path.read_text("utf-8")
 
-    def arguments(self, seed, data_folder=None, init_from=None):
-        """Return the command of a run, behind ``python``.
+    def output_folder(self, seed) -> str:
+        """Return a run's output folder, relative to the recipe."""
+        return f"results/{self.run_name}/{seed}"
 
-        Arguments
-        ---------
-        seed : int
-            Of the run.
-        data_folder : str or None
-            Where the corpus is, if not where ``corpora.csv`` says.
-        init_from : str or None
-            Weights, where the row needs them.
+    def arguments(self, seed, data_folder=None, init_from=None) -> list[str]:
+        """Return the command of a run, after ``python``.
 
-        Returns
-        -------
-        list of str
+        ``data_folder`` replaces that of ``corpora.csv``; ``init_from`` names
+        the weights of a row that needs them.
         """
         script = "run_folds.py" if self.corpus.repeats > 1 else "train.py"
         options = [*self.overrides]
         if init_from or self.needs_weights:
             options.append(("init_from", init_from or "WEIGHTS"))
-        # Without a suffix it is where the YAML looks by itself.
+        # Without a suffix the folder is the YAML's default.
         if data_folder or self.corpus.suffix:
             folder = data_folder or self.corpus.data_folder
             options.append(("data_folder", folder))
         options.append(("seed", seed))
         if self.run_name != Path(self.hparams).stem:
             options.append(("output_folder", self.output_folder(seed)))
-        return [
-            script,
-            f"hparams/{self.hparams}",
-            *(f"--{key}={value}" for key, value in options),
-        ]
+        flags = [f"--{key}={value}" for key, value in options]
+        return [script, f"hparams/{self.hparams}", *flags]
 
-    def output_folder(self, seed):
-        """Return a run's output folder, relative to the recipe."""
-        return f"results/{self.run_name}/{seed}"
-
-    def command(self, seed="1"):
-        """Return the line to type, from the repository's root."""
+    def command(self, seed="1") -> str:
+        """Return the line to type at the repository's root."""
         line = shlex.join(["python", *self.arguments(seed)])
         return f"cd recipes/{self.recipe} && {line}"
 
 
 @cache
-def read_corpora():
+def read_corpora() -> dict[str, Corpus]:
     """Return the corpora by name."""
     table = pd.read_csv(HERE / "corpora.csv", keep_default_na=False)
     return {line["corpus"]: Corpus(**line) for line in table.to_dict("records")}
 
 
-def read_overrides(text):
-    """Split ``scan=fo_fo cls_token=end`` into a tuple of pairs."""
-    return tuple(tuple(pair.split("=", 1)) for pair in text.split())
-
-
 @cache
-def read_rows():
+def read_rows() -> list[Row]:
     """Return all rows, in the tables' order."""
     table = pd.read_csv(HERE / "rows.csv", dtype=str, keep_default_na=False)
     corpora = read_corpora()
     return [
         Row(
-            table=line.table,
-            corpus=corpora[line.corpus],
-            model=line.model,
-            hparams=line.hparams,
-            overrides=read_overrides(line.overrides),
+            table=line["table"],
+            corpus=corpora[line["corpus"]],
+            model=line["model"],
+            hparams=line["hparams"],
+            # Such as "scan=fo_fo cls_token=end"
+            overrides=tuple(
+                tuple(pair.split("=", 1)) for pair in line["overrides"].split()
+            ),
             mean=float(line["mean"]) if line["mean"] else None,
             std=float(line["std"]) if line["std"] else None,
         )
-        for _, line in table.iterrows()
+        for line in table.to_dict("records")
     ]

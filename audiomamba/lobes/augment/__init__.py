@@ -1,21 +1,37 @@
-"""Augmentation of waveforms and spectrograms, over whole batches.
+"""Augmentation of waveforms and spectrograms, in batches.
 
-Every clip gets draws of its own, on the device, from torch's default
-generator of that device. The Brain seeds it anew for every step from seed,
-rank and step: a resumed run repeats the draws, ranks differ. How many numbers
-are drawn depends on shapes alone. All act in training mode only, and return
-new tensors.
+Every clip is augmented by its own random draws, on its device, from torch's
+default generator of that device. The Brain seeds it before every step from
+seed, rank and step, so a resumed run repeats the draws and ranks differ. The
+number of draws depends on shapes only. Augmentation is active in training
+mode only, and never in place.
 
-Several in a row, with the lengths handed to each:
+To chain spectrogram augmentations, with lengths:
 ``speechbrain.nnet.containers.LengthsCapableSequential(TimeWarp(),
 SpectrogramMask())``.
 """
 
-from audiomamba.lobes.augment.mixup import Mixup
-from audiomamba.lobes.augment.spectrogram import (
-    SpectrogramMask,
-    TimeRollNoise,
-    TimeWarp,
-)
+from importlib import import_module
 
-__all__ = ["Mixup", "SpectrogramMask", "TimeRollNoise", "TimeWarp"]
+_MODULES = {
+    "AugmentedCopies": "speech",
+    "FolderNoise": "noise",
+    "Mixup": "mixup",
+    "SpectrogramMask": "spectrogram",
+    "TimeRollNoise": "spectrogram",
+    "TimeWarp": "spectrogram",
+    "noise_augmentation": "noise",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

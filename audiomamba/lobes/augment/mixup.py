@@ -7,26 +7,30 @@ from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
 
 class Mixup(torch.nn.Module):
-    """Mixup of waveforms, with the paper's semantics.
+    """Mixup of waveforms as in the paper, within a batch.
 
     With ``probability``, a clip becomes lambda * clip + (1 - lambda) *
     partner, lambda ~ Beta(alpha, alpha), and its target is mixed likewise.
-    Both have their mean removed before, the mixture has after. The partner is
-    zero-padded or cut to the clip's own length, which stays.
+    The mean is removed from both waveforms before mixing and from the result.
+    The partner is zero-padded or cut to the length of the clip.
 
-    The authors draw the partner from the whole training set; here it is one
-    of the other clips of the batch, all equally likely, unmixed. Partners
-    hence follow a weighted sampler, where there is one, and a batch of one
-    clip is not mixed.
+    The authors draw the partner from the whole training set. Here it is drawn
+    uniformly from the other, unmixed clips of the batch: partners follow the
+    weighted sampler, if there is one, and a batch of one clip is not mixed.
 
     Arguments
     ---------
     probability : float
-        Of a clip to be mixed.
+        Probability that a clip is mixed.
     alpha : float
-        Of the Beta distribution.
+        Parameter of the Beta distribution.
     n_classes : int, optional
-        Needed for targets that are class indices.
+        Number of classes, for targets that are class indices.
+
+    Raises
+    ------
+    ValueError
+        If ``probability`` is not in [0, 1] or ``alpha`` is not positive.
 
     Example
     -------
@@ -38,17 +42,29 @@ class Mixup(torch.nn.Module):
     (torch.Size([2, 800]), torch.Size([2, 2]), tensor([1., 1.]))
     """
 
-    def __init__(self, probability=0.5, alpha=10.0, n_classes=None):
+    def __init__(
+        self,
+        probability: float = 0.5,
+        alpha: float = 10.0,
+        n_classes: int | None = None,
+    ):
         super().__init__()
         if not 0 <= probability <= 1:
-            raise ValueError(f"probability is {probability}; 0 to 1.")
+            raise ValueError(
+                f"probability is {probability}; give one in [0, 1]"
+            )
         if alpha <= 0:
-            raise ValueError(f"alpha is {alpha}; it must be positive.")
+            raise ValueError(f"alpha is {alpha}; give a positive one")
         self.probability, self.alpha = probability, alpha
         self.n_classes = n_classes
 
-    def forward(self, wavs, lengths, targets):
-        """Mix a batch; in evaluation mode, hand it back.
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        lengths: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mix a batch; in evaluation mode, return it unchanged.
 
         Arguments
         ---------
@@ -57,17 +73,17 @@ class Mixup(torch.nn.Module):
         lengths : torch.Tensor
             Relative lengths [B].
         targets : torch.Tensor
-            Rows [B, C] of floats, or indices [B] if ``n_classes`` is set.
+            Soft targets [B, C], or class indices [B] if ``n_classes`` is set.
 
         Returns
         -------
         tuple
-            wavs [B, N], lengths as given, and soft targets [B, C].
+            wavs [B, N], the same lengths, and soft targets [B, C].
 
         Raises
         ------
         ValueError
-            If targets are indices and ``n_classes`` is not set.
+            If targets have another form.
         """
         if not self.training:
             return wavs, lengths, targets
@@ -88,14 +104,14 @@ class Mixup(torch.nn.Module):
         return wavs, lengths, torch.lerp(targets[partner], targets, weight)
 
     def _rows(self, targets):
-        """Targets as float rows."""
+        """Targets as [B, C] floats."""
         if targets.ndim == 2 and targets.is_floating_point():
             return targets
         if targets.ndim != 1 or self.n_classes is None:
             raise ValueError(
-                f"targets are {targets.dtype} of shape {list(targets.shape)};"
-                " Mixup takes rows of floats [batch, classes], or class "
-                "indices [batch] if it is made with n_classes."
+                f"targets are {targets.dtype} of shape {list(targets.shape)}; "
+                "Mixup takes floats [batch, classes], or class indices "
+                "[batch] if it is given n_classes"
             )
         return F.one_hot(targets, self.n_classes).float()
 
@@ -112,7 +128,7 @@ class Mixup(torch.nn.Module):
 
 
 def _without_mean(wavs, n_own, padding):
-    """Waveforms less the mean of their own samples, 0 behind their end."""
+    """Waveforms minus the mean of their samples; 0 in the padding."""
     wavs = wavs.masked_fill(padding, 0.0)
     mean = wavs.sum(dim=1) / n_own
     return (wavs - mean[:, None]).masked_fill(padding, 0.0)

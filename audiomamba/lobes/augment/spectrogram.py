@@ -6,31 +6,34 @@ from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
 
 class _SpectrogramAugment(torch.nn.Module):
-    """What changes spectrograms in training, each clip within its own frames.
+    """Base of augmentations that change each clip within its own frames.
 
-    Sub-classes have ``augment(feats, n_own)``, and need not care for what
-    they do to padding.
+    Subclasses define ``augment(feats, n_own)``; whatever they do to padding
+    is undone.
 
     Arguments
     ---------
     use_lengths : bool
-        False: lengths are ignored, padding is content, as in the paper.
+        False: lengths are ignored and padding counts as content, as in the
+        paper.
     """
 
-    def __init__(self, use_lengths=True):
+    def __init__(self, use_lengths: bool = True):
         super().__init__()
         self.use_lengths = use_lengths
 
-    def forward(self, feats, lengths=None):
-        """Augment a batch; in evaluation mode, hand it back.
+    def forward(
+        self, feats: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Augment a batch; in evaluation mode, return it unchanged.
 
         Arguments
         ---------
         feats : torch.Tensor
             [B, T, F].
         lengths : torch.Tensor, optional
-            Relative lengths [B]. What lies behind a clip's end stays as it
-            is, and has no influence on the clip.
+            Relative lengths [B]. Frames past the end of a clip stay as they
+            are and do not influence the clip.
 
         Returns
         -------
@@ -47,38 +50,62 @@ class _SpectrogramAugment(torch.nn.Module):
         padding = padding_mask(n_own, n_frames)[..., None]
         return torch.where(padding, feats, self.augment(feats, n_own))
 
+    def augment(self, feats: torch.Tensor, n_own: torch.Tensor) -> torch.Tensor:
+        """Augment every clip within its own frames.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, T, F].
+        n_own : torch.Tensor
+            Number of frames of each clip [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T, F].
+        """
+        raise NotImplementedError
+
 
 class SpectrogramMask(_SpectrogramAugment):
     """Frequency and time masks: SpecAugment without its time warp.
 
-    Each mask is torchaudio's ``mask_along_axis_iid``, over an axis of n
-    steps: with u, v uniform in [0, 1), it covers floor(u * max) steps from
-    floor(v * (n - u * max)) on. The width is thus 0 to max - 1, never max.
-    First the frequency masks are drawn, then the time masks; they may
-    overlap. One difference: max is at most n, where torchaudio would blank
-    most clips that are shorter than the mask.
+    Each mask is drawn as by torchaudio's ``mask_along_axis_iid``: along an
+    axis of n steps, with u and v uniform in [0, 1), it covers floor(u * max)
+    steps starting at floor(v * (n - u * max)), so its width is 0 to max - 1.
+    The frequency masks are drawn before the time masks; masks may overlap.
+    Unlike in torchaudio, max is at most n: torchaudio would blank most clips
+    that are shorter than the mask.
 
-    Apply it before normalisation, as the paper does with ``fill=0.0``.
+    Apply it before normalisation, as in the paper with ``fill=0.0``.
 
     Arguments
     ---------
     freq_mask : int
-        Upper end of the width of a frequency mask, in bins; 0 for none.
+        Upper bound (exclusive) of the width of a frequency mask, in bins; 0
+        for no masks.
     time_mask : int
-        Upper end of the width of a time mask, in frames; 0 for none.
+        Upper bound (exclusive) of the width of a time mask, in frames; 0 for
+        no masks.
     n_freq_masks, n_time_masks : int
-        How many of each.
+        Number of masks of each kind.
     fill : float or str
-        What masks hold; ``"mean"`` is the mean of the clip before masking, as
-        for EPIC-Sounds (where the authors' second mask takes the mean after
-        the first).
+        Value in the masks; ``"mean"`` is the mean of the clip before masking,
+        as for EPIC-Sounds (where the authors' second mask has the mean after
+        the first mask).
     redraw_width : bool
-        Draw an integer width uniformly below the first draw, so that masks
-        cover half as much on average: what the authors' EPIC-Sounds code
-        does. (That code also leaves out the masks after one of width 0.)
+        Draw the width again, uniformly below the first draw, which halves it
+        on average: what the authors' EPIC-Sounds code does. (That code also
+        skips all masks that follow one of width 0.)
     use_lengths : bool
         False: lengths are ignored and time masks are drawn over the padded
         clip, as in the paper.
+
+    Raises
+    ------
+    ValueError
+        If a size or number is negative, or ``fill`` is another word.
 
     Example
     -------
@@ -97,46 +124,36 @@ class SpectrogramMask(_SpectrogramAugment):
 
     def __init__(
         self,
-        freq_mask=48,
-        time_mask=192,
-        n_freq_masks=1,
-        n_time_masks=1,
-        fill=0.0,
-        redraw_width=False,
-        use_lengths=True,
+        freq_mask: int = 48,
+        time_mask: int = 192,
+        n_freq_masks: int = 1,
+        n_time_masks: int = 1,
+        fill: float | str = 0.0,
+        redraw_width: bool = False,
+        use_lengths: bool = True,
     ):
         super().__init__(use_lengths)
         sizes = (freq_mask, time_mask, n_freq_masks, n_time_masks)
         if min(sizes) < 0:
-            raise ValueError(f"Masks of negative size or number: {sizes}.")
+            raise ValueError(
+                "freq_mask, time_mask, n_freq_masks and n_time_masks are "
+                f"{sizes}; none may be negative"
+            )
         if isinstance(fill, str) and fill != "mean":
-            raise ValueError(f"fill is {fill!r}; a number, or 'mean'.")
+            raise ValueError(f"fill is {fill!r}; give a number or 'mean'")
         self.freq_mask, self.n_freq_masks = freq_mask, n_freq_masks
         self.time_mask, self.n_time_masks = time_mask, n_time_masks
         self.fill = fill
         self.redraw_width = redraw_width
 
     def augment(self, feats, n_own):
-        """Mask every clip.
-
-        Arguments
-        ---------
-        feats : torch.Tensor
-            [B, T, F].
-        n_own : torch.Tensor
-            Frames of each clip, [B].
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, F].
-        """
+        """Mask every clip; see the base class."""
         _, n_frames, n_bins = feats.shape
         all_bins = torch.full_like(n_own, n_bins)
         freq = self._bands(self.freq_mask, self.n_freq_masks, all_bins, n_bins)
         time = self._bands(self.time_mask, self.n_time_masks, n_own, n_frames)
         masked = freq[:, None] | time[..., None]
-        if self.fill != "mean":
+        if not isinstance(self.fill, str):
             return feats.masked_fill(masked, self.fill)
         padding = padding_mask(n_own, n_frames)[..., None]
         total = feats.masked_fill(padding, 0.0).sum(dim=(1, 2))
@@ -144,7 +161,7 @@ class SpectrogramMask(_SpectrogramAugment):
         return torch.where(masked, mean[:, None, None].to(feats), feats)
 
     def _bands(self, max_width, n_masks, n_own, n_steps):
-        """Where masks lie along one axis of n_steps: bool [B, n_steps]."""
+        """Masked steps along one axis: bool [B, n_steps]."""
         steps = torch.arange(n_steps, device=n_own.device)
         masked = torch.zeros(
             len(n_own), n_steps, dtype=torch.bool, device=n_own.device
@@ -160,17 +177,17 @@ class SpectrogramMask(_SpectrogramAugment):
 
 
 class TimeWarp(_SpectrogramAugment):
-    """Time warp of SpecAugment: one frame moves, the ends stay.
+    """Time warp of SpecAugment: one frame is moved, the ends are not.
 
-    A frame drawn from the clip, further than ``window`` from both ends,
-    moves by a distance drawn uniformly from (-window, window) frames. Both
-    sides are stretched to fit, with linear interpolation. Clips of fewer than
-    2 * window + 3 frames stay as they are.
+    A random frame, further than ``window`` from both ends, is moved by a
+    distance drawn uniformly from (-window, window) frames. Both sides are
+    stretched to fit by linear interpolation. Clips of fewer than
+    2 * window + 3 frames are unchanged.
 
-    The published idea (arXiv 1904.08779, section 2). The authors' EPIC-Sounds
-    code has window 5 too, but hands its spline the spectrogram's value at the
-    drawn frame where the frame's position is meant; that is not repeated
-    here.
+    As published (arXiv 1904.08779, section 2). The authors' EPIC-Sounds code,
+    also with window 5, passes the value of the spectrogram at the drawn frame
+    to its spline instead of the position of the frame; that is not
+    reproduced.
 
     Arguments
     ---------
@@ -178,6 +195,11 @@ class TimeWarp(_SpectrogramAugment):
         Largest distance in frames.
     use_lengths : bool
         False: lengths are ignored and the padded clip is warped.
+
+    Raises
+    ------
+    ValueError
+        If ``window`` is negative.
 
     Example
     -------
@@ -187,31 +209,18 @@ class TimeWarp(_SpectrogramAugment):
     (0.0, 99.0, True)
     """
 
-    def __init__(self, window=5, use_lengths=True):
+    def __init__(self, window: int = 5, use_lengths: bool = True):
         super().__init__(use_lengths)
         if window < 0:
-            raise ValueError(f"window is {window}; 0 frames or more.")
+            raise ValueError(f"window is {window}; give 0 or more frames")
         self.window = window
 
     def augment(self, feats, n_own):
-        """Warp every clip.
-
-        Arguments
-        ---------
-        feats : torch.Tensor
-            [B, T, F].
-        n_own : torch.Tensor
-            Frames of each clip, [B].
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, F].
-        """
+        """Warp every clip; see the base class."""
         n_centres = n_own - 2 * self.window - 2
         centre = (_uniform(n_own) * n_centres).floor() + self.window + 1
         moved = centre + (2 * _uniform(n_own) - 1) * self.window
-        # Clips too short to warp: any centre that stays where it is
+        # clips too short to warp: a centre that does not move
         fixed = n_centres < 1
         centre, moved = (x.masked_fill(fixed, 0.5) for x in (centre, moved))
         last = (n_own - 1).clamp(min=1).to(centre)
@@ -231,20 +240,24 @@ class TimeWarp(_SpectrogramAugment):
 class TimeRollNoise(_SpectrogramAugment):
     """The ``noise`` augmentation of AST: positive noise, then a roll in time.
 
-    To every value of the normalised spectrogram is added U(0, 1) * a / 10
-    with a ~ U(0, 1) per clip; the clip is rolled by -10 to 9 frames (the
-    upper end is left out, as by the authors' ``randint(-10, 10)``), so that
-    what leaves at one end comes back at the other.
+    U(0, 1) * a / 10, with a ~ U(0, 1) per clip, is added to every value of
+    the normalised spectrogram. The clip is then rolled by -10 to 9 frames, as
+    by the authors' ``randint(-10, 10)``.
 
     Arguments
     ---------
     noise : float
         Largest value added.
     max_shift : int
-        Frames rolled: -max_shift to max_shift - 1; 0 for none.
+        The roll is -max_shift to max_shift - 1 frames; 0 for none.
     use_lengths : bool
         False: lengths are ignored and the padded clip is rolled, as in the
         paper.
+
+    Raises
+    ------
+    ValueError
+        If ``noise`` or ``max_shift`` is negative.
 
     Example
     -------
@@ -253,30 +266,22 @@ class TimeRollNoise(_SpectrogramAugment):
     tensor([0., 1., 2., 3., 4.])
     """
 
-    def __init__(self, noise=0.1, max_shift=10, use_lengths=True):
+    def __init__(
+        self,
+        noise: float = 0.1,
+        max_shift: int = 10,
+        use_lengths: bool = True,
+    ):
         super().__init__(use_lengths)
         if noise < 0 or max_shift < 0:
             raise ValueError(
-                f"noise is {noise} and max_shift {max_shift}; 0 or more."
+                f"noise is {noise}, max_shift is {max_shift}; give 0 or more"
             )
         self.noise = noise
         self.max_shift = max_shift
 
     def augment(self, feats, n_own):
-        """Add noise to every clip and roll it.
-
-        Arguments
-        ---------
-        feats : torch.Tensor
-            [B, T, F].
-        n_own : torch.Tensor
-            Frames of each clip, [B].
-
-        Returns
-        -------
-        torch.Tensor
-            [B, T, F].
-        """
+        """Add noise to every clip and roll it; see the base class."""
         amount = (_uniform(n_own) * self.noise)[:, None, None].to(feats)
         feats = feats + torch.rand_like(feats) * amount
         if not self.max_shift:
@@ -289,7 +294,7 @@ class TimeRollNoise(_SpectrogramAugment):
 
 
 def _uniform(like):
-    """One number in [0, 1) per clip."""
+    """A random number in [0, 1) per clip."""
     return torch.rand(like.shape, device=like.device)
 
 

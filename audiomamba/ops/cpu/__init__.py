@@ -1,23 +1,25 @@
 """The operators on the CPU, in Numba: float32, vectorised, in parallel.
 
-The kernels are compiled on first use, in seconds, and cached on disk.
+The kernels are compiled on first use, in about a minute, and cached on disk.
 """
 
 import numpy as np
 import torch
 
-from audiomamba.ops.composed import (
-    decay_rates,
+from audiomamba.ops.cpu.cache import announce_compilation, kernel_cache
+from audiomamba.ops.cpu.process import keep_memory, launch_threads, n_threads
+from audiomamba.ops.inner_from_parts import (
+    before_scan,
     log_gradient,
-    select,
     weight_gradient,
 )
-from audiomamba.ops.cpu.cache import kernel_cache
-from audiomamba.ops.cpu.process import keep_memory, launch_threads, n_threads
+from audiomamba.ops.optional_gradients import cast_like
 
 with kernel_cache():
-    from audiomamba.ops.cpu import conv, norm, scan
-    from audiomamba.ops.cpu import scan_backward as adjoint
+    from audiomamba.ops.cpu import conv as conv_kernels
+    from audiomamba.ops.cpu import norm
+    from audiomamba.ops.cpu import scan as scan_kernels
+    from audiomamba.ops.cpu import scan_backward as adjoint_kernels
     from audiomamba.ops.cpu.blocks import (
         LANES,
         array,
@@ -27,174 +29,160 @@ with kernel_cache():
         steps_of,
     )
 
+announce_compilation()
 launch_threads()
 keep_memory()
 
 
-def _scan_inputs(
-    u, delta, dt_proj, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
-):
-    """Return the kernels' form of the scan's arguments."""
+def _kernel_scan(scan, dt_proj=None):
+    """Return the scan's arguments as the kernels take them.
+
+    With ``dt_proj``, delta is dt, [B, L, R], which the kernels project.
+    """
     nothing = (np.empty(0, np.float32), 0, 0)
     return (
-        rows(u),
-        rows(delta),
+        rows(scan.u),
+        rows(scan.delta),
         matrix(dt_proj),
-        matrix(A),
-        matrix(A_b),
-        rows(B),
-        rows(C),
-        array(D),
-        nothing if z is None else rows(z),
-        array(delta_bias),
-        delta_softplus,
-        steps_of(lengths, u),
+        matrix(scan.A),
+        matrix(scan.A_b),
+        rows(scan.B),
+        rows(scan.C),
+        array(scan.D),
+        nothing if scan.z is None else rows(scan.z),
+        array(scan.delta_bias),
+        scan.delta_softplus,
+        steps_of(scan.lengths, scan.u),
     )
 
 
-def scan_forward(u, delta, *arguments):
+def scan_forward(scan, dt_proj=None):
     """Compute the scan; see `audiomamba.ops.selective_scan`."""
-    out = new_output(u, arguments[-1])
-    inputs = _scan_inputs(u, delta, None, *arguments)
-    scan.forward(*inputs, out.numpy(), n_threads())
-    return out.to(u.dtype)
+    out = new_output(scan.u, scan.lengths)
+    scan_kernels.forward(*_kernel_scan(scan, dt_proj), out.numpy(), n_threads())
+    return out.to(scan.u.dtype)
 
 
-def _scan_gradients(grad, inputs, n_state, du, ddelta, dz):
+def _scan_gradients(grad, scan, dt_proj, du, ddelta, dz):
     """Fill in the gradients of u, delta and z; return the others.
 
     Those are the gradients of A, A_b, B, C, D and the bias of delta.
     """
-    n_batch, n_steps, n_channels = du.shape
+    (n_batch, n_steps, n_channels), n_state = scan.u.shape, scan.B.shape[2]
     n_blocks = -(-n_channels // LANES)
     dA = torch.zeros(2, n_batch, n_channels, n_state)
     dB, dC = torch.zeros(2, n_blocks, n_batch, n_steps, n_state)
     dD, dbias = torch.zeros(2, n_batch, n_channels)
-    adjoint.backward(
-        *(rows(grad), *inputs, rows(du), rows(ddelta)),
-        *(t.numpy() for t in (dA, dB, dC, dD)),
-        *(rows(dz), dbias.numpy(), n_threads()),
+    adjoint_kernels.backward(
+        rows(grad),
+        *_kernel_scan(scan, dt_proj),
+        rows(du),
+        rows(ddelta),
+        dA.numpy(),
+        dB.numpy(),
+        dC.numpy(),
+        dD.numpy(),
+        rows(dz),
+        dbias.numpy(),
+        n_threads(),
     )
-    ways = sum(rates.shape[0] > 0 for rates in inputs[3:5])
+    ways = (scan.A is not None) + (scan.A_b is not None)
     return (
-        *(dA[0].sum(0), dA[1].sum(0), dB.sum(0), dC.sum(0)),
-        *(ways * dD.sum(0), dbias.sum(0)),
+        dA[0].sum(0),
+        dA[1].sum(0),
+        dB.sum(0),
+        dC.sum(0),
+        ways * dD.sum(0),
+        dbias.sum(0),
     )
 
 
-def _like(gradients, tensors):
-    """Return gradients in their tensors' dtypes, None where not given."""
-    return [
-        None if t is None else g.to(t.dtype) for g, t in zip(gradients, tensors)
-    ]
-
-
-def scan_backward(grad_output, u, delta, *arguments):
+def scan_backward(grad_output, scan):
     """Return the gradients of the nine tensors, None where not given."""
-    A, A_b, B, C, D, z, delta_bias, _, lengths = arguments
-    du, ddelta, dz = (new_output(u, lengths) for _ in range(3))
-    inputs = _scan_inputs(u, delta, None, *arguments)
-    *dA, dB, dC, dD, dbias = _scan_gradients(
-        grad_output, inputs, B.shape[2], du, ddelta, dz
+    du, ddelta, dz = (new_output(scan.u, scan.lengths) for _ in range(3))
+    dA, dA_b, dB, dC, dD, dbias = _scan_gradients(
+        grad_output, scan, None, du, ddelta, dz
     )
-    return _like(
-        (du, ddelta, *dA, dB, dC, dD, dz, dbias),
-        (u, delta, A, A_b, B, C, D, z, delta_bias),
-    )
+    found = (du, ddelta, dA, dA_b, dB, dC, dD, dz, dbias)
+    return cast_like(found, scan.differentiable)
 
 
-def _conv_inputs(x, weight, bias, activation, reverse, lengths):
-    """Return the kernels' form of the convolution's arguments."""
-    if bias is None:
-        bias = weight.new_zeros(weight.shape[0])
-    sign = 1 if reverse else -1
+def _kernel_conv(conv):
+    """Return the convolution's arguments as the kernels take them."""
+    weight, bias = conv.weight, conv.bias
     return (
-        *(rows(x), array(weight.t()), array(bias)),
-        *(activation, sign, steps_of(lengths, x)),
+        rows(conv.x),
+        array(weight.t()),
+        array(weight.new_zeros(weight.shape[0]) if bias is None else bias),
+        conv.activation,
+        1 if conv.reverse else -1,
+        steps_of(conv.lengths, conv.x),
     )
 
 
-def conv_forward(x, *arguments):
+def conv_forward(conv):
     """Compute the convolution; see `audiomamba.ops.causal_conv1d`."""
-    out = new_output(x, arguments[-1])
-    conv.forward(*_conv_inputs(x, *arguments), out.numpy(), n_threads())
-    return out.to(x.dtype)
+    out = new_output(conv.x, conv.lengths)
+    conv_kernels.forward(*_kernel_conv(conv), out.numpy(), n_threads())
+    return out.to(conv.x.dtype)
 
 
-def _conv_gradients(grad, dx, *arguments):
+def _conv_gradients(grad, dx, conv):
     """Fill in the gradient of x; return those of weight and bias."""
-    inputs = _conv_inputs(*arguments)
     n_batch, n_steps, n_channels = dx.shape
-    n_spans = n_batch * -(-n_steps // conv.SPAN)
-    dweight = torch.zeros(n_spans, *inputs[1].shape)
+    n_spans = n_batch * -(-n_steps // conv_kernels.SPAN)
+    dweight = torch.zeros(n_spans, conv.weight.shape[1], n_channels)
     dbias = torch.zeros(n_spans, n_channels)
-    conv.backward(
-        *(rows(grad), *inputs, rows(dx)),
-        *(dweight.numpy(), dbias.numpy(), n_threads()),
+    conv_kernels.backward(
+        rows(grad),
+        *_kernel_conv(conv),
+        rows(dx),
+        dweight.numpy(),
+        dbias.numpy(),
+        n_threads(),
     )
     return dweight.sum(0).t(), dbias.sum(0)
 
 
-def conv_backward(grad_output, x, weight, bias, *arguments):
+def conv_backward(grad_output, conv):
     """Return the gradients of input, weight and bias."""
-    dx = new_output(x, arguments[-1])
-    found = _conv_gradients(grad_output, dx, x, weight, bias, *arguments)
-    return _like((dx, *found), (x, weight, bias))
+    dx = new_output(conv.x, conv.lengths)
+    found = _conv_gradients(grad_output, dx, conv)
+    return cast_like((dx, *found), conv.differentiable)
 
 
-def inner_forward(
-    xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, A_b_log, D,
-    lengths,
-):  # fmt: skip
+def inner_forward(inner):
     """Compute a mixer's inside; see `audiomamba.ops.mamba_inner`."""
-    x, z = xz.chunk(2, dim=-1)
-    A, A_b = decay_rates(A_log), decay_rates(A_b_log)
-    u = conv_forward(x, conv_weight, conv_bias, True, A is None, lengths)
-    dt, B, C = select(u, x_proj, dt_proj.shape[1])
-    inputs = _scan_inputs(
-        u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
-    )
-    out = new_output(u, lengths)
-    scan.forward(*inputs, out.numpy(), n_threads())
-    return out.to(xz.dtype)
+    _, scan = before_scan(inner, conv_forward)
+    return scan_forward(scan, inner.dt_proj)
 
 
-def inner_backward(
-    grad_output, xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias,
-    A_log, A_b_log, D, lengths,
-):  # fmt: skip
+def inner_backward(grad_output, inner):
     """Return the gradients of the nine tensors, None where not given."""
-    x, z = xz.chunk(2, dim=-1)
-    A, A_b = decay_rates(A_log), decay_rates(A_b_log)
-    convolution = (x, conv_weight, conv_bias, True, A is None, lengths)
-    u = conv_forward(*convolution)
-    dt, B, C = select(u, x_proj, dt_proj.shape[1])
-    inputs = _scan_inputs(
-        u, dt, dt_proj, A, A_b, B, C, D, z, dt_bias, True, lengths
-    )
-    d_xz = new_output(xz, lengths)
+    conv, scan = before_scan(inner, conv_forward)
+    u, dtype = scan.u, inner.xz.dtype
+    # The gradients of x and z are written into the halves of one tensor.
+    d_xz = new_output(inner.xz, inner.lengths)
     dx, dz = d_xz.chunk(2, dim=-1)
-    du, d_delta = (new_output(u, lengths) for _ in range(2))
+    du, d_delta = (new_output(u, inner.lengths) for _ in range(2))
     dA, dA_b, dB, dC, dD, d_bias = _scan_gradients(
-        grad_output, inputs, B.shape[2], du, d_delta, dz
+        grad_output, scan, inner.dt_proj, du, d_delta, dz
     )
-    dA_log, dA_b_log = log_gradient(dA, A), log_gradient(dA_b, A_b)
-    d_delta = d_delta.to(xz.dtype)
-    parts = (d_delta @ dt_proj, dB.to(xz.dtype), dC.to(xz.dtype))
+    d_delta = d_delta.to(dtype)
+    parts = (d_delta @ inner.dt_proj, dB.to(dtype), dC.to(dtype))
     d_selected = torch.cat(parts, dim=-1)
-    du += d_selected @ x_proj
-    d_conv = _conv_gradients(du, dx, *convolution)
-    d_x_proj = weight_gradient(d_selected, u)
-    d_dt_proj = weight_gradient(d_delta, dt)
-    given = (
-        *(xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias),
-        *(A_log, A_b_log, D),
-    )
+    du += d_selected @ inner.x_proj
     found = (
-        *(d_xz, *d_conv, d_x_proj, d_dt_proj, d_bias),
-        *(dA_log, dA_b_log, dD),
+        d_xz,
+        *_conv_gradients(du, dx, conv),
+        weight_gradient(d_selected, u),
+        weight_gradient(d_delta, scan.delta),
+        d_bias,
+        log_gradient(dA, scan.A),
+        log_gradient(dA_b, scan.A_b),
+        dD,
     )
-    return _like(found, given)
+    return cast_like(found, inner.differentiable)
 
 
 def _flat_rows(x):
@@ -204,21 +192,26 @@ def _flat_rows(x):
 
 def norm_forward(x, weight, eps):
     """Compute the norm; see `audiomamba.ops.rms_norm`."""
-    rows_in = _flat_rows(x)
-    out = torch.empty(rows_in.shape)
+    x_rows = _flat_rows(x)
+    out = torch.empty(x_rows.shape)
     norm.forward(
-        *(rows_in, array(weight), np.float32(eps), out.numpy(), n_threads())
+        x_rows, array(weight), np.float32(eps), out.numpy(), n_threads()
     )
     return out.view(x.shape).to(x.dtype)
 
 
 def norm_backward(grad_output, x, weight, eps):
     """Return the gradients of input and weight."""
-    rows_in = _flat_rows(x)
-    dx = torch.empty(rows_in.shape)
-    dweight = torch.zeros(-(-len(rows_in) // norm.SPAN), *weight.shape)
+    x_rows = _flat_rows(x)
+    dx = torch.empty(x_rows.shape)
+    dweight = torch.zeros(-(-len(x_rows) // norm.SPAN), *weight.shape)
     norm.backward(
-        *(_flat_rows(grad_output), rows_in, array(weight), np.float32(eps)),
-        *(dx.numpy(), dweight.numpy(), n_threads()),
+        _flat_rows(grad_output),
+        x_rows,
+        array(weight),
+        np.float32(eps),
+        dx.numpy(),
+        dweight.numpy(),
+        n_threads(),
     )
-    return _like((dx.view(x.shape), dweight.sum(0)), (x, weight))
+    return cast_like((dx.view(x.shape), dweight.sum(0)), (x, weight))

@@ -1,8 +1,8 @@
-"""Moving blocks of channels between tensors and a kernel's buffers.
+"""Copies of blocks of channels between tensors and a kernel's buffers.
 
 A kernel takes a tensor [B, L, D] with unit stride over channels as its flat
-storage and two strides, so that halves of a projection's output are read
-where they lie.
+storage and two strides, so that halves of a projection's output are read in
+place.
 """
 
 import numpy as np
@@ -17,17 +17,18 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-# Channels a task works on: four vectors of sixteen floats.
+# Channels per task: four vectors of sixteen floats.
 LANES = 64
-# Rows lie a page apart, where no prefetcher of the CPU follows.
+# Steps to prefetch ahead: rows are a page apart, too far for the CPU's own
+# prefetchers.
 AHEAD = 16
 
 
 def rows(tensor):
     """Return a tensor [B, L, D] as (flat array, sequence stride, step stride).
 
-    Nothing is copied where the channels lie side by side in float32 or in
-    bfloat16, whose bits travel as int16: NumPy has no such type.
+    Nothing is copied if the channels have unit stride in float32 or bfloat16.
+    The bits of bfloat16 are passed as int16, as NumPy has no such type.
     """
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
@@ -66,17 +67,17 @@ def steps_of(lengths, like):
 
 
 def new_output(like, lengths):
-    """Return a float32 tensor for results, zeroed where padding may stay."""
+    """Return a float32 tensor for results, zeroed if there may be padding."""
     make = torch.empty if lengths is None else torch.zeros
     return make(like.shape, dtype=torch.float32)
 
 
 @njit(**KERNEL)
 def new_rows(n_rows):
-    """Return room for rows [n, LANES], aligned to cache lines.
+    """Return a buffer of rows [n, LANES], aligned to cache lines.
 
-    A vector of sixteen floats that lies across two lines is read twice, which
-    makes a scan a fifth slower.
+    A vector of sixteen floats across two lines is read twice, which makes a
+    scan a fifth slower.
     """
     flat = np.empty((n_rows + 1) * LANES, f32)
     start = (-flat.ctypes.data // 4) % 16
@@ -96,7 +97,7 @@ def row_of(source, batch, step, first, width):
 
 @njit(**KERNEL)
 def fetch(source, batch, step, first, width):
-    """Ask for some channels of a step, which need not exist."""
+    """Prefetch some channels of a step, which need not exist."""
     flat, per_sequence, per_step = source
     start = batch * per_sequence + step * per_step + first
     for k in range(0, width, 16):
@@ -104,11 +105,13 @@ def fetch(source, batch, step, first, width):
 
 
 @njit(**KERNEL)
-def load_rows(source, batch, first, width, start, stop, target):
-    """Copy channels of some steps into target [L, LANES], zeros behind.
+def load_rows(source, place, start, stop, target):
+    """Copy some steps' channels into target [L, LANES]; idle lanes are zero.
 
-    Idle lanes take part in sums over channels, so they must hold zeros.
+    Idle lanes take part in sums over channels, so they must be zero.
+    ``place`` is (batch, first channel, number of channels).
     """
+    batch, first, width = place
     if width < LANES:
         target[start:stop] = f32(0.0)
     for step in range(start, stop):
@@ -122,7 +125,7 @@ def load_rows(source, batch, first, width, start, stop, target):
 def _project_pair(low, other, weight, row, other_row):
     """Multiply two rows [R] by weight [R, LANES].
 
-    One row's sums would wait for each other; two rows' take turns.
+    Two rows at a time, as the sums of one row depend on each other.
     """
     vectorise()
     for k in range(LANES):
@@ -137,9 +140,9 @@ def _project_pair(low, other, weight, row, other_row):
 
 @njit(**KERNEL)
 def load_projected(source, weight, batch, start, stop, target):
-    """Compute some steps of source [L, R] times weight [R, LANES] in target.
+    """Write some steps of source [L, R] times weight [R, LANES] to target.
 
-    Of an odd number the last one is computed in the row behind as well.
+    If the number of steps is odd, the row after the last is written as well.
     """
     n_rank = weight.shape[0]
     for step in range(start, stop, 2):
@@ -147,13 +150,15 @@ def load_projected(source, weight, batch, start, stop, target):
         _project_pair(
             row_of(source, batch, step, 0, n_rank),
             row_of(source, batch, other, 0, n_rank),
-            *(weight, target[step], target[step + 1]),
+            weight,
+            target[step],
+            target[step + 1],
         )
 
 
 @njit(**KERNEL)
 def load_matrix(source, first, width, scale, target):
-    """Copy channels of [D, N] into target [N, LANES], zeros behind them."""
+    """Copy channels of [D, N] times scale into target [N, LANES]."""
     target[:] = f32(0.0)
     for n in range(source.shape[1]):
         for k in range(width):

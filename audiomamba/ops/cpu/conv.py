@@ -1,8 +1,7 @@
 """The causal depthwise convolution with SiLU on the CPU.
 
 Steps are cut into spans, one task each, and a span into blocks of channels
-whose rows stay in the first-level cache; the loop over channels, which lie
-side by side, is what LLVM turns into vector code.
+whose rows stay in the L1 cache.  LLVM vectorises the loop over channels.
 """
 
 from numba import njit, prange
@@ -16,7 +15,7 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-# Steps and channels that are worked on at once.
+# Steps and channels of a block.
 SPAN, WIDTH = 32, 512
 
 
@@ -68,8 +67,7 @@ def forward(x, weight, bias, activation, sign, lengths, out, n_threads):
                 for step in range(start, min(start + SPAN, n_steps)):
                     fetch(x, batch, step + 1, first, width)
                     _convolve(
-                        *(x, batch, step, first, weight, bias, sign),
-                        *(n_steps, y),
+                        x, batch, step, first, weight, bias, sign, n_steps, y
                     )
                     row = row_of(flat_out, batch, step, first, width)
                     _activate(y, activation, row)
@@ -100,7 +98,7 @@ def backward(
     grad, x, weight, bias, activation, sign, lengths, dx, dweight, dbias,
     n_threads,
 ):  # fmt: skip
-    """Write the input's gradient and each span's share of the others.
+    """Write the gradient of x, and each span's part of the other two.
 
     ``grad``, ``x`` and ``dx`` come from `blocks.rows`; ``dweight``
     [spans, K, D] and ``dbias`` [spans, D] start at zero.
@@ -115,7 +113,7 @@ def backward(
             batch, start = task // n_spans, task % n_spans * SPAN
             n_steps = lengths[batch]
             stop = min(start + SPAN, n_steps)
-            # The outputs that see an input of this span.
+            # The outputs that depend on an input of this span.
             low = start if sign < 0 else max(start - reach, 0)
             high = min(stop + reach, n_steps) if sign < 0 else stop
             for first in range(0, n_channels, WIDTH):
@@ -123,8 +121,7 @@ def backward(
                 for step in range(low, high):
                     y = inner[step - low, :width]
                     _convolve(
-                        *(x, batch, step, first, weight, bias, sign),
-                        *(n_steps, y),
+                        x, batch, step, first, weight, bias, sign, n_steps, y
                     )
                     g = row_of(grad, batch, step, first, width)
                     _undo_activation(g, activation, y)

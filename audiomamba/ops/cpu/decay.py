@@ -1,7 +1,7 @@
-"""The decays exp(delta A) of a row of states, most of what a scan computes.
+"""The decays exp(delta A) of a row of states: most of a scan's work.
 
-LLVM does not find AVX-512's instruction for x 2**n, which needs no guard
-against underflow, in the code of a loop.  With it the forward scan takes
+LLVM does not use AVX-512's instruction for x 2**n, which needs no guard
+against underflow, when it vectorises a loop.  With it the forward scan takes
 0.86 of the time.
 """
 
@@ -33,22 +33,23 @@ def _decay_row_loop(delta, rate, decay):
 
 
 def _constant(value):
-    """Return a vector that holds a number sixteen times."""
+    """Return a vector of sixteen equal numbers."""
     return ir.Constant(_VECTOR, [float(value)] * 16)
 
 
-def _function(builder, name, *argument_types):
-    """Return LLVM's own function of this name, which returns a vector."""
+def _function(builder, name, argument_types):
+    """Return the LLVM intrinsic of this name, which returns a vector."""
     kind = ir.FunctionType(_VECTOR, argument_types)
     return cgutils.get_or_insert_function(builder.module, kind, name)
 
 
 def _power(builder, x, y):
     """Return 2 ** (x * y) of two vectors, as `vector_math.exp2` computes it."""
-    fma = _function(builder, "llvm.fma.v16f32", *[_VECTOR] * 3)
+    fma = _function(builder, "llvm.fma.v16f32", [_VECTOR] * 3)
     scale = _function(
-        *(builder, "llvm.x86.avx512.mask.scalef.ps.512"),
-        *(_VECTOR, _VECTOR, _VECTOR, _INT16, _INT32),
+        builder,
+        "llvm.x86.avx512.mask.scalef.ps.512",
+        [_VECTOR, _VECTOR, _VECTOR, _INT16, _INT32],
     )
     whole = builder.fsub(
         builder.call(fma, [x, y, _constant(ROUND)]), _constant(ROUND)
@@ -57,7 +58,7 @@ def _power(builder, x, y):
     p = _constant(EXP2[0])
     for coefficient in (*EXP2[1:], 1.0):
         p = builder.call(fma, [p, f, _constant(coefficient)])
-    # all lanes, rounded as the machine is set to
+    # all lanes, in the current rounding mode
     how = [_constant(0.0), _INT16(-1), _INT32(4)]
     return builder.call(scale, [p, whole, *how])
 
@@ -79,11 +80,8 @@ def _decay_row_avx512(typing_context, delta, rate, decay):
                 builder.gep(row, [_INT32(i)], inbounds=True)
                 for row in (delta, rate, decay)
             )
-            value = _power(
-                *(builder, builder.load(x, align=64)),
-                builder.load(y, align=64),
-            )
-            builder.store(value, power, align=64)
+            x, y = builder.load(x, align=64), builder.load(y, align=64)
+            builder.store(_power(builder, x, y), power, align=64)
         return context.get_dummy_value()
 
     return types.none(delta, rate, decay), generate
@@ -91,7 +89,7 @@ def _decay_row_avx512(typing_context, delta, rate, decay):
 
 def _choose_decay_row():
     """Return the better function for the CPU that Numba compiles for."""
-    # NUMBA_CPU_NAME may have asked for another one than this machine's.
+    # NUMBA_CPU_NAME may ask for another CPU than this machine's.
     features = cpu_target.target_context.codegen().magic_tuple()[2]
     if "+avx512f" in features.split(","):
         return _decay_row_avx512

@@ -5,7 +5,7 @@ from numba import njit, prange
 
 from audiomamba.ops.cpu.vector_math import KERNEL, f32, vectorise
 
-# Rows that are worked on at once.
+# Rows per task.
 SPAN = 32
 
 
@@ -37,7 +37,7 @@ def forward(x, weight, eps, out, n_threads):
 
 @njit(**KERNEL)
 def _row_gradient(grad, row, weight, scale, dx, dweight):
-    """Write a row's gradient and add its share of the weight's."""
+    """Write a row's gradient and add its part of the weight's."""
     vectorise()
     width = row.shape[0]
     along = f32(0.0)
@@ -51,7 +51,7 @@ def _row_gradient(grad, row, weight, scale, dx, dweight):
 
 @njit(parallel=True, **KERNEL)
 def backward(grad, x, weight, eps, dx, dweight, n_threads):
-    """Write the gradient of x, and each span's share of the weight's.
+    """Write the gradient of x, and each span's part of the weight's.
 
     ``dweight`` [spans, D] starts at zero.
     """
@@ -62,5 +62,5 @@ def backward(grad, x, weight, eps, dx, dweight, n_threads):
             for i in range(start, min(start + SPAN, n_rows)):
                 scale = _inverse_root(x[i], eps)
                 _row_gradient(
-                    *(grad[i], x[i], weight, scale, dx[i], dweight[task])
+                    grad[i], x[i], weight, scale, dx[i], dweight[task]
                 )

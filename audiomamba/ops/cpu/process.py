@@ -12,9 +12,9 @@ KEPT_BYTES = 2**29
 
 
 def launch_threads():
-    """Start Numba's threads without touching PyTorch's number of threads.
+    """Start Numba's threads and keep PyTorch's number of threads.
 
-    Both use the same OpenMP runtime, and Numba sets its number at the start.
+    Both use the same OpenMP runtime, whose number Numba sets when it starts.
     """
     n_threads = torch.get_num_threads()
     numba.get_num_threads()
@@ -24,10 +24,10 @@ def launch_threads():
 def keep_memory():
     """Let the C library keep freed memory for the next layer.
 
-    A layer's tensors come and go.  As it is set, glibc hands them back to the
-    system, and their pages are fetched and cleared anew in every layer: a
-    tenth to a fifth of AuM-Base's time.  Blocks with a mapping of their own,
-    all beyond 32 MiB, are handed back whatever is kept: hence none is mapped.
+    By default glibc returns a layer's freed tensors to the system, and every
+    layer faults and clears new pages: a tenth to a fifth of AuM-Base's time.
+    Blocks that are mapped, all above 32 MiB, are returned in any case, so
+    mapping is turned off.
     """
     if platform.libc_ver()[0] == "glibc":
         set_option = ctypes.CDLL(None).mallopt
@@ -36,7 +36,7 @@ def keep_memory():
 
 
 def n_threads():
-    """Return how many threads to use: as many as PyTorch, if there are."""
+    """Return how many threads to use: as many as PyTorch, if Numba has them."""
     number = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(number)
     return number

@@ -1,8 +1,8 @@
 """The forward scan on the CPU: a block of channels at a time.
 
-A task takes one sequence and LANES channels.  Its states [N, LANES] stay in
-the first-level cache, and the loop over lanes is what LLVM turns into vector
-code.  Step sizes and inputs are prepared once for both directions.
+A task scans LANES channels of one sequence.  Its states [N, LANES] stay in the
+L1 cache, and LLVM vectorises the loop over lanes.  Step sizes and inputs are
+prepared once for both directions.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-# Steps that are taken through all stages before the next ones are, so that
-# what one stage leaves is still in the cache for the next.
+# Steps that go through all stages together, so that what one stage writes is
+# still in the cache when the next one reads it.
 CHUNK = 32
 
 
@@ -52,10 +52,7 @@ def _scan_step(delta, drive, rate, b_n, c_n, decay, state, total):
 
 @njit(**KERNEL)
 def load_parameters(dt_proj, A, A_b, D, bias, place, weight, offset, skip):
-    """Load what a block of channels needs of the parameters.
-
-    Every direction adds the skip.
-    """
+    """Load a block's parameters; each direction adds the skip."""
     _, first, width = place
     load_matrix(dt_proj, first, width, f32(1.0), weight)
     load_vector(bias, first, width, offset)
@@ -65,27 +62,27 @@ def load_parameters(dt_proj, A, A_b, D, bias, place, weight, offset, skip):
 
 
 @njit(**KERNEL)
-def load_steps(delta, weight, batch, first, width, start, stop, raw):
+def load_steps(delta, weight, place, start, stop, raw):
     """Load the step sizes before bias and softplus into raw [L, LANES].
 
-    ``delta`` is [L, D], or [L, R] where ``weight`` [R, LANES] widens it.
+    ``delta`` is [L, D], or [L, R] if ``weight`` [R, LANES] projects it.
     """
     if weight.shape[0]:
-        load_projected(delta, weight, batch, start, stop, raw)
+        load_projected(delta, weight, place[0], start, stop, raw)
     else:
-        load_rows(delta, batch, first, width, start, stop, raw)
+        load_rows(delta, place, start, stop, raw)
 
 
 @njit(**KERNEL)
 def prepare(
-    u, batch, first, width, start, stop, bias, skip, use_softplus,
-    delta, drive, total,
-):  # fmt: skip
+    u, place, start, stop, bias, skip, use_softplus, delta, drive, total
+):
     """Compute delta, delta u and skip u, [L, LANES] each, idle lanes zero.
 
     ``delta`` holds the step sizes before bias and softplus.
     """
     vectorise()
+    batch, first, width = place
     if width < LANES:
         drive[start:stop] = f32(0.0)
         total[start:stop] = f32(0.0)
@@ -103,9 +100,10 @@ def prepare(
 
 
 @njit(**KERNEL)
-def _store(total, z, gated, batch, first, width, start, stop, out):
+def _store(total, z, gated, place, start, stop, out):
     """Write some steps of total SiLU(z) to channels of out."""
     vectorise()
+    batch, first, width = place
     for step in range(start, stop):
         row = row_of(out, batch, step, first, width)
         total_row = total[step]
@@ -121,36 +119,34 @@ def _store(total, z, gated, batch, first, width, start, stop, out):
 
 @njit(**KERNEL)
 def _scan_forward(
-    u, delta, B, C, place, n_steps, weight, rate, bias, skip, scans,
-    use_softplus, size, drive, total, decay, state,
+    u, delta, B, C, place, n_steps, weight, bias, skip, rate, use_softplus,
+    scans, size, drive, total, decay, state,
 ):  # fmt: skip
-    """Prepare all steps and, where it ``scans``, take them in this order."""
+    """Prepare all steps and, if ``scans``, take them in this order."""
     batch, first, width = place
     n_state = rate.shape[0]
     state[:] = f32(0.0)
     for start in range(0, n_steps, CHUNK):
         stop = min(start + CHUNK, n_steps)
-        load_steps(delta, weight, *place, start, stop, size)
+        load_steps(delta, weight, place, start, stop, size)
         prepare(
-            *(u, *place, start, stop, bias, skip, use_softplus),
-            *(size, drive, total),
+            u, place, start, stop, bias, skip, use_softplus, size, drive, total
         )
         for step in range(start, stop if scans else start):
             fetch(u, batch, step + CHUNK, first, width)
+            b = row_of(B, batch, step, 0, n_state)
+            c = row_of(C, batch, step, 0, n_state)
             _scan_step(
-                *(size[step], drive[step], rate),
-                row_of(B, batch, step, 0, n_state),
-                row_of(C, batch, step, 0, n_state),
-                *(decay, state, total[step]),
+                size[step], drive[step], rate, b, c, decay, state, total[step]
             )
 
 
 @njit(**KERNEL)
 def _scan_backward(
-    z, B, C, place, n_steps, rate, scans, gated, size, drive, total, decay,
+    z, B, C, place, n_steps, rate, gated, scans, size, drive, total, decay,
     state, out,
 ):  # fmt: skip
-    """Where it ``scans``, take all steps from the last; write the output."""
+    """If ``scans``, take all steps from the last; write the output."""
     batch, first, width = place
     n_state = rate.shape[0]
     state[:] = f32(0.0)
@@ -159,13 +155,12 @@ def _scan_backward(
         for step in range(stop - 1, start - 1 if scans else stop - 1, -1):
             fetch(z, batch, step, first, width)
             fetch(out, batch, step, first, width)
+            b = row_of(B, batch, step, 0, n_state)
+            c = row_of(C, batch, step, 0, n_state)
             _scan_step(
-                *(size[step], drive[step], rate),
-                row_of(B, batch, step, 0, n_state),
-                row_of(C, batch, step, 0, n_state),
-                *(decay, state, total[step]),
+                size[step], drive[step], rate, b, c, decay, state, total[step]
             )
-        _store(total, z, gated, *place, start, stop, out)
+        _store(total, z, gated, place, start, stop, out)
 
 
 @njit(parallel=True, **KERNEL)
@@ -176,7 +171,7 @@ def forward(
     """Scan in the given directions; write the gated sum to out [B, L, D].
 
     ``u``, ``delta``, ``B``, ``C`` and ``z`` come from `blocks.rows`;
-    ``dt_proj``, ``A``, ``A_b``, ``D``, ``z`` and ``bias`` are empty where they
+    ``dt_proj``, ``A``, ``A_b``, ``D``, ``z`` and ``bias`` are empty if they
     were not given.
     """
     n_batch, n_total, n_channels = out.shape
@@ -194,18 +189,17 @@ def forward(
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, first = task // n_blocks, task % n_blocks * LANES
             width = min(LANES, n_channels - first)
-            place = (batch, first, width)
+            place, n_steps = (batch, first, width), lengths[batch]
             load_parameters(
-                *(dt_proj, A, A_b, D, bias, place, weight, offset, skip)
+                dt_proj, A, A_b, D, bias, place, weight, offset, skip
             )
             load_matrix(A, first, width, LOG2_E, rate)
             _scan_forward(
-                *(u, delta, B, C, place, lengths[batch], weight, rate),
-                *(offset, skip, A.shape[0] > 0, use_softplus),
-                *(size, drive, total, decay, state),
-            )
+                u, delta, B, C, place, n_steps, weight, offset, skip, rate,
+                use_softplus, A.shape[0] > 0, size, drive, total, decay, state,
+            )  # fmt: skip
             load_matrix(A_b, first, width, LOG2_E, rate)
             _scan_backward(
-                *(z, B, C, place, lengths[batch], rate, A_b.shape[0] > 0),
-                *(gated, size, drive, total, decay, state, flat_out),
-            )
+                z, B, C, place, n_steps, rate, gated, A_b.shape[0] > 0, size,
+                drive, total, decay, state, flat_out,
+            )  # fmt: skip

@@ -1,10 +1,10 @@
 """The adjoint of the scan on the CPU.
 
-No state is kept for every step: one pass notes the states at chunk borders;
-then, from the last chunk to the first, a chunk's states are computed again
-and the adjoint recurrence runs through them.  Sums over channels are taken
-per block and added up in a fixed order, so that the result does not depend on
-the threads.
+The states are not stored for every step: one pass stores the state at each
+chunk's start; then, from the last chunk to the first, a chunk's states are
+recomputed and the adjoint recurrence runs through them.  Sums over channels
+are taken per block and added in a fixed order, so that the result does not
+depend on the number of threads.
 """
 
 import numpy as np
@@ -30,14 +30,14 @@ from audiomamba.ops.cpu.vector_math import (
     widen,
 )
 
-# Steps whose states and decays are held at once, in the second-level cache.
+# Steps whose states and decays are held at once, in the L2 cache.
 CHUNK = 64
 LN_2 = f32(0.6931471805599453)
 
 
 @njit(**KERNEL)
 def _new_states(n_steps, n_state):
-    """Return room for the states [n, N, LANES] of a block of channels."""
+    """Return a buffer for states, [n, N, LANES]."""
     return new_rows(n_steps * n_state).reshape(n_steps, n_state, LANES)
 
 
@@ -45,7 +45,7 @@ def _new_states(n_steps, n_state):
 def _mark_borders(
     delta, drive, rate, B, batch, n_steps, reverse, decay, state, borders
 ):
-    """Note the state before every chunk (in scan order) in borders."""
+    """Store the state before every chunk (in scan order) in borders."""
     vectorise()
     n_state = rate.shape[0]
     state[:] = f32(0.0)
@@ -63,7 +63,7 @@ def _mark_borders(
 
 @njit(**KERNEL)
 def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
-    """Compute one step's decays, states and ungated output once more."""
+    """Recompute one step's decays, states and ungated output."""
     vectorise()
     for n in range(rate.shape[0]):
         b, c = widen(b_n[n]), widen(c_n[n])
@@ -76,20 +76,20 @@ def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
 
 @njit(**KERNEL)
 def _adjoint_step(
-    delta, drive, grad, rate, b_n, c_n, before, decays, after, carry,
+    delta, drive, grad, rate, b_n, c_n, before, decays, after, adjoint,
     d_rate, d_drive, d_delta, d_b, d_c,
 ):  # fmt: skip
-    """Take one step of the adjoint recurrence back in scan order.
+    """Take one step of the adjoint recurrence, against the scan's order.
 
-    ``rate`` is A log2(e) and ``d_delta`` collects d(delta) / ln(2): what is
-    missing is multiplied once, behind the loops.
+    ``rate`` is A log2(e), so ``d_delta`` sums d(delta) / ln(2); the factor is
+    applied once, after the loops.
     """
     vectorise()
     for n in range(rate.shape[0]):
         b, c = widen(b_n[n]), widen(c_n[n])
         sum_b, sum_c = f32(0.0), f32(0.0)
         for k in range(LANES):
-            d_state = carry[n, k] + grad[k] * c
+            d_state = adjoint[n, k] + grad[k] * c
             sum_b += d_state * drive[k]
             sum_c += grad[k] * after[n, k]
             d_drive[k] += d_state * b
@@ -97,26 +97,26 @@ def _adjoint_step(
             d_exponent = passed * before[n, k]
             d_rate[n, k] += d_exponent * delta[k]
             d_delta[k] += d_exponent * rate[n, k]
-            carry[n, k] = passed
+            adjoint[n, k] = passed
         d_b[n] += sum_b
         d_c[n] += sum_c
 
 
 @njit(**KERNEL)
 def _adjoint_direction(
-    A, reverse, place, n_steps, delta, drive, grad, B, C, rate, carry, borders,
-    decays, states, total, d_rate, d_drive, d_delta, dA, dB, dC,
+    A, reverse, place, n_steps, delta, drive, grad, B, C, rate, adjoint,
+    borders, decays, states, total, d_rate, d_drive, d_delta, dA, dB, dC,
 ):  # fmt: skip
-    """Run one direction back through all its chunks."""
+    """Run the adjoint recurrence of one direction through all chunks."""
     vectorise()
     batch, first, width = place
     n_state = rate.shape[0]
     load_matrix(A, first, width, LOG2_E, rate)
     _mark_borders(
-        *(delta, drive, rate, B, batch, n_steps, reverse),
-        *(decays[0, 0], carry, borders),
-    )
-    carry[:] = f32(0.0)
+        delta, drive, rate, B, batch, n_steps, reverse, decays[0, 0], adjoint,
+        borders,
+    )  # fmt: skip
+    adjoint[:] = f32(0.0)
     d_rate[:] = f32(0.0)
     for chunk in range((n_steps + CHUNK - 1) // CHUNK - 1, -1, -1):
         start = chunk * CHUNK
@@ -124,21 +124,25 @@ def _adjoint_direction(
         states[0] = borders[chunk]
         for i in range(size):
             t = n_steps - 1 - start - i if reverse else start + i
-            _recompute_step(
-                *(delta[t], drive[t], rate),
+            b, c = (
                 row_of(B, batch, t, 0, n_state),
                 row_of(C, batch, t, 0, n_state),
-                *(states[i], decays[i], states[i + 1], total[t]),
             )
+            _recompute_step(
+                delta[t], drive[t], rate, b, c, states[i], decays[i],
+                states[i + 1], total[t],
+            )  # fmt: skip
         for i in range(size - 1, -1, -1):
             t = n_steps - 1 - start - i if reverse else start + i
-            _adjoint_step(
-                *(delta[t], drive[t], grad[t], rate),
+            b, c = (
                 row_of(B, batch, t, 0, n_state),
                 row_of(C, batch, t, 0, n_state),
-                *(states[i], decays[i], states[i + 1], carry),
-                *(d_rate, d_drive[t], d_delta[t], dB[t], dC[t]),
             )
+            _adjoint_step(
+                delta[t], drive[t], grad[t], rate, b, c, states[i], decays[i],
+                states[i + 1], adjoint, d_rate, d_drive[t], d_delta[t],
+                dB[t], dC[t],
+            )  # fmt: skip
     for k in range(width):
         for n in range(n_state):
             dA[first + k, n] = d_rate[n, k]
@@ -146,36 +150,35 @@ def _adjoint_direction(
 
 @njit(**KERNEL)
 def _gate_gradient(grad, gate, n_steps):
-    """Turn the output's gradient into that of the ungated output.
+    """Turn the gradient of the output into that of the ungated output.
 
-    What is left in ``gate`` is the factor of the gate's own gradient.
+    ``gate`` becomes the factor of its own gradient.
     """
     vectorise()
     for step in range(n_steps):
         grad_row, gate_row = grad[step], gate[step]
         for k in range(LANES):
-            push, g = grad_row[k], gate_row[k]
+            d, g = grad_row[k], gate_row[k]
             s = sigmoid(g)
-            grad_row[k] = push * g * s
-            gate_row[k] = push * s * (f32(1.0) + g * (f32(1.0) - s))
+            grad_row[k] = d * g * s
+            gate_row[k] = d * s * (f32(1.0) + g * (f32(1.0) - s))
 
 
 @njit(**KERNEL)
 def _load_block(
-    grad, u, delta, z, place, n_steps, weight, offset, skip, use_softplus,
-    raw, size, drive, total, push, gate,
+    grad_output, u, delta, z, place, n_steps, weight, offset, skip,
+    use_softplus, raw, size, drive, total, grad, gate,
 ):  # fmt: skip
     """Load what both directions of a block of channels share."""
-    load_rows(grad, *place, 0, n_steps, push)
-    load_steps(delta, weight, *place, 0, n_steps, raw)
+    load_rows(grad_output, place, 0, n_steps, grad)
+    load_steps(delta, weight, place, 0, n_steps, raw)
     size[:n_steps] = raw[:n_steps]
     prepare(
-        *(u, *place, 0, n_steps, offset, skip, use_softplus),
-        *(size, drive, total),
+        u, place, 0, n_steps, offset, skip, use_softplus, size, drive, total
     )
     if z[0].shape[0] > 0:
-        load_rows(z, *place, 0, n_steps, gate)
-        _gate_gradient(push, gate, n_steps)
+        load_rows(z, place, 0, n_steps, gate)
+        _gate_gradient(grad, gate, n_steps)
 
 
 @njit(**KERNEL)
@@ -195,12 +198,12 @@ def _store_inputs(
         u_row = row_of(u, batch, step, first, width)
         du_row = row_of(du, batch, step, first, width)
         ddelta_row = row_of(ddelta, batch, step, first, width)
-        push_row, grad_row = d_drive[step], grad[step]
+        drive_row, grad_row = d_drive[step], grad[step]
         delta_row, raw_row, d_row = delta[step], raw[step], d_delta[step]
         for k in range(width):
-            push, g, x = push_row[k], grad_row[k], widen(u_row[k])
-            du_row[k] = push * delta_row[k] + g * skip[k]
-            d = push * x + d_row[k] * LN_2
+            d_xd, g, x = drive_row[k], grad_row[k], widen(u_row[k])
+            du_row[k] = d_xd * delta_row[k] + g * skip[k]
+            d = d_xd * x + d_row[k] * LN_2
             if use_softplus:
                 d *= sigmoid(raw_row[k] + offset[k])
             ddelta_row[k] = d
@@ -223,15 +226,15 @@ def _store_gate(gate, total, place, n_steps, dz):
 
 @njit(parallel=True, **KERNEL)
 def backward(
-    grad, u, delta, dt_proj, A, A_b, B, C, D, z, bias, use_softplus, lengths,
-    du, ddelta, dA, dB, dC, dD, dz, dbias, n_threads,
+    grad_output, u, delta, dt_proj, A, A_b, B, C, D, z, bias, use_softplus,
+    lengths, du, ddelta, dA, dB, dC, dD, dz, dbias, n_threads,
 ):  # fmt: skip
     """Write all gradients.
 
     ``dA`` [2, B, D, N], ``dD`` and ``dbias`` [B, D] are sums over steps;
     ``dB`` and ``dC`` [blocks, B, L, N] are sums over a block's channels.
-    ``du``, ``ddelta`` and ``dz`` [B, L, D] come from `blocks.rows`; the
-    second one is the gradient of the widened step sizes.
+    ``du``, ``ddelta`` and ``dz`` [B, L, D] come from `blocks.rows`; ``ddelta``
+    is the gradient of the step sizes after ``dt_proj``.
     """
     n_channels = dD.shape[1]
     n_blocks, n_batch, n_total, n_state = dB.shape
@@ -240,13 +243,13 @@ def backward(
         vectorise()
         raw, size = new_rows(n_total + 1), new_rows(n_total)
         drive, total = new_rows(n_total), new_rows(n_total)
-        push, gate = new_rows(n_total), new_rows(n_total)
+        grad, gate = new_rows(n_total), new_rows(n_total)
         d_drive, d_delta = new_rows(n_total), new_rows(n_total)
         borders = _new_states(n_chunks, n_state)
         decays = _new_states(CHUNK, n_state)
         states = _new_states(CHUNK + 1, n_state)
         rate, d_rate = new_rows(n_state), new_rows(n_state)
-        carry, weight = new_rows(n_state), new_rows(dt_proj.shape[1])
+        adjoint, weight = new_rows(n_state), new_rows(dt_proj.shape[1])
         skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, block = task // n_blocks, task % n_blocks
@@ -254,28 +257,28 @@ def backward(
             last = min(first + LANES, n_channels)
             place, n = (batch, first, last - first), lengths[batch]
             load_parameters(
-                *(dt_proj, A, A_b, D, bias, place, weight, offset, skip)
+                dt_proj, A, A_b, D, bias, place, weight, offset, skip
             )
             _load_block(
-                *(grad, u, delta, z, place, n, weight, offset, skip),
-                *(use_softplus, raw, size, drive, total, push, gate),
-            )
+                grad_output, u, delta, z, place, n, weight, offset, skip,
+                use_softplus, raw, size, drive, total, grad, gate,
+            )  # fmt: skip
             d_drive[:n] = f32(0.0)
             d_delta[:n] = f32(0.0)
             for way in range(2):
-                matrix = A_b if way else A
-                if matrix.shape[0] == 0:
+                rates = A_b if way else A
+                if rates.shape[0] == 0:
                     continue
                 _adjoint_direction(
-                    *(matrix, way == 1, place, n, size, drive, push, B, C),
-                    *(rate, carry, borders, decays, states, total, d_rate),
-                    *(d_drive, d_delta, dA[way, batch]),
-                    *(dB[block, batch], dC[block, batch]),
-                )
+                    rates, way == 1, place, n, size, drive, grad, B, C, rate,
+                    adjoint, borders, decays, states, total, d_rate, d_drive,
+                    d_delta, dA[way, batch], dB[block, batch],
+                    dC[block, batch],
+                )  # fmt: skip
             _store_inputs(
-                *(u, raw, offset, use_softplus, size, push, skip),
-                *(d_drive, d_delta, place, n, du, ddelta),
-                *(dD[batch, first:last], dbias[batch, first:last]),
-            )
+                u, raw, offset, use_softplus, size, grad, skip, d_drive,
+                d_delta, place, n, du, ddelta, dD[batch, first:last],
+                dbias[batch, first:last],
+            )  # fmt: skip
             if z[0].shape[0] > 0:
                 _store_gate(gate, total, place, n, dz)

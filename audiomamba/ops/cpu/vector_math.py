@@ -1,8 +1,8 @@
 """Elementary functions that LLVM turns into vector code.
 
-The C library's exp and log are scalar calls: a loop that contains one is not
+The C library's exp and log are scalar calls, which keep a loop from being
 vectorised.  These are a few multiplications each, with relative errors of
-about 2e-7, as float32 itself.
+about 2e-7, close to float32's own.
 """
 
 import numpy as np
@@ -26,8 +26,8 @@ EXP2 = tuple(
 # 2 artanh(s) / s as a polynomial in s * s, for s in [0, 1/3].
 _ARTANH = tuple(f32(2.0 / k) for k in (13, 11, 9, 7, 5, 3, 1))
 
-# How kernels are compiled.  With Python's error model every division would be
-# tested for zero, which keeps a loop from being vectorised.
+# Python's error model would test every division for zero, which keeps a loop
+# from being vectorised.
 KERNEL = dict(
     cache=True,
     error_model="numpy",
@@ -39,15 +39,15 @@ _EXACT = {**KERNEL, "fastmath": {"contract", "nsz"}}
 
 @intrinsic
 def vectorise(typing_context):
-    """Let LLVM make the best vector code of the function that calls this.
+    """Let LLVM vectorise the calling function as well as it can.
 
-    On CPUs with AVX-512 it prefers half of the widest vectors, as the first
-    such CPUs lowered their clock for whole ones; in these kernels whole ones
-    are a third faster.  Elsewhere this changes nothing.
+    On CPUs with AVX-512 LLVM prefers 256-bit vectors, as the first such CPUs
+    lowered their clock for 512 bits; in these kernels 512 bits are a third
+    faster.  On other CPUs this changes nothing.
 
-    What the function writes must not overlap with its other arguments:
-    otherwise LLVM tests for that before every loop, which takes as long as
-    the loop over a block of channels.
+    The caller's arguments must not overlap if it writes to one of them.  LLVM
+    is told so: its own test before every loop takes as long as the loop over a
+    block of channels.
     """
 
     def generate(context, builder, signature, arguments):
@@ -63,7 +63,7 @@ def vectorise(typing_context):
 
 @intrinsic
 def prefetch(typing_context, flat, index):
-    """Ask for the cache line of a flat array's value; may point outside."""
+    """Prefetch a flat array's cache line; the index may be out of bounds."""
 
     def generate(context, builder, signature, arguments):
         kind = signature.args[0]
@@ -77,7 +77,7 @@ def prefetch(typing_context, flat, index):
             ir.FunctionType(ir.VoidType(), [byte, number, number, number]),
             "llvm.prefetch.p0",
         )
-        # to read, to be kept, data
+        # for reading, high locality, data cache
         how = [number(0), number(3), number(1)]
         builder.call(call, [builder.bitcast(line, byte), *how])
         return context.get_dummy_value()

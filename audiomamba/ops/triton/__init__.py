@@ -1,23 +1,26 @@
 """The operators on the GPU, in Triton: one kernel launch per pass.
 
-The scan of both directions, with step sizes, skip and gate, is one kernel;
-its gradient is another one, which keeps the state at the borders of short
-tiles and computes it again between them.  The state is float32 whatever the
-inputs are, and sums over programs are added in one order, so that results
-repeat.  Kernels are compiled, and their shapes chosen, on first use; Triton
-caches both on disk.
+The scan of both directions, with step sizes, skip and gate, is one kernel.
+Its gradient is another one, which stores the state at the borders of short
+tiles and recomputes it between them.  The state is float32 whatever the
+inputs are, and sums over programs are added in a fixed order, so that results
+are reproducible.  Kernels are compiled, and their tile sizes tuned, on first
+use; Triton caches both on disk.
 """
 
 import torch
 import triton
 
-from audiomamba.ops.composed import compose_inner
-from audiomamba.ops.triton import adjoint, conv, scan
+from audiomamba.ops.inner_from_parts import compose_inner
+from audiomamba.ops.optional_gradients import cast_like
+from audiomamba.ops.triton import adjoint as adjoint_kernels
+from audiomamba.ops.triton import conv as conv_kernels
+from audiomamba.ops.triton import scan as scan_kernels
 from audiomamba.ops.triton.tiles import LANES
 
 
 def _rows(tensor):
-    """Return a tensor [B, L, D] with its channels side by side."""
+    """Return a tensor [B, L, D] with unit stride over channels."""
     if tensor is None or tensor.stride(2) == 1:
         return tensor
     return tensor.contiguous()
@@ -39,14 +42,14 @@ def _on_device(lengths, like):
 
 
 def _size(x):
-    """Return about how much there is to do at once: choices depend on it."""
+    """Return a problem size, rounded so that few sizes are tuned for."""
     return triton.next_power_of_2(x.shape[0] * x.shape[2])
 
 
-def _new(like, lengths, dtype=None):
-    """Return a tensor for results, zeroed where padding stays."""
+def _new(like, lengths):
+    """Return a tensor for results, zeroed if there is padding."""
     make = torch.empty if lengths is None else torch.zeros
-    return make(like.shape, dtype=dtype or like.dtype, device=like.device)
+    return make(like.shape, dtype=like.dtype, device=like.device)
 
 
 def _blocks(x):
@@ -58,29 +61,43 @@ def _blocks(x):
     )
 
 
-def scan_forward(
-    u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
-):
+def _prepare(scan):
+    """Return the scan's arguments as the kernels take them."""
+    rows = {n: _rows(getattr(scan, n)) for n in ("u", "delta", "B", "C", "z")}
+    return scan._replace(
+        **rows,
+        A=_matrix(scan.A),
+        A_b=_matrix(scan.A_b),
+        lengths=_on_device(scan.lengths, scan.u),
+    )
+
+
+def scan_forward(scan):
     """Compute the scan; see `audiomamba.ops.selective_scan`."""
-    u, delta, B, C, z = map(_rows, (u, delta, B, C, z))
-    lengths = _on_device(lengths, u)
-    both = A is not None and A_b is not None
-    out = _new(u, lengths)
+    scan = _prepare(scan)
+    u, n_state = scan.u, scan.B.shape[2]
+    both = scan.A is not None and scan.A_b is not None
+    out = _new(u, scan.lengths)
     partial = torch.empty_like(out, dtype=torch.float32) if both else None
-    n_state = B.shape[2]
     with torch.cuda.device_of(u):
-        scan.forward_kernel[_blocks(u)](
-            *(u, delta, _matrix(A), _matrix(A_b), B, C, D, z, delta_bias),
-            *(lengths, partial, out, *_strides(u, delta, B, C, z)),
-            *(u.shape[1], u.shape[2], n_state, _size(u)),
-            SOFTPLUS=delta_softplus,
+        scan_kernels.forward_kernel[_blocks(u)](
+            *scan.differentiable,
+            scan.lengths,
+            partial,
+            out,
+            *_strides(u, scan.delta, scan.B, scan.C, scan.z),
+            u.shape[1],
+            u.shape[2],
+            n_state,
+            _size(u),
+            SOFTPLUS=scan.delta_softplus,
             STATES=triton.next_power_of_2(n_state),
         )
     return out
 
 
 def _sum_parts(parts, n_parts, like, lengths):
-    """Return the sum of the first parts of a flat buffer, shaped as like."""
+    """Return the sum of the first parts of a flat buffer, in like's shape."""
     total = parts[: n_parts * like.numel()].view(n_parts, *like.shape).sum(0)
     if lengths is not None:
         steps = torch.arange(like.shape[1], device=like.device)
@@ -89,47 +106,62 @@ def _sum_parts(parts, n_parts, like, lengths):
     return total
 
 
-def scan_backward(grad_output, *arguments):
+def scan_backward(grad_output, scan):
     """Return the gradients of the nine tensors, None where not given."""
-    given, (delta_softplus, lengths) = arguments[:9], arguments[9:]
-    u, delta, A, A_b, B, C, D, z, delta_bias = given
-    grad, u, delta, B, C, z = map(_rows, (grad_output, u, delta, B, C, z))
-    lengths = _on_device(lengths, u)
-    (n_batch, n_steps, n_channels), n_state = u.shape, B.shape[2]
-    ways = (A is not None) + (A_b is not None)
+    given, grad = scan.differentiable, _rows(grad_output)
+    scan = _prepare(scan)
+    u, delta, z, lengths = scan.u, scan.delta, scan.z, scan.lengths
+    (n_batch, n_steps, n_channels), n_state = u.shape, scan.B.shape[2]
+    ways = (scan.A is not None) + (scan.A_b is not None)
 
     def single(*shape):
         return torch.empty(shape, dtype=torch.float32, device=u.device)
 
     du, ddelta = _new(u, lengths), _new(delta, lengths)
     dz = None if z is None else _new(z, lengths)
-    # What the first of two directions leaves to the other one.
-    left = [single(*u.shape) if ways == 2 else None for _ in range(3)]
-    left[0] = None if z is None else left[0]
-    n_borders = triton.cdiv(n_steps, adjoint.SHORTEST_TILE.value)
-    most = triton.cdiv(n_channels, LANES.value * adjoint.FEWEST_GROUPS.value)
-    dB, dC = single(2, ways * most * B.numel())
+    # The first of two directions leaves its output and its gradients of u and
+    # delta here, for the other one to add.
+    partial = single(*u.shape) if ways == 2 and z is not None else None
+    partial_du = single(*u.shape) if ways == 2 else None
+    partial_ddelta = single(*u.shape) if ways == 2 else None
+    n_borders = triton.cdiv(n_steps, adjoint_kernels.SHORTEST_TILE.value)
+    borders = single(n_batch, n_borders, n_state, n_channels)
+    most = triton.cdiv(
+        n_channels, LANES.value * adjoint_kernels.FEWEST_GROUPS.value
+    )
+    dB, dC = single(2, ways * most * scan.B.numel())
     dA = single(ways, n_batch, n_state, n_channels)
     dD, dbias = single(2, ways, n_batch, n_channels)
     with torch.cuda.device_of(u):
-        adjoint.backward_kernel[_blocks(u)](
-            *(grad, u, delta, _matrix(A), _matrix(A_b), B, C, D, z),
-            *(delta_bias, lengths),
-            *(single(n_batch, n_borders, n_state, n_channels), *left),
-            *(du, ddelta, dz, dB, dC, dA, dD, dbias),
-            *_strides(u, delta, B, C, z, grad),
-            *(n_steps, n_channels, n_state, _size(u)),
-            SOFTPLUS=delta_softplus,
+        adjoint_kernels.backward_kernel[_blocks(u)](
+            grad,
+            *scan.differentiable,
+            lengths,
+            borders,
+            partial,
+            partial_du,
+            partial_ddelta,
+            du,
+            ddelta,
+            dz,
+            dB,
+            dC,
+            dA,
+            dD,
+            dbias,
+            *_strides(u, delta, scan.B, scan.C, z, grad),
+            n_steps,
+            n_channels,
+            n_state,
+            _size(u),
+            SOFTPLUS=scan.delta_softplus,
             STATES=triton.next_power_of_2(n_state),
         )
-    blocks = _blocks(u)(adjoint.backward_kernel.best_config.kwargs)[0]
+    blocks = _blocks(u)(adjoint_kernels.backward_kernel.best_config.kwargs)[0]
     dA = dA.sum(1).mT
-    found = (
-        *(du, ddelta, dA[0], dA[-1]),
-        *(_sum_parts(t, ways * blocks, B, lengths) for t in (dB, dC)),
-        *(dD.sum((0, 1)), dz, dbias.sum((0, 1))),
-    )
-    return [None if t is None else g.to(t.dtype) for g, t in zip(found, given)]
+    dB, dC = (_sum_parts(t, ways * blocks, scan.B, lengths) for t in (dB, dC))
+    dD, dbias = dD.sum((0, 1)), dbias.sum((0, 1))
+    return cast_like((du, ddelta, dA[0], dA[-1], dB, dC, dD, dz, dbias), given)
 
 
 def _tiles(x):
@@ -145,45 +177,58 @@ def _tiles(x):
     )
 
 
-def conv_forward(x, weight, bias, activation, reverse, lengths):
+def conv_forward(conv):
     """Compute the convolution; see `audiomamba.ops.causal_conv1d`."""
-    x = _rows(x)
+    x = _rows(conv.x)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     with torch.cuda.device_of(x):
-        conv.forward_kernel[_tiles(x)](
-            *(x, weight.contiguous(), bias, _on_device(lengths, x), out),
-            *(*_strides(x), x.shape[1], x.shape[2], _size(x)),
-            ACTIVATION=activation,
-            SIGN=1 if reverse else -1,
-            TAPS=weight.shape[1],
+        conv_kernels.forward_kernel[_tiles(x)](
+            x,
+            conv.weight.contiguous(),
+            conv.bias,
+            _on_device(conv.lengths, x),
+            out,
+            *_strides(x),
+            x.shape[1],
+            x.shape[2],
+            _size(x),
+            ACTIVATION=conv.activation,
+            SIGN=1 if conv.reverse else -1,
+            TAPS=conv.weight.shape[1],
         )
     return out
 
 
-def conv_backward(grad_output, x, weight, bias, activation, reverse, lengths):
+def conv_backward(grad_output, conv):
     """Return the gradients of input, weight and bias."""
-    grad, x = _rows(grad_output), _rows(x)
+    grad, x = _rows(grad_output), _rows(conv.x)
     n_batch, n_steps, n_channels = x.shape
-    taps = weight.shape[1]
-    n_parts = n_batch * triton.cdiv(n_steps, conv.GRADIENT_STEPS)
+    taps = conv.weight.shape[1]
+    n_parts = n_batch * triton.cdiv(n_steps, conv_kernels.GRADIENT_STEPS)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     dweight = dx.new_empty(n_parts, taps, n_channels, dtype=torch.float32)
     dbias = dx.new_empty(n_parts, n_channels, dtype=torch.float32)
     with torch.cuda.device_of(x):
-        conv.backward_kernel[_tiles(x)](
-            *(grad, x, weight.contiguous(), bias, _on_device(lengths, x)),
-            *(dx, dweight, dbias, *_strides(grad, x)),
-            *(n_steps, n_channels, _size(x)),
-            ACTIVATION=activation,
-            SIGN=1 if reverse else -1,
+        conv_kernels.backward_kernel[_tiles(x)](
+            grad,
+            x,
+            conv.weight.contiguous(),
+            conv.bias,
+            _on_device(conv.lengths, x),
+            dx,
+            dweight,
+            dbias,
+            *_strides(grad, x),
+            n_steps,
+            n_channels,
+            _size(x),
+            ACTIVATION=conv.activation,
+            SIGN=1 if conv.reverse else -1,
             TAPS=taps,
-            STEPS=conv.GRADIENT_STEPS,
+            STEPS=conv_kernels.GRADIENT_STEPS,
         )
     found = (dx, dweight.sum(0).t(), dbias.sum(0))
-    return [
-        None if t is None else g.to(t.dtype)
-        for g, t in zip(found, (x, weight, bias))
-    ]
+    return cast_like(found, conv.differentiable)
 
 
 inner_forward, inner_backward = compose_inner(

@@ -1,4 +1,4 @@
-"""The scan's gradient: a sweep that keeps borders, then the adjoint sweep."""
+"""The scan's gradient: a sweep that stores borders, then the adjoint sweep."""
 
 import triton
 import triton.language as tl
@@ -23,7 +23,7 @@ from audiomamba.ops.triton.tiles import (
 )
 
 # No configuration has shorter tiles or narrower blocks: the buffers for borders
-# and for parts of sums over channels are made for these.
+# and for partial sums over channels have room for these.
 SHORTEST_TILE = tl.constexpr(2)
 FEWEST_GROUPS = tl.constexpr(2)
 
@@ -68,8 +68,8 @@ def adjoint(
 ):
     """Run one direction's adjoint recurrence, the last tile first.
 
-    The sources are u, delta and z, the others the gradient of the output and
-    what another direction has left of the gradients of u and delta.
+    The sources are u, delta and z; the others are the gradient of the output
+    and the other direction's gradients of u and delta, to be added.
     """
     B, B_step, C, C_step = matrices
     A, skip, bias = vectors
@@ -103,9 +103,9 @@ def adjoint(
             sources, strides, ahead, n_steps, channels, inside, REVERSE, TILE
         )
         next_others = load_tiles(
-            *(others, other_strides, ahead, n_steps),
-            *(channels, inside, REVERSE, TILE),
-        )
+            others, other_strides, ahead, n_steps, channels, inside, REVERSE,
+            TILE,
+        )  # fmt: skip
         bs = load_rows(B, B_step, first, n_steps, states, known, REVERSE, TILE)
         cs = load_rows(C, C_step, first, n_steps, states, known, REVERSE, TILE)
         state = tl.load(
@@ -173,35 +173,35 @@ def one_way(
 ):
     """Differentiate one direction: the borders first, then the adjoint.
 
-    `left` is what the other direction has left of the output and of the
-    gradients of u and delta; `targets` is where this one puts its own.
+    `left` holds the other direction's output and gradients of u and delta;
+    `targets` is where this direction writes its own.
     """
     u, delta, z, grad = rows
     u_step, delta_step, z_step, grad_step = steps
     left_y, left_du, left_ddelta = left
     y, du, ddelta = targets
     sweep(
-        *((u, delta, left_y), (u_step, delta_step, n_channels)),
-        *(gates, (z_step, grad_step, 0)),
-        *(matrices, vectors, (y, borders), n_steps, n_channels, n_state),
-        *(REVERSE, SOFTPLUS, STATES, GROUPS, TILE),
-    )
+        (u, delta, left_y), (u_step, delta_step, n_channels),
+        gates, (z_step, grad_step, 0),
+        matrices, vectors, (y, borders), n_steps, n_channels, n_state,
+        REVERSE, SOFTPLUS, STATES, GROUPS, TILE,
+    )  # fmt: skip
     tl.debug_barrier()
     adjoint(
-        *((u, delta, z), (u_step, delta_step, z_step)),
-        *((grad, left_du, left_ddelta), (grad_step, n_channels, n_channels)),
-        *(matrices, vectors, borders, (du, ddelta), state_targets, sums),
-        *(n_steps, n_channels, n_state),
-        *(REVERSE, SOFTPLUS, STATES, GROUPS, TILE),
-    )
+        (u, delta, z), (u_step, delta_step, z_step),
+        (grad, left_du, left_ddelta), (grad_step, n_channels, n_channels),
+        matrices, vectors, borders, (du, ddelta), state_targets, sums,
+        n_steps, n_channels, n_state,
+        REVERSE, SOFTPLUS, STATES, GROUPS, TILE,
+    )  # fmt: skip
     tl.debug_barrier()
 
 
+# The kernel's integers, which are not compiled into it.
 _INTEGERS = (
-    *("u_batch", "u_step", "delta_batch", "delta_step", "B_batch", "B_step"),
-    *("C_batch", "C_step", "z_batch", "z_step", "grad_batch", "grad_step"),
-    *("n_steps", "n_channels", "n_state", "size"),
-)
+    "u_batch u_step delta_batch delta_step B_batch B_step C_batch C_step "
+    "z_batch z_step grad_batch grad_step n_steps n_channels n_state size"
+).split()
 
 
 @tuned(
@@ -258,9 +258,9 @@ def backward_kernel(
 ):
     """Differentiate the scan of a block of channels of one sequence.
 
-    What is summed over sequences or over channels leaves as one part per
-    program: dB and dC are [ways, blocks, B, L, N], dA is [ways, B, N, D], dD
-    and dbias are [ways, B, D].
+    Every program writes its own part of sums over sequences or channels: dB
+    and dC are [ways, blocks, B, L, N], dA is [ways, B, N, D], dD and dbias are
+    [ways, B, D].
     """
     n_batch = tl.num_programs(1)
     batch = tl.program_id(1).to(tl.int64)
@@ -295,11 +295,11 @@ def backward_kernel(
     if A is not None:
         if A_b is not None:
             one_way(
-                *(rows, steps, (None, None, None), matrices, (A, D, bias)),
-                *((None, None, None), borders, partials, parts, sums),
-                *(valid, n_channels, n_state, False, SOFTPLUS),
-                *(STATES, GROUPS, TILE),
-            )
+                rows, steps, (None, None, None), matrices, (A, D, bias),
+                (None, None, None), borders, partials, parts, sums,
+                valid, n_channels, n_state,
+                False, SOFTPLUS, STATES, GROUPS, TILE,
+            )  # fmt: skip
             own += n_batch * n_channels
             sums = (dA + own * n_state, dD + own, dbias + own)
             blocks = tl.num_programs(0).to(tl.int64)
@@ -307,15 +307,15 @@ def backward_kernel(
             parts = (dB + part, dC + part)
         else:
             one_way(
-                *(rows, steps, gates, matrices, (A, D, bias)),
-                *((None, None, None), borders, results, parts, sums),
-                *(valid, n_channels, n_state, False, SOFTPLUS),
-                *(STATES, GROUPS, TILE),
-            )
+                rows, steps, gates, matrices, (A, D, bias),
+                (None, None, None), borders, results, parts, sums,
+                valid, n_channels, n_state,
+                False, SOFTPLUS, STATES, GROUPS, TILE,
+            )  # fmt: skip
     if A_b is not None:
         one_way(
-            *(rows, steps, gates, matrices, (A_b, D, bias)),
-            *(partials, borders, results, parts, sums),
-            *(valid, n_channels, n_state, True, SOFTPLUS),
-            *(STATES, GROUPS, TILE),
-        )
+            rows, steps, gates, matrices, (A_b, D, bias),
+            partials, borders, results, parts, sums,
+            valid, n_channels, n_state,
+            True, SOFTPLUS, STATES, GROUPS, TILE,
+        )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which shapes of a kernel are tried, and keeping the fastest."""
+"""The configurations that a kernel is autotuned over."""
 
 import inspect
 import os
@@ -7,7 +7,7 @@ import triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
-# Where Triton can, the choice is kept on disk beside the compiled kernels.
+# Newer versions of Triton keep the choice on disk beside the compiled kernels.
 _KEPT = (
     {"cache_results": True}
     if "cache_results" in inspect.signature(triton.autotune).parameters
@@ -18,15 +18,15 @@ _KEPT = (
 def tuned(*configs, key):
     """Return a decorator that runs a kernel in its fastest configuration.
 
-    The first call for every value of the key times them all.  Under the
-    interpreter, which has nothing to time, the first one is taken.
+    The first call for every value of the key times all configurations.  The
+    interpreter takes the first one.
 
     Arguments
     ---------
     configs : dict
-        Compile-time arguments; ``num_warps`` among them goes to the compiler.
+        Compile-time arguments, and optionally ``num_warps``.
     key : list of str
-        The kernel's arguments that a choice holds for; dtypes always are.
+        The arguments on which the choice depends, besides the dtypes.
 
     Returns
     -------

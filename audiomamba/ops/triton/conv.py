@@ -1,8 +1,8 @@
 """The causal convolution with SiLU and its gradient, tile by tile.
 
 A program computes a tile of steps and channels of one sequence.  The taps
-read the same rows again, which the first-level cache holds; the gradient
-computes what the activation was given again instead of storing it.
+read the same rows again, from the L1 cache.  The gradient recomputes the
+input of the activation instead of storing it.
 """
 
 import triton
@@ -11,8 +11,8 @@ import triton.language as tl
 from audiomamba.ops.triton.configs import tuned
 from audiomamba.ops.triton.tiles import sigmoid, silu_slope, valid_steps
 
-# Steps of the gradient's tiles.  Each leaves a part of the weight's gradient;
-# with more steps, registers spill.
+# Steps of the gradient's tiles, each of which writes a part of the weight's
+# gradient.  With more steps, registers spill.
 GRADIENT_STEPS = 16
 
 
@@ -21,8 +21,8 @@ def tile_of(n_channels, STEPS: tl.constexpr, WIDTH: tl.constexpr):
     """Return where this program's tile starts, its steps and its channels.
 
     The steps [STEPS, 1] count from the start, which is int64, as hours of sound
-    are more than 2 ** 31 values.  With the channels [1, WIDTH] comes which of
-    them exist.
+    are more than 2 ** 31 values.  The channels [1, WIDTH] come with a mask of
+    those that exist.
     """
     start = tl.program_id(0).to(tl.int64) * STEPS
     steps = tl.arange(0, STEPS)[:, None]
@@ -32,7 +32,7 @@ def tile_of(n_channels, STEPS: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def span_of(start, n_steps):
-    """Return the first step of the content and its end, from the start."""
+    """Return the valid steps, from first to end, counted from the start."""
     return (0 - start).to(tl.int32), (n_steps - start).to(tl.int32)
 
 
@@ -106,9 +106,9 @@ def forward_kernel(
     valid = valid_steps(lengths, batch, n_steps)
     start, steps, channels, inside = tile_of(n_channels, STEPS, WIDTH)
     span = span_of(start, valid)
+    x = x + batch * x_batch + start * x_step
     y = convolved(
-        *(x + batch * x_batch + start * x_step, x_step, weight, bias),
-        *(steps, channels, inside, span, SIGN, TAPS),
+        x, x_step, weight, bias, steps, channels, inside, span, SIGN, TAPS
     )
     if ACTIVATION:
         y *= sigmoid(y)
@@ -120,12 +120,7 @@ def forward_kernel(
 
 @triton.jit
 def gradient_inside(
-    grad,
-    grad_step,
-    x,
-    x_step,
-    weight,
-    bias,
+    tensors,
     steps,
     channels,
     inside,
@@ -135,11 +130,11 @@ def gradient_inside(
     TAPS: tl.constexpr,
 ):
     """Return the gradient before the activation at the given steps."""
+    grad, grad_step, x, x_step, weight, bias = tensors
     g = load_tile(grad, grad_step, steps, channels, inside, span)
     if ACTIVATION:
         y = convolved(
-            *(x, x_step, weight, bias, steps, channels, inside, span),
-            *(SIGN, TAPS),
+            x, x_step, weight, bias, steps, channels, inside, span, SIGN, TAPS
         )
         g *= silu_slope(y)
     return g
@@ -176,7 +171,7 @@ def backward_kernel(
 ):
     """Differentiate a tile.
 
-    dweight [B, tiles, K, D] and dbias [B, tiles, D] are parts of sums.
+    dweight [B, tiles, K, D] and dbias [B, tiles, D] are partial sums.
     """
     batch = tl.program_id(2).to(tl.int64)
     valid = valid_steps(lengths, batch, n_steps)
@@ -185,9 +180,9 @@ def backward_kernel(
     grad = grad + batch * grad_batch + start * grad_step
     x = x + batch * x_batch + start * x_step
     part = batch * tl.num_programs(0) + tl.program_id(0)
+    tensors = (grad, grad_step, x, x_step, weight, bias)
     g = gradient_inside(
-        *(grad, grad_step, x, x_step, weight, bias),
-        *(steps, channels, inside, span, ACTIVATION, SIGN, TAPS),
+        tensors, steps, channels, inside, span, ACTIVATION, SIGN, TAPS
     )
     total = g * load_tap(weight, TAPS - 1, channels, inside, TAPS)
     own = load_tile(x, x_step, steps, channels, inside, span)
@@ -201,10 +196,9 @@ def backward_kernel(
         seen = load_tile(x, x_step, source, channels, inside, span)
         row = (part * TAPS + TAPS - 1 - distance) * n_channels
         tl.store(dweight + row + column, tl.sum(g * seen, 0), exists)
+        later = steps - SIGN * distance
         target = gradient_inside(
-            *(grad, grad_step, x, x_step, weight, bias),
-            *(steps - SIGN * distance, channels, inside, span),
-            *(ACTIVATION, SIGN, TAPS),
+            tensors, later, channels, inside, span, ACTIVATION, SIGN, TAPS
         )
         tap = load_tap(weight, TAPS - 1 - distance, channels, inside, TAPS)
         total += target * tap

@@ -54,13 +54,13 @@ def sweep(
 ):
     """Scan one sequence in one direction, TILE steps at a time.
 
-    The sources are u, delta and what another direction has left to be added;
-    the gates are z, where the output is to be gated, and the gradient of the
-    output, where that of z is wanted instead.  Where there is room for
-    borders, the state before every tile goes there.
+    The sources are u, delta and the other direction's output, to be added.
+    The gates are z, to gate the output, and the gradient of the output, to
+    compute that of z instead.  If there is a buffer for borders, the state
+    before every tile is stored there.
 
-    The next tile is loaded before this one is worked on: the few warps of a
-    multiprocessor would not hide the latency of memory.
+    The next tile is loaded before this one is computed, as a multiprocessor
+    has too few warps to hide the latency of memory.
     """
     B, B_step, C, C_step = matrices
     A, skip, bias = vectors
@@ -111,11 +111,11 @@ def sweep(
                 tl.store((out + step * n_channels) + channels, y, exists)
 
 
+# The kernel's integers, which are not compiled into it.
 _INTEGERS = (
-    *("u_batch", "u_step", "delta_batch", "delta_step", "B_batch", "B_step"),
-    *("C_batch", "C_step", "z_batch", "z_step"),
-    *("n_steps", "n_channels", "n_state", "size"),
-)
+    "u_batch u_step delta_batch delta_step B_batch B_step C_batch C_step "
+    "z_batch z_step n_steps n_channels n_state size"
+).split()
 
 
 @tuned(
@@ -160,7 +160,7 @@ def forward_kernel(
 ):
     """Scan a block of channels of one sequence in the given directions.
 
-    A and A_b are [N, D].  The first of two directions leaves its output in
+    A and A_b are [N, D].  The first of two directions writes its output to
     `partial`, in float32.
     """
     batch = tl.program_id(1).to(tl.int64)
@@ -179,23 +179,20 @@ def forward_kernel(
     if A is not None:
         if A_b is not None:
             sweep(
-                *((u, delta, None), steps, (None, None, None), steps),
-                *(matrices, (A, D, bias), (partial, None)),
-                *(valid, n_channels, n_state, False, SOFTPLUS),
-                *(STATES, GROUPS, TILE),
-            )
+                (u, delta, None), steps, (None, None, None), steps, matrices,
+                (A, D, bias), (partial, None), valid, n_channels, n_state,
+                False, SOFTPLUS, STATES, GROUPS, TILE,
+            )  # fmt: skip
             tl.debug_barrier()
         else:
             sweep(
-                *((u, delta, None), steps, gates, (z_step, 0, 0)),
-                *(matrices, (A, D, bias), (out, None)),
-                *(valid, n_channels, n_state, False, SOFTPLUS),
-                *(STATES, GROUPS, TILE),
-            )
+                (u, delta, None), steps, gates, (z_step, 0, 0), matrices,
+                (A, D, bias), (out, None), valid, n_channels, n_state,
+                False, SOFTPLUS, STATES, GROUPS, TILE,
+            )  # fmt: skip
     if A_b is not None:
         sweep(
-            *((u, delta, partial), steps, gates, (z_step, 0, 0)),
-            *(matrices, (A_b, D, bias), (out, None)),
-            *(valid, n_channels, n_state, True, SOFTPLUS),
-            *(STATES, GROUPS, TILE),
-        )
+            (u, delta, partial), steps, gates, (z_step, 0, 0), matrices,
+            (A_b, D, bias), (out, None), valid, n_channels, n_state,
+            True, SOFTPLUS, STATES, GROUPS, TILE,
+        )  # fmt: skip

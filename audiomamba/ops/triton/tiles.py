@@ -2,8 +2,8 @@
 
 A program scans one block of channels of one sequence.  It is a single warp
 that keeps the state in registers as a cube [N, GROUPS, LANES]: eight threads
-side by side along the last axis and four along the states, so that a sum over
-states takes two shuffles and most of a sum over channels stays in a thread.
+along the last axis and four along the states, so that a sum over states takes
+two shuffles and most of a sum over channels stays in a thread.
 """
 
 import triton
@@ -47,7 +47,7 @@ def softplus(x):
 
 @triton.jit
 def valid_steps(lengths, batch, n_steps):
-    """Return how many steps of a sequence hold content."""
+    """Return how many steps of a sequence are valid."""
     if lengths is not None:
         n_steps = tl.minimum(tl.load(lengths + batch), n_steps).to(tl.int32)
     return n_steps
@@ -55,7 +55,7 @@ def valid_steps(lengths, batch, n_steps):
 
 @triton.jit
 def block_of_channels(n_channels, GROUPS: tl.constexpr):
-    """Return this program's channels [GROUPS, LANES] and which exist."""
+    """Return this program's channels [GROUPS, LANES] and a mask of them."""
     group = tl.arange(0, GROUPS)[:, None]
     lane = tl.arange(0, LANES)[None, :]
     channels = (tl.program_id(0) * GROUPS + group) * LANES + lane
@@ -64,7 +64,7 @@ def block_of_channels(n_channels, GROUPS: tl.constexpr):
 
 @triton.jit
 def cube_of(channels, inside, n_channels, n_state, STATES: tl.constexpr):
-    """Return where a cube lies in [N, D] and which of it exists."""
+    """Return a cube's offsets in [N, D] and a mask of those that exist."""
     states = tl.arange(0, STATES)[:, None, None]
     at = states * n_channels + channels[None, :, :]
     return at, (states < n_state) & inside[None, :, :]
@@ -72,7 +72,7 @@ def cube_of(channels, inside, n_channels, n_state, STATES: tl.constexpr):
 
 @triton.jit
 def load_vector(base, channels, inside):
-    """Return one value per channel in float32, zeros without a tensor."""
+    """Return one value per channel in float32, zeros for None."""
     values = tl.zeros(channels.shape, tl.float32)
     if base is not None:
         values += tl.load(base + channels, inside, other=0.0)
@@ -81,7 +81,7 @@ def load_vector(base, channels, inside):
 
 @triton.jit
 def step_of(place, n_steps, REVERSE: tl.constexpr):
-    """Return the step at a place of the scan's order.
+    """Return the step at a position in the scan's order.
 
     It is int64, as hours of sound are more than 2 ** 31 values.
     """
@@ -105,8 +105,8 @@ def load_rows(
 ):
     """Return TILE rows in the scan's order as a tuple, zeros outside.
 
-    They keep their dtype: half the registers while they wait.  Without a
-    tensor (None) the tuple is empty.
+    They keep their dtype, as half precision takes half the registers.  For
+    None the tuple is empty.
     """
     rows = ()
     if base is not None:
@@ -129,7 +129,7 @@ def load_tiles(
     REVERSE: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """Return the rows of three tensors, each a tuple as of `load_rows`."""
+    """Return the rows of three tensors, each a tuple of `load_rows`."""
     a, b, c = bases
     i, j, k = strides
     return (
@@ -151,11 +151,11 @@ def step_sizes(row, bias, SOFTPLUS: tl.constexpr):
 
 @triton.jit
 def over_channels(row):
-    """Return a row [GROUPS, LANES] so that it spreads over the states."""
+    """Return a row [GROUPS, LANES] that broadcasts over the states."""
     return row.to(tl.float32)[None, :, :]
 
 
 @triton.jit
 def over_states(row):
-    """Return a row [N] so that it spreads over the channels."""
+    """Return a row [N] that broadcasts over the channels."""
     return row.to(tl.float32)[:, None, None]

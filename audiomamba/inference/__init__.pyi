@@ -1,0 +1,6 @@
+from .export import export_run
+from .onnx import export_onnx
+from .program import export_program
+from .tagger import AudioTagger
+
+__all__ = ["AudioTagger", "export_onnx", "export_program", "export_run"]

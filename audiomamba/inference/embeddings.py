@@ -1,0 +1,219 @@
+"""Embeddings of many files with a trained encoder, once per file."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.lib.format import open_memmap
+from speechbrain.dataio.dataloader import make_dataloader
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.logger import get_logger
+from tqdm.auto import tqdm
+
+from audiomamba.dataio.files import replaced_file
+from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.lobes.clip_encoder import ClipEncoder
+from audiomamba.training.checkpoints import best_first
+from audiomamba.training.hparams import load_hparams
+
+logger = get_logger(__name__)
+
+# What a run's YAML makes that is of no use here, or reaches for other files
+_NOT_NEEDED = ("wav_augment", "spec_augment", "norm_augment", "checkpointer")
+
+
+def find_weights(folder):
+    """The encoder's weights in a run's output folder or in an exported model.
+
+    Arguments
+    ---------
+    folder : str or Path
+        With ``embedding_model.ckpt``, or with checkpoints in ``save``, of
+        which the one with the best validation accuracy is taken.
+
+    Returns
+    -------
+    Path
+        The file.
+    int or None
+        The epoch it is of, where it is known.
+
+    Raises
+    ------
+    PreparationError
+        If there is neither.
+    """
+    exported = Path(folder, "embedding_model.ckpt")
+    if exported.is_file():
+        return exported, None
+    key, found = "valid_accuracy", None
+    if Path(folder, "save").is_dir():
+        found = Checkpointer(Path(folder, "save")).find_checkpoint(
+            importance_key=best_first(key),
+            ckpt_predicate=lambda ckpt: key in ckpt.meta,
+        )
+    if found is None:
+        raise PreparationError(
+            f"{folder} has neither embedding_model.ckpt nor finished epochs "
+            "in save: it must be the output folder of a training run, or an "
+            "exported model"
+        )
+    return found.paramfiles["embedding_model"], found.meta["epoch"]
+
+
+def load_embedder(folder, device="cpu"):
+    """Load a trained encoder, ready to embed.
+
+    ``hyperparams.yaml`` names Python objects to make: that of an untrusted
+    source can run any code.
+
+    Arguments
+    ---------
+    folder : str or Path
+        See `find_weights`.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    embedder : ClipEncoder
+        In evaluation mode.
+    weights : Path
+        The file its weights are from.
+    epoch : int or None
+        The epoch they are of.
+    """
+    weights, epoch = find_weights(folder)
+    path = Path(folder, "hyperparams.yaml")
+    if not path.is_file():
+        raise PreparationError(f"{path} is missing: it describes the model")
+    names = {line.split(":", 1)[0] for line in path.read_text().splitlines()}
+    skipped = {name: "null" for name in _NOT_NEEDED if name in names}
+    hparams = load_hparams(str(path), skipped)
+    encoder = hparams["embedding_model"]
+    encoder.load_state_dict(
+        torch.load(weights, map_location="cpu", weights_only=True)
+    )
+    embedder = ClipEncoder(
+        hparams["compute_features"], hparams["mean_var_norm"], encoder
+    )
+    return embedder.to(device).eval(), weights, epoch
+
+
+def duration_batches(durations, max_seconds):
+    """Batches of clips of about the same length, bounded with their padding.
+
+    Arguments
+    ---------
+    durations : sequence of float
+        Seconds of each clip.
+    max_seconds : float
+        Clips times the longest of them; a longer clip is alone.
+
+    Returns
+    -------
+    list of list of int
+        Longest clips first, so that memory runs out at once or never.
+
+    Example
+    -------
+    >>> duration_batches([1.0, 9.0, 2.0, 2.0], max_seconds=4.0)
+    [[1], [2, 3], [0]]
+    """
+    durations = np.asarray(durations)
+    batches = []
+    for index in np.argsort(-durations, kind="stable").tolist():
+        if batches:
+            longest = durations[batches[-1][0]]
+            if longest * (len(batches[-1]) + 1) <= max_seconds:
+                batches[-1].append(index)
+                continue
+        batches.append([index])
+    return batches
+
+
+def embed_manifest(
+    embedder,
+    manifest,
+    reader,
+    path,
+    key,
+    max_seconds=120.0,
+    num_workers=0,
+):
+    """Embed the files of a manifest, or find them embedded already.
+
+    Arguments
+    ---------
+    embedder : ClipEncoder
+        In evaluation mode.
+    manifest : str or Path
+        CSV of `audiomamba.dataio.manifest`.
+    reader : AudioReader
+        Reads its rows.
+    path : str or Path
+        Gets the array [files, D], float32, rows of length 1, in numpy's
+        format; it appears when it is whole.
+    key : str
+        Of all that it is made from, see
+        `audiomamba.dataio.manifest.inputs_key`; stored beside it. The array
+        is used again as long as the key is the same.
+    max_seconds : float
+        Of a batch; see `duration_batches`.
+    num_workers : int
+        Processes that read.
+
+    Returns
+    -------
+    rows : pandas.Series
+        File ID -> row.
+    embeddings : numpy.memmap
+        The array, on disk.
+    """
+    table = read_manifest(manifest)
+    rows = pd.Series(table.index, index=table["ID"])
+    record = Path(path).with_suffix(".key")
+    if Path(path).is_file() and record.is_file() and record.read_text() == key:
+        logger.info(f"Nothing has changed: using the embeddings in {path}")
+        return rows, np.load(path, mmap_mode="r")
+    dataset = ClipDataset(manifest, reader)
+    limit = max_seconds if embedder.batch_invariant else 0.0
+    loader = make_dataloader(
+        dataset,
+        batch_sampler=duration_batches(table["duration"], limit),
+        num_workers=num_workers,
+    )
+    # a key of other files must not outlive the first of the new ones
+    record.unlink(missing_ok=True)
+    with replaced_file(path) as draft:
+        _embed(embedder, loader, rows, draft)
+    with replaced_file(record) as draft:
+        draft.write_text(key)
+    return rows, np.load(path, mmap_mode="r")
+
+
+@torch.no_grad()
+def _embed(embedder, loader, rows, path):
+    """Write the embeddings; one batch of waveforms is held at a time."""
+    device = next(embedder.parameters()).device
+    array = None
+    with tqdm(total=len(rows), desc="embedding", unit=" files") as bar:
+        for batch in loader:
+            wavs, lengths = batch.sig
+            emb = embedder(wavs.to(device), lengths.to(device)).squeeze(1)
+            emb = torch.nn.functional.normalize(emb.float()).cpu().numpy()
+            for name, row in zip(batch.id, emb):
+                if not np.isfinite(row).all():
+                    raise ValueError(
+                        f"{name}: its embedding is not finite; the file or "
+                        "the model is damaged"
+                    )
+            if array is None:
+                shape = (len(rows), emb.shape[1])
+                array = open_memmap(path, "w+", np.float32, shape)
+            array[rows[batch.id].to_numpy()] = emb
+            bar.update(len(emb))
+    array.flush()

@@ -1,0 +1,163 @@
+"""From waveforms to one embedding per clip: the way every model here takes."""
+
+import inspect
+from collections.abc import Callable
+
+import torch
+
+# Called with feats [B, T, F] and relative lengths [B]; returns feats
+Augment = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def encode(
+    encoder: torch.nn.Module,
+    feats: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Call any clip encoder, SpeechBrain's or ours.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Called with ``lengths`` if its ``forward`` takes more than the features.
+        Returns [B, 1, D], [B, D], or maps [B, D, H, W], which are averaged; of
+        a tuple the first entry counts.
+    feats : torch.Tensor
+        [B, T, F].
+    lengths : torch.Tensor, optional
+        Relative lengths in (0, 1], [B].
+
+    Returns
+    -------
+    torch.Tensor
+        [B, 1, D].
+
+    Example
+    -------
+    >>> pool = torch.nn.AdaptiveAvgPool2d((1, 8))
+    >>> encode(pool, torch.randn(2, 50, 16), torch.tensor([1.0, 0.5])).shape
+    torch.Size([2, 1, 8])
+    """
+    signature = inspect.signature(_unwrapped(encoder).forward)
+    takes_lengths = lengths is not None and len(signature.parameters) > 1
+    output = encoder(feats, lengths) if takes_lengths else encoder(feats)
+    emb = output[0] if isinstance(output, tuple) else output
+    if emb.dim() == 4:
+        emb = emb.mean(dim=(-2, -1))
+    return emb.unsqueeze(1) if emb.dim() == 2 else emb
+
+
+def _unwrapped(module):
+    """Return what DistributedDataParallel and ``torch.compile`` wrap."""
+    for name in ("module", "_orig_mod"):
+        module = getattr(module, name, module)
+    return module
+
+
+class ClipEncoder(torch.nn.Module):
+    """Features, normalisation and encoder in a row.
+
+    Training, evaluation, tagging, verification and export all call this, so
+    that they compute the same.
+
+    Arguments
+    ---------
+    compute_features : torch.nn.Module
+        Called with waveforms [B, N] and relative lengths [B]; returns feats
+        [B, T, F] and their relative lengths [B].
+    mean_var_norm : torch.nn.Module
+        Called with feats and lengths; returns feats.
+    embedding_model : torch.nn.Module
+        See `encode`.
+
+    Example
+    -------
+    >>> from audiomamba.lobes import AudioMamba, KaldiFbank, SpectrogramNorm
+    >>> norm = SpectrogramNorm(mean=-4.0, std=4.0)
+    >>> encoder = AudioMamba(embed_dim=32, depth=1)
+    >>> clip_encoder = ClipEncoder(KaldiFbank(), norm, encoder).eval()
+    >>> clip_encoder(torch.randn(2, 16000), torch.tensor([1.0, 0.5])).shape
+    torch.Size([2, 1, 32])
+    """
+
+    def __init__(
+        self,
+        compute_features: torch.nn.Module,
+        mean_var_norm: torch.nn.Module,
+        embedding_model: torch.nn.Module,
+    ):
+        super().__init__()
+        self.compute_features = compute_features
+        self.mean_var_norm = mean_var_norm
+        self.embedding_model = embedding_model
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether clips of different lengths can share a padded batch.
+
+        True if the features have a fixed number of frames, or the encoder
+        masks padding; otherwise a clip's padding, and with it its embedding,
+        depends on the other clips of the batch.
+        """
+        fixed = getattr(self.compute_features, "n_frames", None)
+        encoder = _unwrapped(self.embedding_model)
+        return bool(fixed or getattr(encoder, "mask_padding", False))
+
+    def features(
+        self,
+        wavs: torch.Tensor,
+        lengths: torch.Tensor,
+        spec_augment: Augment | None = None,
+        norm_augment: Augment | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute normalised features.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Waveforms, [B, N].
+        lengths : torch.Tensor
+            Relative lengths in (0, 1], [B].
+        spec_augment : callable, optional
+            Augments the features.
+        norm_augment : callable, optional
+            Augments the normalised features.
+
+        Returns
+        -------
+        feats : torch.Tensor
+            [B, T, F].
+        lengths : torch.Tensor
+            Relative lengths of ``feats``, [B].
+        """
+        feats, lengths = self.compute_features(wavs, lengths)
+        if spec_augment is not None:
+            feats = spec_augment(feats, lengths)
+        feats = self.mean_var_norm(feats, lengths)
+        if norm_augment is not None:
+            feats = norm_augment(feats, lengths)
+        return feats, lengths
+
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        lengths: torch.Tensor,
+        spec_augment: Augment | None = None,
+        norm_augment: Augment | None = None,
+    ) -> torch.Tensor:
+        """Embed a batch of clips.
+
+        Arguments
+        ---------
+        wavs, lengths, spec_augment, norm_augment
+            As for `features`.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, 1, D].
+        """
+        feats, lengths = self.features(
+            wavs, lengths, spec_augment, norm_augment
+        )
+        return encode(self.embedding_model, feats, lengths)

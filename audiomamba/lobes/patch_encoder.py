@@ -1,0 +1,159 @@
+"""Base of the encoders that turn spectrogram patches into a row of tokens."""
+
+import torch
+
+from audiomamba.nnet.lengths import check_choice, check_feats, clear_padding
+from audiomamba.nnet.patch_embed import (
+    PatchEmbed,
+    Size,
+    grid_length,
+    to_pair,
+)
+from audiomamba.nnet.position import PositionEmbedding
+from audiomamba.nnet.tokens import TokenRow
+
+OUTPUTS = ("embedding", "frames", "tokens")
+
+
+class PatchEncoder(torch.nn.Module):
+    """Patches and class tokens in a row; a subclass adds the layers over it.
+
+    A subclass defines `_encode` and `_pool`.  The arguments are those of
+    `audiomamba.lobes.AudioMamba`, except for:
+
+    Arguments
+    ---------
+    tokens : tuple of str
+        Parameter names of the class tokens.
+    cls_place : str or None
+        Place of the class tokens in the row.
+    """
+
+    def __init__(
+        self,
+        n_mels: int,
+        n_frames: int,
+        patch_size: Size,
+        stride: Size,
+        embed_dim: int,
+        tokens: tuple[str, ...],
+        cls_place: str | None,
+        token_order: str,
+        output: str,
+        mask_padding: bool,
+    ):
+        super().__init__()
+        check_choice("output", output, OUTPUTS)
+        self.n_mels, self.n_frames = n_mels, n_frames
+        self.patch_size, self.stride = to_pair(patch_size), to_pair(stride)
+        self.embed_dim, self.tokens = embed_dim, tokens
+        self.cls_place, self.token_order = cls_place, token_order
+        self.output, self.mask_padding = output, mask_padding
+        for name in tokens:
+            token = torch.nn.Parameter(torch.empty(1, 1, embed_dim))
+            torch.nn.init.trunc_normal_(token, std=0.02)
+            token._no_weight_decay = True  # type: ignore[attr-defined]
+            self.register_parameter(name, token)
+        self.patch_embed = self._new_patch_embed()
+        self.pos_embed = PositionEmbedding(
+            self._table_grid(self.patch_size, self.stride),
+            len(tokens),
+            embed_dim,
+        )
+
+    def _new_patch_embed(self):
+        """Return the patch embedding with its initial weights."""
+        return PatchEmbed(self.patch_size, self.stride, self.embed_dim)
+
+    def _table_grid(self, patch_size, stride):
+        """Return the grid of ``n_mels`` x ``n_frames`` at a patch size."""
+        sizes = (self.n_mels, self.n_frames)
+        return tuple(map(grid_length, sizes, patch_size, stride))
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the parameters without weight decay.
+
+        Returns
+        -------
+        set of str
+        """
+        return {
+            name
+            for name, parameter in self.named_parameters()
+            if getattr(parameter, "_no_weight_decay", False)
+        }
+
+    def _embed(self, feats, lengths, patch_size, stride):
+        """Return the tokens with their positions, and the row they are in."""
+        patch_size = to_pair(patch_size or self.patch_size)
+        stride = to_pair(stride or self.stride)
+        n_columns = None
+        if lengths is not None and self.mask_padding:
+            feats, n_frames = clear_padding(feats, lengths)
+            n_columns = grid_length(n_frames, patch_size[1], stride[1])
+        patches = self.patch_embed(feats, patch_size, stride)
+        row = TokenRow(
+            self.cls_place,
+            len(self.tokens),
+            self.token_order,
+            (patches.shape[1], patches.shape[2]),
+            n_columns,
+            feats.device,
+        )
+        cls_tokens, positions = self.pos_embed(
+            self._table_grid(patch_size, stride), n_columns, row.width
+        )
+        if self.tokens:
+            tokens = [getattr(self, name)[0] for name in self.tokens]
+            cls_tokens = torch.cat(tokens) + cls_tokens
+        return row.arrange(patches + positions, cls_tokens), row
+
+    def _encode(self, x, lengths):
+        """Pass tokens [B, L, D] and their number [B] through the layers."""
+        raise NotImplementedError
+
+    def _pool(self, x, row, output):
+        """Return the embedding, the frames or the tokens."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        feats: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        patch_size: Size | None = None,
+        stride: Size | None = None,
+        output: str | None = None,
+    ) -> torch.Tensor:
+        """Encode a batch of spectrograms.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            Normalised log-mel spectrograms, [B, T, n_mels].
+        lengths : torch.Tensor or None
+            Relative lengths in (0, 1], [B].  With lengths, a clip gives the
+            same result alone and in any batch; without, padding is content.
+        patch_size : int, tuple of int or None
+            Another patch size than the constructor's: the patch kernel and
+            the position table are resampled (FlexiViT).
+        stride : int, tuple of int or None
+            Another stride than the constructor's.
+        output : str or None
+            Another output than the constructor's.
+
+        Returns
+        -------
+        torch.Tensor
+            "embedding": [B, 1, D]; "frames": [B, T', D], zero past a clip's
+            end; "tokens": [B, L, D].
+
+        Raises
+        ------
+        ValueError
+            If the input is not [B, T, n_mels], or has no frame.
+        """
+        output = output or self.output
+        check_choice("output", output, OUTPUTS)
+        check_feats(feats, self.n_mels)
+        x, row = self._embed(feats, lengths, patch_size, stride)
+        return self._pool(self._encode(x, row.lengths), row, output)

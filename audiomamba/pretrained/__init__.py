@@ -1,0 +1,5 @@
+"""Published checkpoints: reading them, and loading them into the encoders."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

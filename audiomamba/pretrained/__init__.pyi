@@ -1,0 +1,10 @@
+from .official import initialise, load_official
+from .weights import CheckpointError, label_difference, read_class_names
+
+__all__ = [
+    "CheckpointError",
+    "initialise",
+    "label_difference",
+    "load_official",
+    "read_class_names",
+]

@@ -1,0 +1,194 @@
+"""What the families of checkpoints have in common."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from audiomamba.lobes.patch_encoder import PatchEncoder
+from audiomamba.nnet.patch_embed import (
+    Size,
+    grid_length,
+    resize_patch_kernel,
+    to_pair,
+)
+from audiomamba.pretrained.weights import CheckpointError, Tensors
+
+KERNEL, TABLE = "patch_embed.proj.weight", "pos_embed.pos_embed"
+# Training set-ups have multiples of one of these as their frames.
+USUAL_FRAMES = (64, 8, 1)
+# Frames of an encoder that starts from ImageNet, unless others are wanted.
+IMAGENET_FRAMES = 1024
+
+
+class Wanted(NamedTuple):
+    """What the user of a checkpoint asks for; None: as the checkpoint has it.
+
+    The arguments are those of `audiomamba.pretrained.load_official`.
+    """
+
+    n_mels: int
+    n_frames: int | None
+    patch_size: Size | None
+    stride: Size | None
+    cls_token: str | None
+    token_order: str
+
+
+class Layout(NamedTuple):
+    """The patches of the position table in a checkpoint."""
+
+    grid: tuple[int, int]
+    n_frames: int
+    stride: tuple[int, int]
+
+
+@dataclass
+class Checkpoint:
+    """A checkpoint by the names of this package, and what its tensors tell.
+
+    Arguments
+    ---------
+    name : str
+        What to call it in messages.
+    tensors : dict
+        Those of the encoder, and of the classifier as ``head.*``.
+    arguments : dict
+        Arguments of the encoder's constructor.
+    n_cls : int
+        Number of class tokens.
+    layout : Layout
+        The patches of its position table.
+    dropped : list of str
+        Names of the tensors that are not used.
+    """
+
+    name: str
+    tensors: Tensors
+    arguments: dict[str, Any]
+    n_cls: int
+    layout: Layout
+    dropped: list[str]
+
+
+class PatchFamily:
+    """Checkpoints of one kind of `PatchEncoder`.
+
+    A family of other encoders has the same attributes and methods.  Subclasses
+    define the following and ``read(tensors, name, wanted)``, which returns a
+    `Checkpoint`.
+
+    Attributes
+    ----------
+    title : str
+        What messages call its checkpoints.
+    encoder : type
+        Class of the encoder.
+    classifier_norm : tuple of str
+        Tensors of the encoder that are part of the classifier.
+    """
+
+    title: str
+    encoder: type[PatchEncoder]
+    classifier_norm: tuple[str, ...] = ()
+    # Resamples a position table [F', T', D] to another grid.
+    resample: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
+
+    def wanted_by(self, encoder: PatchEncoder, stride: Size | None) -> Wanted:
+        """Return what an encoder asks of a checkpoint with a given stride."""
+        return Wanted(
+            n_mels=encoder.n_mels,
+            n_frames=encoder.n_frames,
+            patch_size=encoder.patch_size,
+            stride=stride or encoder.stride,
+            cls_token=encoder.cls_place,
+            token_order=encoder.token_order,
+        )
+
+    def build(self, checkpoint: Checkpoint, wanted: Wanted) -> PatchEncoder:
+        """Return a new encoder for a checkpoint, its weights not yet loaded."""
+        layout = checkpoint.layout
+        own_patch = to_pair(checkpoint.tensors[KERNEL].shape[2:])
+        return self.encoder(
+            n_mels=wanted.n_mels,
+            n_frames=wanted.n_frames or layout.n_frames,
+            patch_size=wanted.patch_size or own_patch,
+            stride=wanted.stride or wanted.patch_size or layout.stride,
+            **checkpoint.arguments,
+        )
+
+    def fit(self, checkpoint: Checkpoint, encoder: PatchEncoder) -> list[str]:
+        """Resample patch kernel and position table to an encoder, in place.
+
+        Returns what was resampled, for the log.
+        """
+        tensors, resampled = checkpoint.tensors, []
+        kernel = resize_patch_kernel(tensors[KERNEL], encoder.patch_size)
+        cls, table = tensors[TABLE][0].tensor_split([checkpoint.n_cls])
+        table = table.unflatten(0, checkpoint.layout.grid)
+        table = self.resample(table, encoder.pos_embed.grid)
+        table = torch.cat([cls, table.flatten(0, 1)])[None]
+        for key, value in ((KERNEL, kernel), (TABLE, table)):
+            old, new = list(tensors[key].shape), list(value.shape)
+            if new != old:
+                resampled.append(f"{key} {old} -> {new}")
+            elif not torch.equal(value, tensors[key]):
+                resampled.append(f"{key}, same shape on another grid")
+            tensors[key] = value
+        return resampled
+
+    def _square_layout(self, tensors, n_cls, name):
+        """Return the layout of an ImageNet checkpoint, whose grid is square."""
+        n_patches = tensors[TABLE].shape[1] - n_cls
+        side = math.isqrt(n_patches)
+        if side * side != n_patches:
+            raise CheckpointError(
+                f"{name} has {n_patches} patch positions, which is not a "
+                "square grid: it is not an ImageNet checkpoint."
+            )
+        patch = to_pair(tensors[KERNEL].shape[2:])
+        return Layout((side, side), IMAGENET_FRAMES, patch)
+
+    def _find_layout(self, tensors, n_cls, wanted, name):
+        """Find the layout of a checkpoint trained on spectrograms.
+
+        Several strides can lead to the same number of patches.  The wanted
+        stride and frames are taken if they fit.  Otherwise the wanted stride
+        and the patch size come before other strides, and round numbers of
+        frames before others.
+        """
+        patch = to_pair(tensors[KERNEL].shape[2:])
+        n_patches = tensors[TABLE].shape[1] - n_cls
+        likely = [to_pair(wanted.stride) if wanted.stride else patch, patch]
+        guessed = [(s, s) for s in range(min(patch), 0, -1)]
+        ranked = []
+        for place, stride in enumerate(likely + guessed):
+            n_rows = grid_length(wanted.n_mels, patch[0], stride[0])
+            if n_patches % n_rows:
+                continue
+            grid = (n_rows, n_patches // n_rows)
+            if place == 0 and wanted.n_frames is not None:
+                if grid_length(wanted.n_frames, patch[1], stride[1]) == grid[1]:
+                    return Layout(grid, wanted.n_frames, stride)
+            shortest = (grid[1] - 1) * stride[1] + patch[1]
+            rank, n_frames = _likely_frames(shortest, stride[1])
+            layout = Layout(grid, n_frames, stride)
+            ranked.append((place >= len(likely), rank, place, layout))
+        if not ranked:
+            raise CheckpointError(
+                f"{name} has {n_patches} patch positions, which no stride up "
+                f"to the patch size {patch} makes of {wanted.n_mels} mel bins."
+            )
+        return min(ranked)[-1]
+
+
+def _likely_frames(shortest, stride):
+    """Return the roundest number of frames with as many patches, and its rank.
+
+    ``shortest`` is the smallest such number; rank 0 is the roundest.
+    """
+    rounded = [-(-shortest // unit) * unit for unit in USUAL_FRAMES]
+    rank = next(i for i, n in enumerate(rounded) if n < shortest + stride)
+    return rank, rounded[rank]

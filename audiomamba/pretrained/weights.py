@@ -1,0 +1,289 @@
+"""Weights and class names from files, folders and the Hugging Face hub.
+
+Nothing in a file is executed: pickles are read with ``weights_only=True``,
+class names as Python literals.
+"""
+
+import argparse
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+
+# What an exported folder or a checkpoint of a run consists of.
+ENCODER_FILE = "embedding_model.ckpt"
+CLASSIFIER_FILE = "classifier.ckpt"
+LABEL_FILE = "label_encoder.ckpt"
+WEIGHT_PATTERNS = ("*.safetensors", "*.pth", "*.pt")
+# What PyTorch raises for a file that is truncated, empty or not its own.
+READ_ERRORS = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    KeyError,
+    zipfile.BadZipFile,
+)
+# What SpeechBrain raises for a damaged label file.
+LABEL_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    RecursionError,
+    MemoryError,
+)
+
+Tensors = dict[str, torch.Tensor]
+# A file, a folder, a hub repository, or the tensors themselves.
+Source = str | Path | Tensors
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not fit."""
+
+
+def locate(source: Source) -> Path | Tensors:
+    """Return the local path of a checkpoint; download it if needed.
+
+    Arguments
+    ---------
+    source : str, Path or dict
+        A file, a folder, a Hugging Face repository ``owner/name``, or a state
+        dict, which is returned as it is.
+
+    Returns
+    -------
+    Path or dict
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint.
+
+    Example
+    -------
+    >>> locate(getfixture("tmp_path")).is_dir()
+    True
+    """
+    if isinstance(source, dict):
+        return source
+    path = Path(source)
+    if path.exists():
+        return path
+    if path.suffix or len(path.parts) != 2 or path.is_absolute():
+        raise CheckpointError(f"There is no checkpoint {path}.")
+    return _download(str(source))
+
+
+def _download(repository):
+    """Return the local folder of a hub repository's weights."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    wanted = [ENCODER_FILE, CLASSIFIER_FILE, LABEL_FILE, *WEIGHT_PATTERNS]
+    try:
+        return Path(snapshot_download(repository, allow_patterns=wanted))
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(
+            f"{repository!r} is neither a local file or folder nor a "
+            f"repository that the Hugging Face hub gives access to: {error}"
+        ) from error
+
+
+def read_tensors(source: Source) -> tuple[Tensors, str]:
+    """Read the tensors of a checkpoint by the names they have there.
+
+    Arguments
+    ---------
+    source : str, Path or dict
+        A file (``.pth``, ``.pt``, ``.ckpt``, ``.safetensors``), a folder with
+        ``embedding_model.ckpt`` and ``classifier.ckpt`` or with one file of
+        weights, a Hugging Face repository ``owner/name``, or a state dict.
+
+    Returns
+    -------
+    tensors : dict
+        Tensors by name, in float32; a folder's classifier as ``head.*``.
+    name : str
+        What was read.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, or it is damaged or holds more than
+        tensors.
+
+    Example
+    -------
+    >>> tensors, name = read_tensors({"weight": torch.ones(1)})
+    >>> name
+    'the given state dict'
+    """
+    path = locate(source)
+    if isinstance(path, dict):
+        name = "the given state dict"
+        return _tensors_of(path, name), name
+    if not path.is_dir():
+        return _tensors_of(_read_file(path), path), str(path)
+    encoder, classifier = path / ENCODER_FILE, path / CLASSIFIER_FILE
+    if encoder.is_file():
+        tensors = _tensors_of(_read_file(encoder), encoder)
+        if classifier.is_file():
+            head = _tensors_of(_read_file(classifier), classifier)
+            tensors |= {f"head.{key}": value for key, value in head.items()}
+        return tensors, str(encoder)
+    files = [file for p in WEIGHT_PATTERNS for file in sorted(path.glob(p))]
+    if len(files) != 1:
+        raise CheckpointError(
+            f"{path} holds no {ENCODER_FILE} and {len(files)} files of "
+            "weights: give the path of the file itself."
+        )
+    return _tensors_of(_read_file(files[0]), files[0]), str(files[0])
+
+
+def _read_file(path):
+    """Return the content of a checkpoint file."""
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{path} is not a complete safetensors file ({error}): "
+                "download it again."
+            ) from error
+    try:
+        # Vim's files carry their command line as an inert Namespace.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # PyTorch's message also says how to read the file nevertheless.
+        found = re.search(r"unsupported (\w+:? )+\S+", str(error), re.I)
+        raise CheckpointError(
+            f"{path} is refused: it is damaged, or holds more than tensors, "
+            "which could run code when it is read"
+            + (f" ({found[0]})." if found else ".")
+        ) from error
+    except READ_ERRORS as error:
+        raise CheckpointError(
+            f"{path} is not a complete PyTorch file ({error}): "
+            "download or copy it again."
+        ) from error
+
+
+def _tensors_of(content, name):
+    """Return the state dict inside a checkpoint's content, in float32."""
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{name} holds no state dict.")
+    for key, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise CheckpointError(
+                f"{name} is not a state dict: {key!r} is not a tensor."
+            )
+    broken = [k for k, v in content.items() if not torch.isfinite(v).all()]
+    if broken:
+        raise CheckpointError(
+            f"{name} has NaN or infinite values in {broken[0]} and "
+            f"{len(broken) - 1} more tensors: its training diverged, or it is "
+            "damaged. Take another checkpoint."
+        )
+    return {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in content.items()
+    }
+
+
+def read_class_names(source: Source) -> list[str] | None:
+    """Read the class names beside a model's weights.
+
+    Arguments
+    ---------
+    source : str, Path or dict
+        As for `read_tensors`, or the path of a ``label_encoder.ckpt`` itself
+        (the text file of SpeechBrain's ``CategoricalEncoder``).
+
+    Returns
+    -------
+    list of str or None
+        Class names by index; None where the checkpoint has none.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such checkpoint, the file of names is damaged, or its
+        indices are not 0, 1, ... each once.
+
+    Example
+    -------
+    >>> from speechbrain.dataio.encoder import CategoricalEncoder
+    >>> folder, encoder = getfixture("tmp_path"), CategoricalEncoder()
+    >>> encoder.update_from_iterable(["dog", "cat"])
+    >>> encoder.save(folder / "label_encoder.ckpt")
+    >>> read_class_names(folder)
+    ['dog', 'cat']
+    """
+    from speechbrain.dataio.encoder import CategoricalEncoder
+
+    path = locate(source)
+    if isinstance(path, dict):
+        return None
+    if path.is_dir():
+        path = path / LABEL_FILE
+    if path.name != LABEL_FILE or not path.is_file():
+        return None
+    try:
+        encoder = CategoricalEncoder.from_saved(path)
+    except LABEL_ERRORS as error:
+        raise CheckpointError(
+            f"{path} is not a whole file of class names ({error!r}): download "
+            "or export the model again."
+        ) from error
+    by_index = encoder.ind2lab
+    if sorted(encoder.lab2ind.values()) != list(range(len(by_index))):
+        raise CheckpointError(
+            f"{path} does not number its classes 0, 1, ... each once: export "
+            "the model again."
+        )
+    return [str(by_index[index]) for index in range(len(by_index))]
+
+
+def label_difference(known: list[str], wanted: list[str]) -> str | None:
+    """Say how the classes of a model differ from those of the data.
+
+    Arguments
+    ---------
+    known : list of str
+        Class names of the model, by index.
+    wanted : list of str
+        Class names of the data, by index.
+
+    Returns
+    -------
+    str or None
+        None if they are the same, in the same order.
+
+    Example
+    -------
+    >>> label_difference(["cat", "dog"], ["dog", "cat"])
+    "the same 2 classes in another order: class 0 is 'cat', not 'dog'"
+    >>> label_difference(["cat", "dog"], ["cat", "dog", "cow"])
+    '2 classes instead of 3'
+    """
+    if known == wanted:
+        return None
+    if len(known) != len(wanted):
+        return f"{len(known)} classes instead of {len(wanted)}"
+    index = next(i for i, name in enumerate(known) if name != wanted[i])
+    first = f"class {index} is {known[index]!r}, not {wanted[index]!r}"
+    if sorted(known) == sorted(wanted):
+        return f"the same {len(known)} classes in another order: {first}"
+    return first

@@ -1,0 +1,171 @@
+"""A run of a recipe, from the command line to the record."""
+
+import os
+import sys
+from contextlib import contextmanager
+
+import torch
+from speechbrain.utils.distributed import (
+    ddp_init_group,
+    infer_device,
+    run_on_main,
+)
+from speechbrain.utils.logger import get_logger
+
+from audiomamba.dataio.manifest import read_labels
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.pretrained.weights import CheckpointError
+from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.checkpoints import ClassNames, check_protocols
+from audiomamba.training.hparams import (
+    fit_precision,
+    load_hparams,
+    parse_arguments,
+)
+from audiomamba.training.results import run_record, save_results
+from audiomamba.training.run import Run, RunError
+
+logger = get_logger(__name__)
+
+
+def run_recipe(
+    dataset, prepare, dataio_prep, brain_class=ClassificationBrain, finish=None
+):
+    """Train and test as the command line says.
+
+    Arguments
+    ---------
+    dataset : str or callable
+        Name of the corpus, for the record; or what tells it from the plain
+        values of the YAML.
+    prepare : callable
+        Called on the main process with the plain values of the YAML; writes
+        the manifests and, unless it comes with the recipe, the label file.
+    dataio_prep : callable
+        Called with the hyperparameters and the class names; returns the data
+        sets ``train``, ``test`` and maybe ``valid``.  Without ``valid`` the
+        run is validated on ``test``, as in the authors' code.
+    brain_class : type
+        A `RecipeBrain`.
+    finish : callable, optional
+        Called at the end with the Brain, hyperparameters and data sets.
+    """
+    with process_group():
+        hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+        ddp_init_group(run_opts)
+        run = Run(hparams_file, overrides, run_opts)
+        run.open(run_opts["log_config"])
+        run_opts = fit_precision(run.settings, run_opts)
+        labels = prepare_run(run, prepare, run_opts)
+
+        hparams = load_hparams(hparams_file, run.overrides)
+        checkpointer = hparams["checkpointer"]
+        checkpointer.add_recoverable("label_encoder", ClassNames(labels))
+        load_initial_weights(hparams, labels, run_opts["test_only"])
+        datasets = dataio_prep(hparams, labels)
+        brain = brain_class(
+            hparams["modules"],
+            hparams["opt_class"],
+            hparams,
+            run_opts,
+            checkpointer,
+        )
+        brain.fit(
+            hparams["epoch_counter"],
+            datasets["train"],
+            datasets.get("valid", datasets["test"]),
+            datasets["test"],
+            train_loader_kwargs=hparams["train_loader"],
+            valid_loader_kwargs=hparams["valid_loader"],
+        )
+        tested = brain.test(datasets["test"], hparams["test_loader"])
+        name = dataset(run.settings) if callable(dataset) else dataset
+        record = run_record(name, hparams_file, tested, brain, hparams)
+        save_results(record, brain, hparams["output_folder"], labels)
+        if finish is not None:
+            finish(brain, hparams, datasets)
+
+
+def prepare_run(run, prepare, run_opts):
+    """Prepare the data of a run, and bind its folder to them.
+
+    Arguments
+    ---------
+    run : Run
+        With its folder open.
+    prepare : callable
+        See `run_recipe`.
+    run_opts : RunOptions
+        SpeechBrain's run options.
+
+    Returns
+    -------
+    list of str
+        Class names, by index.
+    """
+    has_valid = run.settings.get("valid_share", 1) != 0
+    check_protocols(run.settings["protocols"], has_valid)
+    run_on_main(prepare, [run.settings])
+    labels = read_labels(run.settings["label_file"])
+    device = run_opts["device"] or infer_device()
+    run.bind(labels, device, run_opts["precision"])
+    return labels
+
+
+@contextmanager
+def process_group():
+    """Close torch's process group at the end; say what is wrong in one message.
+
+    SpeechBrain leaves the group open, and some processes then crash at exit.
+    Faults of the user's data, weights or settings end the program without a
+    traceback.
+    """
+    try:
+        yield
+    except (PreparationError, CheckpointError, RunError) as error:
+        # once on every machine
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            logger.error(error, main_process_only=False)
+        raise SystemExit(1) from None
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def load_initial_weights(hparams, labels, test_only):
+    """Load encoder and classifier from ``init_from``, if it is given.
+
+    The classifier is loaded if its class names are those of the data.
+
+    Arguments
+    ---------
+    hparams : dict
+        With ``init_from``, ``embedding_model``, ``classifier`` and
+        ``checkpointer``.
+    labels : list of str
+        Class names of the data, by index.
+    test_only : bool
+        Without a checkpoint of the run, the weights are tested as they are:
+        the classifier must be loaded.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights do not fit.
+    """
+    source = hparams.get("init_from")
+    if source is None:
+        return
+    from audiomamba.pretrained import initialise
+
+    with_classifier = initialise(
+        hparams["embedding_model"], hparams["classifier"], source, labels=labels
+    )
+    trained = hparams["checkpointer"].list_checkpoints()
+    if test_only and not trained and not with_classifier:
+        raise CheckpointError(
+            f"{source} has no classifier for the {len(labels)} classes of the "
+            "data, so there is nothing to test.  Train it first, without "
+            "--test_only; or give the data that it was trained on, with all "
+            "their classes."
+        )

@@ -1,0 +1,358 @@
+"""The folder of a run, and the one set of settings that it answers for.
+
+``run.json`` says what was trained: settings, classes, data, engine, processes.
+It is written at the first start.  A later start resumes if it agrees, and stops
+if it does not.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import socket
+import sys
+import uuid
+from pathlib import Path
+
+from speechbrain.core import DEFAULT_LOG_CONFIG
+from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME
+from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.logger import (
+    get_environment_description,
+    get_logger,
+    setup_logging,
+)
+
+from audiomamba.dataio.files import write_json
+from audiomamba.ops import current_engine
+from audiomamba.pretrained.weights import label_difference
+from audiomamba.training.environment import all_gather, environment
+from audiomamba.training.hparams import as_yaml, read_settings, resolved_text
+
+logger = get_logger(__name__)
+
+RECORD = "run.json"
+# Where things are and how fast they are read does not change what is trained
+FREE = (
+    "data_folder",
+    "output_folder",
+    "num_workers",
+    "skip_prep",
+    "ckpt_interval_minutes",
+)
+GROWS = "number_of_epochs"
+# What a checkpoint has to fit
+MODEL = ("embedding_model", "classifier")
+
+
+class RunError(ValueError):
+    """A folder that answers for another run; names what differs."""
+
+
+def differences(old, new, name=""):
+    """List the entries in which two records differ.
+
+    Arguments
+    ---------
+    old, new : object
+        Dicts of plain values, nested.
+    name : str
+        Where they are, for the names of the entries.
+
+    Returns
+    -------
+    list of tuple
+        (name, old value, new value).
+
+    Example
+    -------
+    >>> differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}})
+    [('b.c', 2, 3)]
+    """
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [] if old == new else [(name, old, new)]
+    found = []
+    for key in {**old, **new}:
+        where = f"{name}.{key}" if name else key
+        found += differences(old.get(key), new.get(key), where)
+    return found
+
+
+def _check_shared(folder):
+    """Refuse a folder that not all machines of a run see."""
+    (token, *_) = all_gather(uuid.uuid4().hex)
+    seal = Path(folder, f".shared-{token}")
+    if if_main_process():
+        seal.touch()
+    hosts = all_gather(socket.gethostname())
+    blind = [
+        f"rank {rank} on {hosts[rank]}"
+        for rank, sees in enumerate(all_gather(seal.exists()))
+        if not sees
+    ]
+    if if_main_process():
+        seal.unlink()
+    if blind:
+        raise RunError(
+            f"{', '.join(blind)} cannot see {Path(folder).resolve()} of rank 0 "
+            f"on {hosts[0]}: put output_folder on a disk that all machines "
+            "share, at the same path."
+        )
+
+
+def open_folder(folder, log_config=None, debug=False):
+    """Make an output folder, and log to ``log.txt`` in it from now on.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Gets a copy of the script, too, and ``env.log``.
+    log_config : str, optional
+        SpeechBrain's run option of that name.
+    debug : bool
+        Log everything; otherwise SpeechBrain's remarks are left out.
+    """
+    run_on_main(_make_folder, [Path(folder)])
+    if not if_main_process():
+        return
+    level = "DEBUG" if debug else "INFO"
+    file = {"filename": str(Path(folder, "log.txt")), "level": level}
+    setup_logging(
+        log_config or DEFAULT_LOG_CONFIG,
+        {
+            "formatters": {"console": {"format": "%(message)s"}},
+            "handlers": {"file_handler": file},
+        },
+        # of the loggers that SpeechBrain makes from now on
+        default_level="DEBUG" if debug else "WARNING",
+    )
+    if not debug:
+        for name in logging.root.manager.loggerDict:
+            if name.partition(".")[0] == "speechbrain":
+                logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _log_exception
+
+
+def _make_folder(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(sys.argv[0], folder)
+    description = get_environment_description()
+    (folder / "env.log").write_text(description, encoding="utf-8")
+
+
+def _log_exception(kind, error, trace):
+    logger.error("Exception:", exc_info=(kind, error, trace))
+
+
+def write_settings(folder, hparams_file, overrides):
+    """Write ``hyperparams.yaml``: the YAML with its references resolved.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The output folder.
+    hparams_file : str
+        The YAML.
+    overrides : dict
+        Key -> value as YAML text.
+    """
+    text = resolved_text(hparams_file, overrides)
+    head = f"# From {hparams_file}\n# yamllint disable\n"
+    path = Path(folder, "hyperparams.yaml")
+    path.write_text(head + text, encoding="utf-8")
+
+
+class Run:
+    """A start of a recipe in its output folder.
+
+    Training owns the folder.  ``--test_only`` on a trained folder writes to
+    ``test_only`` in it, ``--debug`` to ``debug``.
+
+    Arguments
+    ---------
+    hparams_file : str
+        The YAML.
+    overrides : dict
+        Key -> value as YAML text.
+    run_opts : RunOptions
+        SpeechBrain's run options.
+
+    Raises
+    ------
+    RunError
+        If the folder was trained with other settings, or there is nothing to
+        test.
+    """
+
+    def __init__(self, hparams_file, overrides, run_opts):
+        self.hparams_file, self.overrides = str(hparams_file), overrides
+        self.debug = run_opts["debug"]
+        self.settings = read_settings(hparams_file, overrides)
+        self.output_folder = Path(self.settings["output_folder"])
+        save_folder = Path(self.settings["save_folder"])
+        trained = any(save_folder.glob(f"{CKPT_PREFIX}*/{METAFNAME}"))
+        self.looks = run_opts["test_only"] and trained
+        gives = self.settings.get("init_from") is not None
+        if run_opts["test_only"] and not (trained or gives):
+            raise RunError(
+                f"There is no checkpoint in {save_folder}: train first, "
+                "without --test_only; or test given weights with --init_from."
+            )
+        done = trained or (self.output_folder / "results.json").is_file()
+        self.recorded = self._read(trained) if done else None
+        self.folder = self.output_folder
+        if self.debug:
+            self._move_to("debug")
+        elif self.looks:
+            self._move_to("test_only")
+        if self.recorded and not self.debug:
+            self._check_settings()
+
+    def _read(self, trained):
+        path = self.output_folder / RECORD
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+        if trained:
+            raise RunError(
+                f"{self.output_folder} has checkpoints, but no {RECORD} that "
+                "says what they were trained with: choose another "
+                "output_folder."
+            )
+        return None
+
+    def _move_to(self, name):
+        """Write to a folder within; read manifests and checkpoints as ever."""
+        self.folder = self.output_folder / name
+        moved = {"output_folder": str(self.folder)}
+        for key in ("manifest_folder", "save_folder"):
+            moved[key] = self.settings[key]
+        self.overrides = {
+            **self.overrides,
+            **{key: as_yaml(key, value) for key, value in moved.items()},
+        }
+        self.settings = read_settings(self.hparams_file, self.overrides)
+
+    def _check_settings(self):
+        """Compare the settings with those that the folder was trained with."""
+        old = self.recorded["settings"]
+        # What follows from a free key is free as well; the data, which are
+        # compared later, say how many classes there are
+        given = {
+            key: json.dumps(old[key], ensure_ascii=False)
+            for key in (*FREE, GROWS, "n_classes")
+            if key in old
+        }
+        new = read_settings(self.hparams_file, {**self.overrides, **given})
+        found = differences(old, new)
+        if self.looks:
+            found = [d for d in found if d[0].partition(".")[0] in MODEL]
+        elif GROWS in old and self.settings[GROWS] < old[GROWS]:
+            name = f"{GROWS} (may only grow)"
+            found.append((name, old[GROWS], self.settings[GROWS]))
+        if found:
+            self._refuse(found)
+
+    def _refuse(self, found):
+        # An object's argument repeats the key that it comes from
+        keys = [[old, new] for name, old, new in found if "." not in name]
+        lines = [
+            f"  {name}: {old} -> {new}"
+            for name, old, new in found
+            if "." not in name or [old, new] not in keys
+        ]
+        raise RunError(
+            f"{self.output_folder} was trained with other settings:\n"
+            + "\n".join(lines)
+            + "\nChoose another --output_folder, or start with the old "
+            f"settings; --{GROWS} alone may grow."
+        )
+
+    def open(self, log_config=None):
+        """Make the folder, and log to it from now on.
+
+        Arguments
+        ---------
+        log_config : str, optional
+            SpeechBrain's run option of that name.
+        """
+        open_folder(self.folder, log_config, self.debug)
+        _check_shared(self.folder)
+
+    def bind(self, labels, device, precision):
+        """Compare with ``run.json``, or write it; set ``n_classes``.
+
+        Arguments
+        ---------
+        labels : list of str or None
+            Class names, by index.
+        device : str
+            Where the run computes.
+        precision : str
+            Of training.
+
+        Raises
+        ------
+        RunError
+            If the folder was trained on other classes or data, or with another
+            engine, precision or number of processes; if the processes would
+            use different engines.
+        """
+        engines = all_gather(current_engine(device))
+        if len(set(engines)) > 1:
+            raise RunError(
+                f"The processes would compute with different engines: {engines}"
+                " by rank. Install the same packages on all machines."
+            )
+        if labels is not None:
+            self.overrides = {**self.overrides, "n_classes": str(len(labels))}
+            self.settings = read_settings(self.hparams_file, self.overrides)
+        identity = {
+            "seed": self.settings.get("seed"),
+            "labels": labels,
+            "manifests": self._digests(),
+            "engine": engines[0],
+            "precision": precision,
+            "processes": len(engines),
+        }
+        if self.recorded and not self.debug:
+            self._check_identity(identity)
+        run_on_main(
+            write_settings, [self.folder, self.hparams_file, self.overrides]
+        )
+        if self.looks:
+            return
+        started = environment(device)
+        if self.recorded and not self.debug:
+            started = {key: self.recorded[key] for key in started}
+        record = {
+            "hparams_file": self.hparams_file,
+            **identity,
+            "settings": self.settings,
+            **started,
+        }
+        run_on_main(write_json, [self.folder / RECORD, record])
+
+    def _digests(self):
+        folder = Path(self.settings["manifest_folder"])
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            for path in sorted(folder.glob("*.csv"))
+            if path.name != "coverage.csv"
+        }
+
+    def _check_identity(self, identity):
+        """Compare what is known only after the preparation."""
+        known, labels = self.recorded["labels"], identity["labels"]
+        if known is not None and (what := label_difference(known, labels)):
+            raise RunError(
+                f"{self.output_folder} was trained on other classes than the "
+                f"data has: {what}. Restore the labels of the data, or choose "
+                "another --output_folder."
+            )
+        if self.looks:
+            return
+        found = differences(
+            {key: self.recorded[key] for key in identity}, identity
+        )
+        if found:
+            self._refuse(found)

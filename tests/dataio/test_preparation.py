@@ -1,0 +1,116 @@
+"""The frame of all preparations, on a corpus of its own."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiomamba.dataio.manifest import read_labels, read_manifest
+from audiomamba.dataio.preparation import Corpus, Inputs, by_split
+from audiomamba.dataio.problems import PreparationError
+
+
+@dataclass
+class Tones(Corpus):
+    """Clips in <split>/<label>_<take>.wav."""
+
+    option: int = 0
+
+    name = "Tones"
+    source = "Get it with: wget x.org -P {data_folder}"
+    tree = "<split>/<label>_<take>.wav"
+    recipe = __file__
+    sample_rate = 8000
+
+    def find(self):
+        self.require(self.data_folder / "list.txt")
+        options = {"option": self.option}
+        audio = self.list_audio()
+        return Inputs([self.data_folder / "list.txt"], audio, options)
+
+    def parse(self, inputs):
+        names = inputs.audio["wav"].str.extract(r"(?P<split>\w+)/(?P<label>.)")
+        rows = inputs.audio.join(names).assign(ID=inputs.audio["wav"])
+        return rows, Counter(rows["split"])
+
+    def finish(self, rows):
+        return by_split(rows), sorted(set(rows["label"]))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    folder = tmp_path / "data"
+    for split in ("train", "valid", "test"):
+        (folder / split).mkdir(parents=True)
+        for name in ("b_0", "a_0", "a_1"):
+            path = folder / split / f"{name}.wav"
+            soundfile.write(path, np.zeros(800), 8000)
+    (folder / "list.txt").write_text("1")
+    return folder
+
+
+def test_manifests_labels_and_reuse(corpus, tmp_path, caplog):
+    save = tmp_path / "save"
+    Tones(corpus, save).prepare()
+    table = read_manifest(save / "test.csv")
+    assert table["ID"].tolist() == [
+        "test/a_0.wav", "test/a_1.wav", "test/b_0.wav",
+    ]  # fmt: skip
+    assert table["label"].tolist() == ["a", "a", "b"]
+    assert list(table) == ["ID", "duration", "wav", "label"]
+    assert read_labels(save / "labels.csv") == ["a", "b"]
+    caplog.set_level("INFO")
+
+    def is_reused(option=0, **arguments):
+        caplog.clear()
+        Tones(corpus, save, option).prepare(**arguments)
+        return "Nothing has changed" in caplog.text
+
+    assert is_reused()
+    assert not is_reused(option=1) and is_reused(option=1)
+    assert not is_reused(allow_missing=True)
+    (corpus / "list.txt").write_text("2")
+    assert not is_reused(allow_missing=True)
+
+
+def test_skip_prep_needs_no_corpus(tmp_path):
+    Tones(tmp_path / "none", tmp_path / "save").prepare(skip_prep=True)
+    assert not (tmp_path / "save").exists()
+
+
+def test_unusable_files_are_reported_or_left_out(corpus, tmp_path):
+    (corpus / "train" / "a_0.wav").write_bytes(b"")
+    soundfile.write(corpus / "train" / "a_1.wav", np.zeros(100), 16000)
+    with pytest.raises(PreparationError, match="2 problems") as caught:
+        Tones(corpus, tmp_path / "save").prepare()
+    assert "a_0.wav: is empty" in str(caught.value)
+    assert "a_1.wav: has 16000 Hz instead of 8000 Hz" in str(caught.value)
+    with pytest.raises(PreparationError, match="train lacks 66.7%"):
+        Tones(corpus, tmp_path / "save").prepare(
+            allow_missing=True, max_missing=0.5
+        )
+    Tones(corpus, tmp_path / "save").prepare(allow_missing=True)
+    assert len(read_manifest(tmp_path / "save" / "train.csv")) == 1
+    named = (tmp_path / "save" / "problems.txt").read_text()
+    assert len(named.splitlines()) == 2
+
+
+def test_a_missing_corpus_is_explained(corpus, tmp_path):
+    def message(folder):
+        with pytest.raises(PreparationError) as caught:
+            Tones(folder, tmp_path / "save").prepare()
+        return str(caught.value).splitlines()
+
+    none = tmp_path / "none"
+    first, source, _, *tree = message(none)
+    assert first == f"Tones was not found: there is no folder {none}."
+    assert source == f"Get it with: wget x.org -P {none}"
+    assert tree[:2] == [f"  {none}/", "    <split>/<label>_<take>.wav"]
+    assert tree[-1].endswith(f"make_mini_corpus.py Tones {none}")
+    for path in corpus.rglob("*.wav"):
+        path.unlink()
+    assert "there is no .wav file in" in message(corpus)[0]
+    (corpus / "list.txt").unlink()
+    assert f"there is no file {corpus / 'list.txt'}." in message(corpus)[0]

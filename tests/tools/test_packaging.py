@@ -1,0 +1,83 @@
+"""What an installed package contains, and what importing it costs."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import audiomamba
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = [
+    "dataio",
+    "inference",
+    "lobes",
+    "nnet",
+    "ops",
+    "pretrained",
+    "training",
+]
+
+
+def run(*command, cwd=ROOT):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_is_its_modules_stubs_and_type_marker(tmp_path):
+    """What `build_py` collects is what a wheel contains beside metadata."""
+    run("setup.py", "-q", "build_py", "--build-lib", tmp_path)
+    built = {
+        path.relative_to(tmp_path).as_posix()
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
+    package = ROOT / "audiomamba"
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*.py", "*.pyi", "py.typed")
+        for path in package.rglob(pattern)
+    }
+    assert built == wanted
+    assert {"audiomamba/py.typed", "audiomamba/__init__.pyi"} <= built
+
+
+def test_the_version_is_that_of_the_package():
+    version = run("setup.py", "--version").strip()
+    assert version == audiomamba.__version__
+
+
+def test_importing_the_package_is_silent_and_does_not_load_torch(tmp_path):
+    program = "import audiomamba, sys; print('torch' in sys.modules)"
+    assert run("-W", "error", "-c", program).strip() == "False"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_needs_no_import_of_its_own(room):
+    program = f"import audiomamba; print(audiomamba.{room}.__name__)"
+    assert run("-c", program).strip() == f"audiomamba.{room}"
+
+
+@pytest.mark.parametrize("room", ["", ".inference", ".lobes", ".pretrained"])
+def test_every_public_name_of_a_stub_exists(room):
+    program = (
+        f"import audiomamba{room} as room\n"
+        "for name in room.__all__:\n    getattr(room, name)"
+    )
+    run("-c", program)
+
+
+def test_pre_commit_runs_the_checks_of_the_test_command():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    script = (ROOT / "tools" / "run_tests.sh").read_text().splitlines()
+    entries = re.findall(r"entry: (.+)", hooks)
+    assert len(entries) == 4
+    assert set(entries) <= set(script)

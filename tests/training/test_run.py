@@ -1,0 +1,317 @@
+"""A folder answers for one set of settings; every start compares."""
+
+import json
+import os
+
+import pytest
+from speechbrain.utils.run_opts import RunOptions
+
+from audiomamba.dataio.manifest import write_labels
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.training import environment, run
+from audiomamba.training.hparams import (
+    fit_precision,
+    load_hparams,
+    parse_arguments,
+    read_settings,
+)
+from audiomamba.training.run import Run, RunError
+
+YAML = """\
+seed: 1
+data_folder: data
+output_folder: {folder}
+manifest_folder: !ref <output_folder>/manifests
+save_folder: !ref <output_folder>/save
+label_file: !ref <manifest_folder>/labels.csv
+n_classes: 7
+number_of_epochs: 10
+batch_size: 4
+lr: 0.1
+precision: fp32
+num_workers: 1
+init_from: null
+embedding_model: !new:torch.nn.Linear {{in_features: 2, out_features: 3}}
+opt_class: !name:torch.optim.Adam
+    lr: !ref <lr>
+lr_schedule: !new:audiomamba.training.schedules.WarmupCosine
+    n_epochs: !ref <number_of_epochs>
+"""
+LABELS = ["cat", "dog"]
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start a run with overrides; with ``trains`` it leaves a checkpoint."""
+    path = tmp_path / "a.yaml"
+    path.write_text(YAML.format(folder=tmp_path / "out"))
+    monkeypatch.setattr("sys.argv", [str(path)])
+
+    def start(labels=LABELS, trains=True, options=None, **overrides):
+        overrides = {key: str(value) for key, value in overrides.items()}
+        options = {"device": "cpu", **(options or {})}
+        run_opts = RunOptions.from_dictionary(options)
+        run = Run(path, overrides, run_opts)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        write_labels(run.settings["label_file"], labels)
+        run.bind(labels, "cpu", run_opts["precision"])
+        if trains:
+            folder = tmp_path / "out" / "save" / "CKPT+1"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "CKPT.yaml").touch()
+        return run
+
+    return start
+
+
+def test_the_first_start_writes_what_is_trained(start, tmp_path):
+    start(seed=3)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["seed"] == record["seed"] == 3
+    assert record["labels"] == LABELS
+    assert record["settings"]["n_classes"] == 2
+    assert record["engine"] == "cpu" and record["processes"] == 1
+    assert set(record["manifests"]) == {"labels.csv"}
+    for key in ("versions", "commit", "command", "hardware"):
+        assert key in record
+    text = (tmp_path / "out" / "hyperparams.yaml").read_text()
+    assert "n_classes: 2" in text and "seed: 3" in text
+
+
+def test_equal_settings_resume(start, tmp_path):
+    start()
+    before = (tmp_path / "out" / "run.json").read_text()
+    start()
+    assert (tmp_path / "out" / "run.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "overrides, named",
+    [
+        ({"lr": 0.2}, "lr: 0.1 -> 0.2"),
+        ({"seed": 2}, "seed: 1 -> 2"),
+        ({"batch_size": 8}, "batch_size: 4 -> 8"),
+        ({"opt_class": "{weight_decay: 1}"}, "opt_class.*weight_decay"),
+        ({"number_of_epochs": 9}, r"number_of_epochs \(may only grow\): 10"),
+    ],
+)
+def test_other_settings_stop_and_are_named(start, tmp_path, overrides, named):
+    start()
+    files = ("run.json", "hyperparams.yaml")
+    before = [(tmp_path / "out" / name).read_text() for name in files]
+    with pytest.raises(RunError, match=named) as raised:
+        start(**overrides)
+    assert "--output_folder" in str(raised.value)
+    assert "--number_of_epochs" in str(raised.value)
+    # once: what follows from a key is not listed again
+    assert str(raised.value).count("->") == 1
+    after = [(tmp_path / "out" / name).read_text() for name in files]
+    assert after == before
+
+
+def test_all_that_differs_is_named_at_once(start):
+    start()
+    with pytest.raises(RunError, match="(?s)lr: .*batch_size: |batch.*lr"):
+        start(lr=0.2, batch_size=8)
+
+
+def test_epochs_may_grow_and_speed_may_change(start, tmp_path):
+    start()
+    start(number_of_epochs=20, num_workers=4, data_folder="elsewhere")
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["settings"]["number_of_epochs"] == 20
+    start(number_of_epochs=20)
+    with pytest.raises(RunError, match="may only grow"):
+        start(number_of_epochs=10)
+
+
+def test_other_data_processes_or_engine_stop(start, monkeypatch):
+    start()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "all_gather", lambda value: [value, value])
+        with pytest.raises(RunError, match="processes: 1 -> 2"):
+            start()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "current_engine", lambda device: "reference")
+        with pytest.raises(RunError, match="engine: cpu -> reference"):
+            start()
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_digests", lambda self: {"train.csv": "1"})
+        with pytest.raises(RunError, match="manifests.train.csv: None -> 1"):
+            start()
+    start()
+
+
+def test_ranks_with_different_engines_stop(start, monkeypatch):
+    monkeypatch.setattr(run, "all_gather", lambda value: [value, "triton"])
+    with pytest.raises(RunError, match="different engines"):
+        start()
+
+
+@pytest.mark.parametrize("options", [{}, {"test_only": True}])
+@pytest.mark.parametrize(
+    "labels, named",
+    [
+        (["zebra", "dog"], "class 0 is 'cat', not 'zebra'"),
+        (["dog", "cat"], "another order"),
+        (["cat"], "2 classes instead of 1"),
+    ],
+)
+def test_other_classes_stop(start, options, labels, named):
+    start()
+    with pytest.raises(RunError, match=named):
+        start(labels, options=options)
+
+
+def test_a_folder_where_nothing_was_trained_is_free(start):
+    start(trains=False)
+    start(lr=0.5, trains=False)
+
+
+def test_checkpoints_of_unknown_settings_are_left_alone(start, tmp_path):
+    start()
+    (tmp_path / "out" / "run.json").unlink()
+    with pytest.raises(RunError, match="no run.json"):
+        start()
+
+
+@pytest.mark.parametrize("option", ["test_only", "debug"])
+def test_looking_and_trying_write_elsewhere(start, tmp_path, option):
+    start()
+    out = tmp_path / "out"
+    before = {p: p.read_text() for p in out.iterdir() if p.is_file()}
+    looked = start(lr=5, trains=False, options={option: True})
+    assert looked.folder == out / option
+    assert looked.settings["output_folder"] == str(out / option)
+    assert looked.settings["save_folder"] == str(out / "save")
+    assert {p: p.read_text() for p in out.iterdir() if p.is_file()} == before
+    assert "lr: 5" in (out / option / "hyperparams.yaml").read_text()
+
+
+def test_another_model_is_not_tested_with_these_checkpoints(start):
+    start()
+    with pytest.raises(RunError, match="embedding_model.*out_features: 3 -> 4"):
+        start(options={"test_only": True}, embedding_model="{out_features: 4}")
+
+
+def test_nothing_to_test_says_so(start):
+    with pytest.raises(RunError, match="train first"):
+        start(options={"test_only": True})
+
+
+def test_a_disk_that_machines_do_not_share_is_named(tmp_path, monkeypatch):
+    sees = iter([["token"], ["here", "there"], [True, False]])
+    monkeypatch.setattr(run, "all_gather", lambda value: next(sees))
+    with pytest.raises(RunError, match="rank 1 on there cannot see"):
+        run._check_shared(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------- the command line
+
+
+def test_an_option_given_twice_counts_last(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("lr: 1\nbatch_size: 2\n")
+    given = ["--lr", "2", "--batch_size=4", "--lr=3"]
+    _, _, overrides = parse_arguments([str(path), *given])
+    assert load_hparams(path, overrides) == {"lr": 3, "batch_size": 4}
+
+
+@pytest.mark.parametrize("name", ["20240101", "take #2", "a=b", "yes", "1e3"])
+@pytest.mark.parametrize("in_one", [True, False])
+def test_names_of_folders_are_names(tmp_path, name, in_one):
+    path = tmp_path / "a.yaml"
+    path.write_text("data_folder: data\ntrain_csv: !ref <data_folder>/t.csv\n")
+    arguments = ["--data_folder", name]
+    if in_one:
+        arguments = ["=".join(arguments)]
+    _, _, overrides = parse_arguments([str(path), *arguments])
+    assert load_hparams(path, overrides) == {
+        "data_folder": name,
+        "train_csv": f"{name}/t.csv",
+    }
+    assert read_settings(path, overrides)["data_folder"] == name
+
+
+def test_a_path_can_be_null(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("init_from: a.pth\n")
+    _, _, overrides = parse_arguments([str(path), "--init_from=null"])
+    assert load_hparams(path, overrides) == {"init_from": None}
+
+
+@pytest.mark.parametrize("form", [["=model"], ["", "model"]])
+def test_a_pretrained_folder_is_what_a_run_starts_from(tmp_path, form):
+    path = tmp_path / "a.yaml"
+    path.write_text("seed: 1\ninit_from: null\n")
+    flag = f"--pretrained_folder{form[0]}"
+    found = parse_arguments([str(path), flag, *form[1:], "--seed", "2"])
+    assert found[0] == str(path)
+    assert load_hparams(*found[::2]) == {"seed": 2, "init_from": "model"}
+
+
+def test_an_unknown_key_is_named_with_its_likely_meaning(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("data_folder: x\nseed: 1\n")
+    with pytest.raises(PreparationError, match="did you mean data_folder"):
+        parse_arguments([str(path), "--data_foler", "y"])
+    with pytest.raises(PreparationError, match="keys: .*data_folder.*seed"):
+        parse_arguments([str(path), "--zzz=1"])
+
+
+def test_a_missing_yaml_names_those_that_are_there(tmp_path):
+    (tmp_path / "aum_tiny.yaml").touch()
+    with pytest.raises(PreparationError, match=r"has .*aum_tiny\.yaml"):
+        parse_arguments([str(tmp_path / "aum_base.yaml")])
+    with pytest.raises(PreparationError, match="has no YAML"):
+        load_hparams(tmp_path / "nowhere" / "aum_base.yaml")
+
+
+def test_a_placeholder_says_what_it_wants(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("init_from: !PLACEHOLDER  # weights of AudioSet\n")
+    with pytest.raises(PreparationError, match="--init_from.*AudioSet"):
+        read_settings(path)
+    assert read_settings(path, {"init_from": "a"}) == {"init_from": "a"}
+
+
+@pytest.mark.parametrize(
+    "device, asked, used",
+    [
+        ("cpu", "fp16", "fp32"),
+        ("cpu", "bf16", "bf16"),
+        ("cuda:0", "fp16", "fp16"),
+    ],
+)
+def test_fp16_becomes_fp32_without_a_gpu(device, asked, used):
+    in_yaml = RunOptions.from_dictionary({"device": device})
+    assert fit_precision({"precision": asked}, in_yaml)["precision"] == used
+    typed = RunOptions.from_dictionary({"device": device, "precision": asked})
+    assert fit_precision({"precision": "fp32"}, typed)["precision"] == used
+
+
+@pytest.mark.parametrize(
+    "machines, command",
+    [
+        (None, "python train.py a.yaml"),
+        (1, "torchrun --standalone --nproc_per_node=4 train.py a.yaml"),
+        (
+            2,
+            "torchrun --nnodes=2 --rdzv_backend=c10d --rdzv_endpoint=host:29500"
+            " --nproc_per_node=4 train.py a.yaml",
+        ),
+    ],
+)
+def test_the_recorded_command_runs(monkeypatch, machines, command):
+    monkeypatch.setattr("sys.argv", ["train.py", "a.yaml"])
+    monkeypatch.delitem(os.environ, "TORCHELASTIC_RUN_ID", raising=False)
+    if machines:
+        for name, value in {
+            "TORCHELASTIC_RUN_ID": "1",
+            "WORLD_SIZE": str(4 * machines),
+            "LOCAL_WORLD_SIZE": "4",
+            "MASTER_ADDR": "host",
+        }.items():
+            monkeypatch.setenv(name, value)
+    assert environment.command_line() == command
