@@ -1,4 +1,4 @@
-"""Prepare AudioSet: the owners' segment lists, and clips as people have them.
+"""Prepare AudioSet: the owners' segment lists and the audio of the clips.
 
 The clips may be named in any of the usual ways and be in any folder; some of
 them are always missing.
@@ -247,8 +247,8 @@ def _clips_of_files(audio, listed):
     others = files[~fits]
     if len(others):
         logger.warning(
-            "%d files of listed clips start elsewhere by their name: unused; "
-            "the first is %s, listed from %g s",
+            "%d files of listed clips have another start in their name: "
+            "unused; the first is %s, listed from %g s",
             len(others),
             others["wav"].iloc[0],
             start[~fits][0],

@@ -37,7 +37,7 @@ class WordErrors:
         ids : list of str
             Names of the clips.
         found, wanted : list of list of str
-            Words of the transcripts, of the model and of the reference.
+            Words of the model's transcripts and of the references.
         loss : float
             Mean loss of the batch.
         """
@@ -61,7 +61,7 @@ class WordErrors:
         Returns
         -------
         dict
-            ``WER`` in percent, the counts behind it, and the mean ``loss``.
+            ``WER`` in percent, the error counts, and the mean ``loss``.
         """
         found = self._statistics().summarize()
         return {**found, "loss": self.loss_sum / len(self.clips)}
@@ -72,7 +72,7 @@ class WordErrors:
         Arguments
         ---------
         folder : str or Path
-            Where to.
+            The output folder.
         labels : list of str
             The tokens; not used.
         """

@@ -1,6 +1,6 @@
-"""Predictions in the form of EPIC-Sounds' recognition challenge.
+"""Predictions in the format of EPIC-Sounds' recognition challenge.
 
-The form is that of the organisers' ``create_submission.py`` (repository
+The format is that of the organisers' ``create_submission.py`` (repository
 epic-kitchens/C9-epic-sounds): a zip file with ``test.json`` in it.
 """
 

@@ -31,7 +31,7 @@ def dataio_prep(hparams, labels):
 
 
 def submit(brain, hparams, datasets):
-    """Write the challenge's predictions, by the headline's weights."""
+    """Write the challenge's predictions with the headline's weights."""
     reader = HDF5Reader(
         hparams["data_folder"], hparams["sample_rate"], hparams["max_duration"]
     )

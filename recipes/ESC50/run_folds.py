@@ -1,11 +1,11 @@
 """Train and test on every fold of ESC-50, and average.
 
-    python run_folds.py hparams/aum_base.yaml --data_folder /path/to/ESC-50
+    python run_folds.py hparams/aum_base.yaml --data_folder /path/to/ESC50
 
 Further options are passed on to train.py.  The same command resumes a stopped
 run.  The epoch is chosen by two rules: AST's, the one with the best mean
 accuracy over the folds' test clips, and the last, which does not depend on the
-test clips.  With --init_from and --test_only given weights are tested.
+test clips.  --init_from with --test_only tests given weights as they are.
 """
 
 import argparse
@@ -46,7 +46,7 @@ SHARED = (
 
 
 def parse_arguments():
-    """Own options, and those for train.py."""
+    """Separate the options of this script from those for train.py."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "hparams_file", help="for example hparams/aum_base.yaml"
@@ -64,13 +64,13 @@ def parse_arguments():
 
 
 def average_folds(curves):
-    """Average the figures of the folds at the epochs of both rules.
+    """Average the scores of the folds at the epochs that the rules choose.
 
     Arguments
     ---------
     curves : dict
         Fold -> pandas.DataFrame, one row per epoch, with ``epoch`` and the
-        figures on the fold's test clips as ``test_<name>``.
+        scores on the fold's test clips as ``test_<name>``.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def average_folds(curves):
 
 
 def average_tested(records):
-    """Average the figures of folds that were only tested.
+    """Average the scores of folds that were only tested.
 
     Arguments
     ---------
@@ -119,7 +119,7 @@ def average_tested(records):
     Returns
     -------
     dict
-        Protocol -> as of `average_folds`.
+        Protocol -> entries as from `average_folds`.
     """
     first = next(iter(records.values()))
     found = {}
@@ -179,7 +179,7 @@ def record_of_all(records):
 
 
 def record_of_fold(folder, further):
-    """Read what a fold's start wrote: on a trained fold, what it looked at.
+    """Find the record that a fold just wrote.
 
     Arguments
     ---------
@@ -221,7 +221,7 @@ def main():
         found.append(record_of_fold(folder, further))
         records[fold] = json.loads(found[-1].read_text())
     record = record_of_all(records)
-    # The record of folds that were only looked at leaves the first one alone
+    # Testing trained folds again does not replace the record of their training
     looked = found[0].parent.name == "test_only"
     place = own.output_folder / "test_only" if looked else own.output_folder
     path = place / "results.json"

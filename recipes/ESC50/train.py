@@ -1,10 +1,10 @@
 """Environmental sounds: a fold of ESC-50 or ESC-10 with Audio Mamba.
 
-    python train.py hparams/aum_base.yaml --data_folder /path/to/ESC-50
+    python train.py hparams/aum_base.yaml --data_folder /path/to/ESC50
 
 All five folds, mean and standard deviation:
 
-    python run_folds.py hparams/aum_base.yaml --data_folder /path/to/ESC-50
+    python run_folds.py hparams/aum_base.yaml --data_folder /path/to/ESC50
 
 README.md has the corpus, the options and the results.
 """

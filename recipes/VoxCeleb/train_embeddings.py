@@ -1,11 +1,11 @@
-"""Training of speaker embeddings on VoxCeleb with Audio Mamba.
+"""Train speaker embeddings on VoxCeleb with Audio Mamba.
 
     python train_embeddings.py hparams/aum_embeddings.yaml \
         --data_folder /path/to/VoxCeleb --noise_folder /path/to/noises
 
 A speaker classifier with an additive angular margin, on random crops with
 speed perturbation and noise.  ``verify.py`` tests the embeddings on trial
-lists.  Several GPUs and resuming: as in ``train.py``.
+lists.  Several GPUs and resuming work as in ``train.py``.
 """
 
 from verification_prepare import prepare_speakers

@@ -35,11 +35,11 @@ def prepare_speakers(
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv.
 
-    All files in the folders of the corpus count, there is no list of them.
+    All files in the folders of the corpus are used; there is no list of them.
     Whole sessions (videos) of each speaker are held out for validation and
-    test by a fixed rule (`audiomamba.dataio.splits.hold_out`). Both say how
-    well known speakers are identified; trial lists say how well unknown
-    speakers are told apart.
+    test by a fixed rule (`audiomamba.dataio.splits.hold_out`). Both
+    measure how well known speakers are identified; trial lists measure how
+    well unknown speakers are told apart.
 
     Arguments
     ---------
@@ -72,7 +72,7 @@ def prepare_trials(
     allow_missing: bool = False,
     skip_prep: bool = False,
 ) -> None:
-    """Write files.csv and cohort.csv: what has to be embedded.
+    """Write files.csv and cohort.csv, the utterances to embed.
 
     Arguments
     ---------
@@ -157,7 +157,7 @@ class Speakers(VoxCeleb12):
         return rows, Counter(rows["split"])
 
     def finish(self, rows):
-        """Speakers without a usable training file are no classes."""
+        """Speakers without a usable training file are not classes."""
         speakers = sorted(rows["label"][rows["split"] == "train"].unique())
         return by_split(rows[rows["label"].isin(speakers)]), speakers
 

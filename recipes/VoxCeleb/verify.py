@@ -72,18 +72,18 @@ def embed(name, embedder, weights, hparams):
 
 
 def verify(name, rows, embeddings, statistics, trained_on, hparams):
-    """Score one trial list, write the scores and compute the figures.
+    """Score one trial list, write the scores and compute the error rates.
 
     Arguments
     ---------
     name : str
-        Of the list, in ``trials``.
+        Name of the list, in ``trials``.
     rows : pandas.Series
         File ID -> row.
     embeddings : np.ndarray
         [files, D].
     statistics : tuple or None
-        Of `cohort_statistics`, for the normalised scores.
+        From `cohort_statistics`, for score normalisation.
     trained_on : set of str or None
         Speakers that the encoder was trained on; None if unknown.
     hparams : dict

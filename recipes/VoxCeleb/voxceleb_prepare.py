@@ -95,7 +95,7 @@ iden_split.txt
         roots, places = self.roots(), {}
         for wav in audio["wav"]:
             root = next(root for root in roots if wav.startswith(f"{root}/"))
-            # of copies in several folders the first one is taken
+            # copies in several folders: the first one is used
             places.setdefault(wav[len(root) + 1 :], wav)
         return places
 
