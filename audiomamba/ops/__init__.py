@@ -40,6 +40,6 @@ __all__ = [
     "use_engine",
 ]
 
-# The registered operators by name, for what asks about them: formulas of their
-# cost, translations to other formats.
+# The registered operators by name, for formulas of their cost and for
+# translations to other formats.
 operators = torch.ops.audiomamba

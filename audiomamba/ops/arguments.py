@@ -6,32 +6,10 @@ import torch
 
 
 class ScanArguments(NamedTuple):
-    """The arguments of the scan.
+    """The arguments of the scan; see `audiomamba.ops.bidirectional_scan`.
 
-    Arguments
-    ---------
-    u : torch.Tensor
-        Input, [B, L, D].
-    delta : torch.Tensor
-        Step sizes, [B, L, D], before bias and softplus.
-    A : torch.Tensor or None
-        Decay rates of the forward direction, [D, N]; None to leave it out.
-    A_b : torch.Tensor or None
-        Decay rates of the backward direction, [D, N].
-    B : torch.Tensor
-        Input matrix per step, [B, L, N].
-    C : torch.Tensor
-        Output matrix per step, [B, L, N].
-    D : torch.Tensor or None
-        Skip, [D], added by each direction.
-    z : torch.Tensor or None
-        Gate, [B, L, D].
-    delta_bias : torch.Tensor or None
-        Added to ``delta``, [D].
-    delta_softplus : bool
-        Take the softplus of the step sizes.
-    lengths : torch.Tensor or None
-        Valid steps per sequence, integers [B].
+    ``A`` is None for the backward direction alone, ``A_b`` for the forward
+    direction alone.
     """
 
     u: torch.Tensor
@@ -53,28 +31,12 @@ class ScanArguments(NamedTuple):
 
 
 class ConvArguments(NamedTuple):
-    """The arguments of the convolution.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        Input, [B, L, D].
-    weight : torch.Tensor
-        One kernel per channel, [D, K].
-    bias : torch.Tensor or None
-        [D].
-    activation : bool
-        Apply SiLU.
-    reverse : bool
-        Look at the following steps instead of the preceding ones.
-    lengths : torch.Tensor or None
-        Valid steps per sequence, integers [B].
-    """
+    """The arguments of the convolution; see `audiomamba.ops.causal_conv1d`."""
 
     x: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor | None
-    activation: bool
+    activation: bool  # SiLU or none
     reverse: bool
     lengths: torch.Tensor | None
 

@@ -170,7 +170,7 @@ def use_engine(name: str) -> Iterator[None]:
 
 @functools.cache
 def _preferred(kind, dtype):
-    """Return the engine for a device type and a dtype unless told otherwise."""
+    """Return the engine for a device type and a dtype without `use_engine`."""
     # The kernels keep a float32 state, so float64 is left to the reference.
     if dtype not in HALF_OR_SINGLE:
         return "reference"

@@ -151,18 +151,9 @@ def selective_scan(
     _check(u, delta, A, B, C, z)
     forward, backward = (None, A) if reverse else (A, None)
     return scan(
-        u,
-        delta,
-        forward,
-        backward,
-        B,
-        C,
-        D,
-        z,
-        delta_bias,
-        delta_softplus,
+        u, delta, forward, backward, B, C, D, z, delta_bias, delta_softplus,
         lengths,
-    )
+    )  # fmt: skip
 
 
 def bidirectional_scan(

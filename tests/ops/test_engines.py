@@ -18,7 +18,7 @@ def gpu_engines(tmp_path, monkeypatch):
     """Return a folder on the path, and a function that redefines an engine.
 
     The redefined engines run on the device type "meta", which any machine has.
-    What is known about engines is forgotten before and after.
+    The caches are cleared before and after.
     """
     caches = (engines._problem, engines._usable, engines._preferred)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""The inside of a mixer: gradients, and what is saved for them."""
+"""The inside of a mixer: gradients and saved tensors."""
 
 import pytest
 import torch

@@ -53,7 +53,7 @@ def with_ratios(rows):
     table["scan_alone"] = table["subject"] == "scan"
 
     def ratio(group):
-        # A rival that ran out of memory leaves nothing to compare with.
+        # If the rival ran out of memory, the ratio is NaN.
         rivals = group[group["subject"] == "ast"]
         rival = (rivals if len(rivals) else group).iloc[0]
         return group["seconds"] / rival["seconds"]

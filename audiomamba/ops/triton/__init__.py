@@ -119,8 +119,8 @@ def scan_backward(grad_output, scan):
 
     du, ddelta = _new(u, lengths), _new(delta, lengths)
     dz = None if z is None else _new(z, lengths)
-    # The first of two directions leaves its output and its gradients of u and
-    # delta here, for the other one to add.
+    # Here the first of two directions writes its output and its gradients of u
+    # and delta, for the other one to add.
     partial = single(*u.shape) if ways == 2 and z is not None else None
     partial_du = single(*u.shape) if ways == 2 else None
     partial_ddelta = single(*u.shape) if ways == 2 else None

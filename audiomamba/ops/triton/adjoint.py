@@ -47,25 +47,11 @@ def recomputed(
 
 @triton.jit
 def adjoint(
-    sources,
-    strides,
-    others,
-    other_strides,
-    matrices,
-    vectors,
-    borders,
-    row_targets,
-    state_targets,
-    sums,
-    n_steps,
-    n_channels,
-    n_state,
-    REVERSE: tl.constexpr,
-    SOFTPLUS: tl.constexpr,
-    STATES: tl.constexpr,
-    GROUPS: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    sources, strides, others, other_strides, matrices, vectors, borders,
+    row_targets, state_targets, sums, n_steps, n_channels, n_state,
+    REVERSE: tl.constexpr, SOFTPLUS: tl.constexpr, STATES: tl.constexpr,
+    GROUPS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """Run one direction's adjoint recurrence, the last tile first.
 
     The sources are u, delta and z; the others are the gradient of the output
@@ -152,25 +138,11 @@ def adjoint(
 
 @triton.jit
 def one_way(
-    rows,
-    steps,
-    gates,
-    matrices,
-    vectors,
-    left,
-    borders,
-    targets,
-    state_targets,
-    sums,
-    n_steps,
-    n_channels,
-    n_state,
-    REVERSE: tl.constexpr,
-    SOFTPLUS: tl.constexpr,
-    STATES: tl.constexpr,
-    GROUPS: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    rows, steps, gates, matrices, vectors, left, borders, targets,
+    state_targets, sums, n_steps, n_channels, n_state,
+    REVERSE: tl.constexpr, SOFTPLUS: tl.constexpr, STATES: tl.constexpr,
+    GROUPS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """Differentiate one direction: the borders first, then the adjoint.
 
     `left` holds the other direction's output and gradients of u and delta;
@@ -212,50 +184,14 @@ _INTEGERS = (
 )
 @triton.jit(do_not_specialize=_INTEGERS)
 def backward_kernel(
-    grad,
-    u,
-    delta,
-    A,
-    A_b,
-    B,
-    C,
-    D,
-    z,
-    bias,
-    lengths,
-    borders,
-    partial,
-    partial_du,
-    partial_ddelta,
-    du,
-    ddelta,
-    dz,
-    dB,
-    dC,
-    dA,
-    dD,
-    dbias,
-    u_batch,
-    u_step,
-    delta_batch,
-    delta_step,
-    B_batch,
-    B_step,
-    C_batch,
-    C_step,
-    z_batch,
-    z_step,
-    grad_batch,
-    grad_step,
-    n_steps,
-    n_channels,
-    n_state,
-    size,
-    SOFTPLUS: tl.constexpr,
-    STATES: tl.constexpr,
-    GROUPS: tl.constexpr,
+    grad, u, delta, A, A_b, B, C, D, z, bias, lengths, borders, partial,
+    partial_du, partial_ddelta, du, ddelta, dz, dB, dC, dA, dD, dbias,
+    u_batch, u_step, delta_batch, delta_step, B_batch, B_step, C_batch,
+    C_step, z_batch, z_step, grad_batch, grad_step, n_steps, n_channels,
+    n_state, size,
+    SOFTPLUS: tl.constexpr, STATES: tl.constexpr, GROUPS: tl.constexpr,
     TILE: tl.constexpr,
-):
+):  # fmt: skip
     """Differentiate the scan of a block of channels of one sequence.
 
     Every program writes its own part of sums over sequences or channels: dB

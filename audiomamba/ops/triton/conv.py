@@ -54,17 +54,9 @@ def load_tap(weight, tap, channels, inside, TAPS: tl.constexpr):
 
 @triton.jit
 def convolved(
-    x,
-    x_step,
-    weight,
-    bias,
-    steps,
-    channels,
-    inside,
-    span,
-    SIGN: tl.constexpr,
-    TAPS: tl.constexpr,
-):
+    x, x_step, weight, bias, steps, channels, inside, span,
+    SIGN: tl.constexpr, TAPS: tl.constexpr,
+):  # fmt: skip
     """Return the convolution at the given steps, before the activation."""
     y = load_tile(x, x_step, steps, channels, inside, span)
     y *= load_tap(weight, TAPS - 1, channels, inside, TAPS)
@@ -85,22 +77,11 @@ def convolved(
 )
 @triton.jit(do_not_specialize=["n_steps", "size"])
 def forward_kernel(
-    x,
-    weight,
-    bias,
-    lengths,
-    out,
-    x_batch,
-    x_step,
-    n_steps,
-    n_channels,
+    x, weight, bias, lengths, out, x_batch, x_step, n_steps, n_channels,
     size,
-    ACTIVATION: tl.constexpr,
-    SIGN: tl.constexpr,
-    TAPS: tl.constexpr,
-    STEPS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    ACTIVATION: tl.constexpr, SIGN: tl.constexpr, TAPS: tl.constexpr,
+    STEPS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     """Convolve a tile; SIGN is -1 for looking back and 1 for ahead."""
     batch = tl.program_id(2).to(tl.int64)
     valid = valid_steps(lengths, batch, n_steps)
@@ -148,27 +129,11 @@ def gradient_inside(
 )
 @triton.jit(do_not_specialize=["n_steps", "size"])
 def backward_kernel(
-    grad,
-    x,
-    weight,
-    bias,
-    lengths,
-    dx,
-    dweight,
-    dbias,
-    grad_batch,
-    grad_step,
-    x_batch,
-    x_step,
-    n_steps,
-    n_channels,
-    size,
-    ACTIVATION: tl.constexpr,
-    SIGN: tl.constexpr,
-    TAPS: tl.constexpr,
-    STEPS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
+    grad, x, weight, bias, lengths, dx, dweight, dbias, grad_batch,
+    grad_step, x_batch, x_step, n_steps, n_channels, size,
+    ACTIVATION: tl.constexpr, SIGN: tl.constexpr, TAPS: tl.constexpr,
+    STEPS: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
     """Differentiate a tile.
 
     dweight [B, tiles, K, D] and dbias [B, tiles, D] are partial sums.

@@ -36,22 +36,11 @@ def gated(y, zs, gs, t: tl.constexpr):
 
 @triton.jit
 def sweep(
-    sources,
-    strides,
-    gates,
-    gate_strides,
-    matrices,
-    vectors,
-    targets,
-    n_steps,
-    n_channels,
-    n_state,
-    REVERSE: tl.constexpr,
-    SOFTPLUS: tl.constexpr,
-    STATES: tl.constexpr,
-    GROUPS: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    sources, strides, gates, gate_strides, matrices, vectors, targets,
+    n_steps, n_channels, n_state,
+    REVERSE: tl.constexpr, SOFTPLUS: tl.constexpr, STATES: tl.constexpr,
+    GROUPS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """Scan one sequence in one direction, TILE steps at a time.
 
     The sources are u, delta and the other direction's output, to be added.
@@ -127,37 +116,12 @@ _INTEGERS = (
 )
 @triton.jit(do_not_specialize=_INTEGERS)
 def forward_kernel(
-    u,
-    delta,
-    A,
-    A_b,
-    B,
-    C,
-    D,
-    z,
-    bias,
-    lengths,
-    partial,
-    out,
-    u_batch,
-    u_step,
-    delta_batch,
-    delta_step,
-    B_batch,
-    B_step,
-    C_batch,
-    C_step,
-    z_batch,
-    z_step,
-    n_steps,
-    n_channels,
-    n_state,
-    size,
-    SOFTPLUS: tl.constexpr,
-    STATES: tl.constexpr,
-    GROUPS: tl.constexpr,
+    u, delta, A, A_b, B, C, D, z, bias, lengths, partial, out, u_batch,
+    u_step, delta_batch, delta_step, B_batch, B_step, C_batch, C_step,
+    z_batch, z_step, n_steps, n_channels, n_state, size,
+    SOFTPLUS: tl.constexpr, STATES: tl.constexpr, GROUPS: tl.constexpr,
     TILE: tl.constexpr,
-):
+):  # fmt: skip
     """Scan a block of channels of one sequence in the given directions.
 
     A and A_b are [N, D].  The first of two directions writes its output to
