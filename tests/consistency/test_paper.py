@@ -1,8 +1,8 @@
 """The YAMLs of the paper's rows against the paper's hyperparameters.
 
-``paper_hyperparameters.csv`` holds those of the published scripts, row by row,
-``paper_models.csv`` those of the models. Models are built on PyTorch's meta
-device, so that nothing is allocated.
+``paper_hyperparameters.csv`` has the hyperparameters of the published scripts,
+row by row; ``paper_models.csv`` has the models. Models are built on PyTorch's
+meta device, which allocates nothing.
 """
 
 import re
@@ -20,17 +20,17 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CORPORA = pd.read_csv(HERE / "paper_hyperparameters.csv")
 MODELS = pd.read_csv(HERE / "paper_models.csv")
-# No row of AudioSet starts from AudioSet.
+# No AudioSet row starts from weights of AudioSet.
 ROWS = [
     pytest.param(corpus, model, id=f"{corpus.corpus}-{model['name']}")
     for _, corpus in CORPORA.iterrows()
     for _, model in MODELS.iterrows()
     if (corpus.recipe, model.initialisation) != ("AudioSet", "AudioSet")
 ]
-# Top-level keys in which siblings may differ, and the block of the model.
+# What may differ between the YAMLs of a corpus.
 OWN_KEYS = {"output_folder", "init_from", "embed_dim", "scan", "cls_token"}
 OWN_KEYS |= {"depth", "embedding_model"}
-# Parameters of the paper's models with their heads, in millions.
+# Parameters of the paper's models with their classifiers, in millions.
 PARAMETERS = {
     ("AudioSet", "aum_base"): 92.108,
     ("VGGSound", "aum_base"): 91.940,
@@ -55,7 +55,7 @@ def path_of(corpus, name):
 def load(path, tmp_path, **overrides):
     """Load a YAML on the meta device, without features and crops.
 
-    Those compute when they are made, which the meta device cannot.
+    Both compute when they are built, which the meta device cannot.
     """
     text = path.read_text()
     overrides["output_folder"] = str(tmp_path)
@@ -117,7 +117,7 @@ def test_a_yaml_trains_as_in_the_paper(corpus, model, tmp_path):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_what_all_rows_share(corpus, model, tmp_path):
+def test_all_rows_share_these_settings(corpus, model, tmp_path):
     hparams = load(path_of(corpus, model["name"]), tmp_path)
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = hparams["opt_class"]([weight])
@@ -137,7 +137,7 @@ def test_what_all_rows_share(corpus, model, tmp_path):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_a_yaml_builds_the_paper_s_model(corpus, model, tmp_path):
+def test_a_yaml_builds_the_papers_model(corpus, model, tmp_path):
     hparams = load(path_of(corpus, model["name"]), tmp_path)
     encoder, head = hparams["embedding_model"], hparams["classifier"]
     assert type(encoder).__name__ == model.model
@@ -187,7 +187,9 @@ def blocks(path):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_siblings_differ_in_model_and_initialisation_only(corpus, model):
+def test_yamls_of_a_corpus_differ_in_model_and_initialisation_only(
+    corpus, model
+):
     own, base = (
         blocks(path_of(corpus, model["name"])),
         blocks(path_of(corpus, "aum_base")),
@@ -208,7 +210,7 @@ def test_siblings_differ_in_model_and_initialisation_only(corpus, model):
 
 @pytest.mark.parametrize("scan", ["fo_fo", "fo_bi", "bi_bi"])
 @pytest.mark.parametrize("cls_token", ["front", "middle", "end"])
-def test_table_2_is_two_overrides(scan, cls_token, tmp_path):
+def test_table_2_needs_two_overrides_only(scan, cls_token, tmp_path):
     path = ROOT / "recipes/VGGSound/hparams/aum_base.yaml"
     hparams = load(path, tmp_path, scan=scan, cls_token=cls_token)
     encoder = hparams["embedding_model"]

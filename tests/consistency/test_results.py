@@ -1,4 +1,4 @@
-"""The pages of results agree with their CSV, and the CSV with the records."""
+"""The results pages agree with their CSV, and the CSV with the records."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def tools_on_path():
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of the results, to damage."""
+    """Copy the results, for tests that damage them."""
     from result_tables.rows import read_rows
 
     for name in ("egs_results.csv", "egs_results.md"):
@@ -39,7 +39,7 @@ def test_pages_csv_and_records_agree():
     assert problems(ROOT) == []
 
 
-def test_a_copy_is_sound(copy):
+def test_an_unchanged_copy_passes(copy):
     from collect_results import problems
 
     assert problems(copy) == []
@@ -78,7 +78,7 @@ def test_a_measured_row_without_its_record_is_found(copy):
     assert f"egs_results.csv has a run whose record is lost: {name}" in found
 
 
-def test_records_are_complete_and_name_no_absolute_path():
+def test_records_are_complete_and_contain_no_absolute_path():
     for path in ROOT.glob("egs_records/*/*.json"):
         record = json.loads(path.read_text())
         assert record["commit"] and "dirty" not in record["commit"], path
@@ -87,7 +87,7 @@ def test_records_are_complete_and_name_no_absolute_path():
         assert "folder" not in record, path
 
 
-def test_the_counted_figures_are_those_of_the_yamls():
+def test_counted_parameters_and_operations_match_the_yamls():
     from result_tables.models import COUNTED, figures_of, read_models
     from result_tables.rows import read_rows
 
@@ -113,7 +113,7 @@ def test_the_page_opens_with_what_was_measured():
     assert page.index("docs/efficiency") < page.index("not run")
 
 
-def test_every_paper_yaml_is_a_row_and_every_row_a_yaml():
+def test_every_paper_yaml_has_a_row_and_every_row_a_yaml():
     from result_tables.rows import read_rows
 
     rows = {(row.recipe, row.hparams) for row in read_rows()}
@@ -125,7 +125,7 @@ def test_every_paper_yaml_is_a_row_and_every_row_a_yaml():
     assert rows == yamls
 
 
-def test_the_compared_models_are_trained_alike_and_equally_large():
+def test_compared_models_share_their_training_and_their_size():
     from result_tables.models import figures_of
     from result_tables.rows import read_rows
 

@@ -1,4 +1,4 @@
-"""What holds for the hyperparameters of every recipe."""
+"""Rules for the YAMLs of every recipe."""
 
 import re
 from pathlib import Path
@@ -32,10 +32,10 @@ PUBLIC = [
     "num_workers",
     "skip_prep",
 ]
-# Those of the model: what people change first.
+# Keys of the model, which people change first.
 MODEL = ["embed_dim", "depth", "patch_size", "stride"]
 TRAINING = [path for path in YAMLS if "number_of_epochs:" in path.read_text()]
-# Read by SpeechBrain's Brain, by name.
+# SpeechBrain's Brain reads these by name.
 SPEECHBRAIN = {
     "precision",
     "max_grad_norm",
@@ -56,7 +56,7 @@ def test_there_are_recipes():
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda p: "/".join(p.parts[-3:]))
-def test_sections_stand_in_one_order(path):
+def test_sections_are_in_one_order(path):
     sections = re.findall(r"^# ([A-Z][\w ]+)$", path.read_text(), re.MULTILINE)
     assert [s for s in sections if s in SECTIONS] == SECTIONS
 
@@ -64,7 +64,7 @@ def test_sections_stand_in_one_order(path):
 @pytest.mark.parametrize("path", TRAINING, ids=lambda p: "/".join(p.parts[-3:]))
 def test_a_yaml_is_complete_and_short(path):
     assert not set(PUBLIC + MODEL) - set(keys(path))
-    for key in MODEL:  # each is used, not only written down
+    for key in MODEL:  # each is used, not only defined
         assert f"{key}: !ref <{key}>" in path.read_text(), key
     assert len(set(keys(path))) == len(keys(path))
     assert len(path.read_text().splitlines()) <= 125
@@ -83,7 +83,7 @@ def test_every_key_is_used(path):
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: "/".join(p.parts[-3:]))
-def test_no_key_is_swallowed_by_a_flag(path):
-    # A key that begins a flag's name is taken for the flag.
-    swallowed = {"skip", "eval", "log", "opt", "remove", "debug", "device"}
-    assert not swallowed & set(keys(path))
+def test_no_key_abbreviates_a_flag(path):
+    # argparse takes an abbreviated flag for the flag.
+    abbreviations = {"skip", "eval", "log", "opt", "remove", "debug", "device"}
+    assert not abbreviations & set(keys(path))
