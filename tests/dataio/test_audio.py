@@ -48,7 +48,7 @@ def test_resampling_keeps_the_tone(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", tone(rate), rate)
     wav = read_audio(tmp_path / "a.wav")
     assert wav.shape == (16000,)
-    # away from the ends, where the sound begins abruptly
+    # away from the ends, where the tone starts and stops abruptly
     inner = slice(200, -200)
     np.testing.assert_allclose(wav[inner], tone(16000)[inner], atol=2e-3)
 
@@ -62,7 +62,7 @@ def test_channels_are_averaged(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-def test_a_segment_equals_the_slice(tmp_path, name):
+def test_a_segment_equals_a_slice_of_the_file(tmp_path, name):
     samples = tone(16000)
     soundfile.write(tmp_path / name, samples, 16000)
     part = read_audio(tmp_path / name, start=5000, stop=7000)
@@ -148,13 +148,13 @@ def test_bad_files_are_refused_by_name(tmp_path, fault, words):
         with pytest.raises(AudioError, match=words) as caught:
             refuse()
         assert str(path) in str(caught.value)
-        # a remedy follows, and the error survives the way out of a worker
+        # the message gives a remedy, and a worker can pickle the error
         assert "; " in str(caught.value)
         copy = pickle.loads(pickle.dumps(caught.value))
         assert str(copy) == str(caught.value)
 
 
-def test_truncated_flac_is_found_by_the_verification(tmp_path):
+def test_verification_finds_a_truncated_flac(tmp_path):
     path = tmp_path / "a.flac"
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 32000)
     soundfile.write(path, noise, 16000)
@@ -167,7 +167,7 @@ def test_truncated_flac_is_found_by_the_verification(tmp_path):
 
 
 def test_streamed_wav_without_known_size_is_read(tmp_path):
-    # as ffmpeg writes to a pipe: sizes of all ones are no promise
+    # ffmpeg writes sizes of all ones to a pipe: they are unknown
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(16000), 16000)
     content = bytearray(path.read_bytes())
@@ -199,7 +199,7 @@ def test_blocks_concatenate_to_the_file(tmp_path, name):
     np.testing.assert_array_equal(torch.cat(blocks), whole)
 
 
-def test_blocks_stop_at_the_fault(tmp_path):
+def test_reading_blocks_stops_at_a_bad_sample(tmp_path):
     samples = tone(8000)
     samples[5000] = np.nan
     soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")

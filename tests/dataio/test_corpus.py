@@ -14,7 +14,7 @@ from audiomamba.dataio.problems import Problems
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Files of 1, 2, ... 5 hundredths of a second, in folders."""
+    """Write files of 0.01, 0.02, ... 0.05 s in two folders."""
     for index in range(1, 6):
         path = tmp_path / f"{index % 2}" / f"{index}.wav"
         path.parent.mkdir(exist_ok=True)
@@ -22,7 +22,7 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def test_the_list_is_sorted_and_complete_and_only_of_audio_files(corpus):
+def test_the_list_has_all_audio_files_sorted_and_nothing_else(corpus):
     (corpus / "0" / "notes.txt").write_text("no audio")
     (corpus / "0" / "folder.wav").mkdir()
     listed = list_audio(corpus)
@@ -48,7 +48,9 @@ def test_an_empty_folder_gives_an_empty_list(tmp_path):
     assert len(list_audio(tmp_path)) == 0
 
 
-def test_headers_are_in_order_for_any_number_of_threads(corpus, monkeypatch):
+def test_headers_keep_their_order_with_any_number_of_threads(
+    corpus, monkeypatch
+):
     # more files than one task reads
     wavs = ["1/1.wav", "1/3.wav", "0/2.wav"] * 400
     for n_threads in (1, 5):
@@ -58,7 +60,7 @@ def test_headers_are_in_order_for_any_number_of_threads(corpus, monkeypatch):
         assert headers["n_frames"].tolist() == [160, 480, 320] * 400
 
 
-def test_measure_adds_durations_and_drops_the_files_it_reports(corpus):
+def test_measuring_adds_durations_and_drops_the_reported_files(corpus):
     (corpus / "1" / "3.wav").write_bytes(b"")
     soundfile.write(corpus / "1" / "5.wav", np.zeros((80, 2)), 8000)
     wavs = list_audio(corpus)["wav"].tolist()
@@ -76,7 +78,7 @@ def test_measure_adds_durations_and_drops_the_files_it_reports(corpus):
     assert "ffmpeg -i 5.wav -ac 1 -ar 16000" in foreign
 
 
-def test_measure_accepts_any_format_by_default(corpus):
+def test_any_format_is_accepted_by_default(corpus):
     soundfile.write(corpus / "1" / "5.wav", np.zeros((80, 2)), 8000)
     rows = pd.DataFrame({"wav": ["1/5.wav"], "split": ["train"]})
     problems = Problems()

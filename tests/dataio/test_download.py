@@ -1,4 +1,4 @@
-"""Downloads that resume, and archives that are not trusted."""
+"""Downloads that resume, and archives that cannot be trusted."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT, by ranges or not, and may lose the connection."""
+    """Serve CONTENT, whole or by ranges; the connection may break."""
 
     def do_GET(self):
         server, start = self.server, 0
@@ -65,7 +65,7 @@ def test_an_interrupted_download_resumes(server, tmp_path, ranges):
     assert len(server.asked) == 2
 
 
-def test_a_complete_part_is_only_verified(server, tmp_path):
+def test_a_complete_partial_file_is_only_verified(server, tmp_path):
     path = tmp_path / "a.tar.gz"
     path.with_name("a.tar.gz.part").write_bytes(CONTENT)
     download(server.url, path, CHECKSUM)
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_downloaded_again(server, tmp_path):
     assert path.read_bytes() == CONTENT
 
 
-def test_an_unreachable_server(server, tmp_path):
+def test_an_unreachable_server_is_reported(server, tmp_path):
     url = server.url.replace(str(server.server_port), "1")
     with pytest.raises(PreparationError, match="could not be downloaded"):
         download(url, tmp_path / "a.tar.gz", CHECKSUM)
@@ -111,7 +111,7 @@ def test_archives_cannot_write_outside_their_folder(tmp_path, entry):
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
 
-def test_a_damaged_archive_leaves_nothing(tmp_path):
+def test_a_damaged_archive_leaves_no_files(tmp_path):
     pack(tmp_path / "a.tar.gz", "b.txt")
     whole = (tmp_path / "a.tar.gz").read_bytes()
     (tmp_path / "a.tar.gz").write_bytes(whole[: len(whole) // 2])

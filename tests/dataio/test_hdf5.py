@@ -42,7 +42,7 @@ class Segments:
         return row, self.audio._process
 
 
-def test_forked_workers_after_the_parent_has_read(path):
+def test_forked_workers_open_the_file_themselves(path):
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system has no fork")
     segments = Segments(HDF5Audio(path), length=5000)
@@ -56,7 +56,7 @@ def test_forked_workers_after_the_parent_has_read(path):
     for (row, opened_by), (expected, parent) in zip(loader, alone):
         assert torch.equal(row, expected)
         assert opened_by != parent
-        # and the parent reads on meanwhile
+        # and the parent can keep reading
         assert segments[0][0][0] == 0.0
 
 
@@ -89,7 +89,9 @@ def test_integers_become_floats_in_range(tmp_path):
         ("broken", 0, 9, "NaN or infinite"),
     ],
 )
-def test_what_cannot_be_read_is_named(path, recording, start, stop, words):
+def test_unreadable_recordings_and_segments_are_named(
+    path, recording, start, stop, words
+):
     with h5py.File(path, "a") as file:
         file["stereo"] = np.zeros((9, 2))
         file["group/inner"] = np.zeros(9)
@@ -119,7 +121,7 @@ def test_damaged_files_are_named(path, tmp_path):
             HDF5Audio(damaged).names()
 
 
-def test_windows(path, tmp_path):
+def test_long_segments_are_cut_or_cropped(path, tmp_path):
     def bounds(reader, start, stop):
         sig = reader("id", path.name, "v0", start, stop)
         return int(sig[0]), int(sig[-1]) + 1

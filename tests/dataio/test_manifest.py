@@ -1,4 +1,4 @@
-"""Manifests, their keys, label files and reports of problems."""
+"""Manifests, their keys, label files and problem reports."""
 
 import logging
 
@@ -45,7 +45,7 @@ def test_a_written_manifest_reads_back(tmp_path):
     assert read_labels(tmp_path / "labels.csv") == ["None"]
 
 
-def test_reuse_needs_the_same_key_and_untouched_files(tmp_path, caplog):
+def test_reuse_needs_the_same_key_and_unchanged_files(tmp_path, caplog):
     def write():
         write_manifests(
             tmp_path, {"train": rows("a")}, ["yes"], "key", "3 problems"
@@ -54,7 +54,7 @@ def test_reuse_needs_the_same_key_and_untouched_files(tmp_path, caplog):
     write()
     with caplog.at_level(logging.INFO):
         assert is_prepared(tmp_path, "key")
-    # what is left out is logged on every use
+    # files left out are logged on every use
     assert "3 problems" in caplog.text
     assert not is_prepared(tmp_path, "another key")
     (tmp_path / "train.csv").write_text("ID,duration,wav,label\n")
@@ -64,7 +64,7 @@ def test_reuse_needs_the_same_key_and_untouched_files(tmp_path, caplog):
     assert not is_prepared(tmp_path, "key")
 
 
-def test_interrupted_writing_counts_as_not_prepared(tmp_path, monkeypatch):
+def test_an_interrupted_preparation_counts_as_none(tmp_path, monkeypatch):
     write_manifests(tmp_path, {"train": rows("a")}, ["yes"], "key")
 
     def interrupted(path, labels):
@@ -76,7 +76,7 @@ def test_interrupted_writing_counts_as_not_prepared(tmp_path, monkeypatch):
     assert not is_prepared(tmp_path, "key")
 
 
-def test_an_interrupted_file_leaves_the_old_one(tmp_path):
+def test_an_interrupted_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError), replaced_file(path) as draft:
@@ -140,7 +140,7 @@ def test_missing_files_say_how_to_get_them(tmp_path):
             read(tmp_path / "none.csv")
 
 
-def test_labels_with_commas_and_in_another_column(tmp_path):
+def test_labels_may_contain_commas_and_be_in_another_column(tmp_path):
     path = tmp_path / "labels.csv"
     write_labels(path, ["speech, talk", "NA", 'a "b"'])
     assert read_labels(path) == ["speech, talk", "NA", 'a "b"']
@@ -188,7 +188,7 @@ def test_all_problems_are_reported_at_once(tmp_path):
     assert not report.exists()
 
 
-def test_what_is_left_out_is_counted_by_split(tmp_path, caplog):
+def test_files_left_out_are_counted_by_split(tmp_path, caplog):
     problems = many_problems(3)
     problems.add("id7: no files; extract them", {"test": 2, "train": 1})
     left_out = problems.settle(
@@ -206,7 +206,7 @@ def test_more_than_max_missing_is_an_error(tmp_path):
         many_problems(3).settle(report, True, {"train": 10}, max_missing=0.2)
 
 
-def test_without_problems_an_old_report_is_deleted(tmp_path):
+def test_an_old_report_is_deleted_when_no_problems_remain(tmp_path):
     (tmp_path / "problems.txt").write_text("old")
     assert Problems().settle(tmp_path / "problems.txt") == ""
     assert not (tmp_path / "problems.txt").exists()

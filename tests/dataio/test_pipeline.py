@@ -25,13 +25,13 @@ RATE = 8000
 
 
 def ramp(n_samples):
-    """Samples that tell their own position."""
+    """Return samples whose values give their positions."""
     return np.arange(n_samples) / 32768
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three clips of 0.5, 1 and 2 s, and their manifest."""
+    """Write three clips of 0.5, 1 and 2 s, and their manifest."""
     table = pd.DataFrame({"ID": ["c", "a", "b"], "duration": [2.0, 0.5, 1.0]})
     table["wav"] = table["ID"] + ".wav"
     table["label"] = ["yes", "no", "yes"]
@@ -59,7 +59,7 @@ def test_batches_have_waveforms_lengths_and_targets(folder):
     assert batch.target.data.tolist() == [[0], [1], [1]]
 
 
-def test_the_first_seconds_are_kept_and_the_mean_removed(folder):
+def test_the_first_seconds_are_kept_and_the_mean_is_removed(folder):
     whole = make_dataset(folder, remove_mean=False)[2]["sig"]
     np.testing.assert_allclose(whole, ramp(2 * RATE), atol=1e-6)
     first = make_dataset(folder, max_duration=0.75, remove_mean=False)
@@ -70,13 +70,13 @@ def test_the_first_seconds_are_kept_and_the_mean_removed(folder):
 
 
 @pytest.mark.parametrize("file_rate", [8000, 11025, 44100, 48000])
-def test_kept_seconds_are_exact_at_any_rate(tmp_path, file_rate):
+def test_the_kept_duration_is_exact_at_any_rate(tmp_path, file_rate):
     soundfile.write(tmp_path / "a.wav", np.zeros(file_rate), file_rate)
     reader = AudioReader(tmp_path, 16000, max_duration=0.3333)
     assert len(reader("a", "a.wav", 0, -1)) == round(0.3333 * 16000)
 
 
-def test_parts_of_files_are_read_and_cropped_within(folder):
+def test_segments_are_read_and_crops_stay_inside_them(folder):
     table = pd.read_csv(folder / "train.csv").assign(start=100, stop=2100)
     table.to_csv(folder / "train.csv", index=False)
     options = {"remove_mean": False}
@@ -98,7 +98,7 @@ def test_parts_of_files_are_read_and_cropped_within(folder):
 
 
 def cropped(folder, crop):
-    # of a ramp only the mean tells where a crop begins
+    # without its mean, a crop of a ramp does not tell where it starts
     return make_dataset(folder, max_duration=0.25, crop=crop, remove_mean=False)
 
 
@@ -123,7 +123,7 @@ def test_crops_depend_on_seed_epoch_and_id_alone(folder):
     assert not all(map(torch.equal, expected, other))
 
 
-def test_workers_that_outlive_an_epoch_see_the_next(folder):
+def test_persistent_workers_see_the_next_epoch(folder):
     crop = RandomCrop(seed=3)
     loader = SaveableDataLoader(
         cropped(folder, crop),
@@ -167,7 +167,7 @@ def test_items_can_be_sent_to_spawned_workers(folder):
     assert encoder("a", "no").tolist() == [0]
 
 
-def test_an_unreadable_clip_names_itself_out_of_a_worker(folder):
+def test_an_unreadable_clip_in_a_worker_is_named(folder):
     (folder / "b.wav").write_bytes(b"")
     loader = SaveableDataLoader(
         make_dataset(folder), collate_fn=PaddedBatch, num_workers=1
@@ -176,18 +176,18 @@ def test_an_unreadable_clip_names_itself_out_of_a_worker(folder):
         list(loader)
 
 
-def test_labels_outside_the_label_file_are_named():
+def test_labels_missing_from_the_label_file_are_named():
     with pytest.raises(ValueError, match="clip7.*'maybe'.*2 classes"):
         LabelEncoder(["no", "yes"])("clip7", "maybe")
 
 
-def test_multi_label_rows():
+def test_several_labels_become_a_multi_hot_row():
     encoder = LabelEncoder(["/m/a", "/m/b", "/m/c"], multi_label=True)
     assert encoder("x", "/m/c;/m/a").tolist() == [1.0, 0.0, 1.0]
     assert encoder("x", "").tolist() == [0.0, 0.0, 0.0]
 
 
-def test_crop_without_a_length_is_refused(tmp_path):
+def test_a_crop_without_a_length_is_refused(tmp_path):
     with pytest.raises(ValueError, match="max_duration"):
         AudioReader(tmp_path, crop=RandomCrop(seed=0))
 
@@ -198,7 +198,7 @@ def test_a_manifest_without_rows_is_refused(tmp_path):
         ClipDataset(tmp_path / "train.csv", AudioReader(tmp_path))
 
 
-def test_rows_are_found_by_id_and_no_other():
+def test_rows_are_found_by_their_exact_ids():
     ids = ["-x", "A", "a", "aa", "ä", "ö"]
     rows = ManifestRows(
         pd.DataFrame({"ID": ids, "label": ids[::-1], "start": range(6)})
@@ -213,7 +213,7 @@ def test_rows_are_found_by_id_and_no_other():
     assert [*PackedStrings(["", "é", ""])] == ["", "é", ""]
 
 
-def test_a_dataset_holds_its_ids_once(folder):
+def test_a_dataset_stores_its_ids_once(folder):
     dataset = make_dataset(folder)
     assert dataset.data_ids is dataset.data.ids
     assert [*dataset.data_ids] == ["a", "b", "c"]

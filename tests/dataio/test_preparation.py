@@ -1,4 +1,4 @@
-"""The frame of all preparations, on a corpus of its own."""
+"""The steps that all preparations share, on a made-up corpus."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def corpus(tmp_path):
     return folder
 
 
-def test_manifests_labels_and_reuse(corpus, tmp_path, caplog):
+def test_manifests_and_labels_are_written_and_reused(corpus, tmp_path, caplog):
     save = tmp_path / "save"
     Tones(corpus, save).prepare()
     table = read_manifest(save / "test.csv")

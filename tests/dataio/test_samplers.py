@@ -1,4 +1,4 @@
-"""Batches of an epoch: from seed and epoch alone, each clip once, resumable."""
+"""Batches depend on seed and epoch alone, hold each clip once and resume."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ def batches(n_clips, batch_size, epoch=1, seed=1, **options):
     return found
 
 
-def test_weights_are_those_of_the_published_formula():
+def test_weights_follow_the_published_formula():
     a, b, c = (1000 / (count + 0.01) for count in (8, 2, 1))
     expected = [a] * 6 + [a + b] * 2 + [c]
     np.testing.assert_allclose(label_weights(LABELS), expected)
@@ -42,7 +42,7 @@ def test_draws_follow_the_weights_with_replacement():
 
 
 @pytest.mark.parametrize("weights", [None, np.ones(50)])
-def test_seeds_do_not_share_epochs(weights):
+def test_epochs_of_different_seeds_have_different_orders(weights):
     """Seed 1 in epoch 2 once had the order of seed 2 in epoch 1."""
 
     def order(seed, epoch):
@@ -77,15 +77,15 @@ def test_every_clip_is_drawn_once_on_any_number_of_processes(
     assert sorted(drawn) == list(range(n_clips))
 
 
-def test_processes_share_the_steps_of_one():
-    """Two processes with batches of 4 see the steps of one with 8."""
+def test_processes_split_the_batches_of_one_process():
+    """Two batches of 4 make up the batch of 8 of a single process."""
     alone = batches(40, 8)
     shares = [batches(40, 4, rank=rank, n_processes=2) for rank in (0, 1)]
     for step, *parts in zip(alone, *shares):
         assert sorted(step) == sorted(sum(parts, []))
 
 
-def test_without_shuffling_the_order_is_that_of_the_data_set():
+def test_without_shuffling_clips_keep_the_order_of_the_dataset():
     assert sum(batches(10, 4, shuffle=False), []) == list(range(10))
 
 

@@ -1,4 +1,4 @@
-"""Held-out clips: a fixed rule over groups, without order or chance."""
+"""Held-out clips: a fixed rule over groups that ignores order and seeds."""
 
 import numpy as np
 import pandas as pd
@@ -24,14 +24,14 @@ def test_whole_groups_are_held_out(rows):
     assert not set(rows["video"][held]) & set(rows["video"][~held])
 
 
-def test_row_order_and_random_state_are_irrelevant(rows):
+def test_row_order_and_random_state_do_not_matter(rows):
     held = set(rows["ID"][hold_out(rows, "video", 0.1)])
     np.random.seed(3)
     shuffled = rows.sample(frac=1, random_state=1).reset_index(drop=True)
     assert set(shuffled["ID"][hold_out(shuffled, "video", 0.1)]) == held
 
 
-def test_a_share_of_every_class(rows):
+def test_a_share_of_every_class_is_held_out(rows):
     held = hold_out(rows, "video", 0.1, within="label")
     assert rows["label"][held].value_counts().to_dict() == {"a": 42, "b": 18}
     few = rows.groupby("label").head(6)
@@ -39,7 +39,7 @@ def test_a_share_of_every_class(rows):
     assert not hold_out(few, "video", 0.5, within="label").any()
 
 
-def test_the_smallest_and_largest_shares(rows):
+def test_extreme_shares_keep_one_group_and_others_are_refused(rows):
     assert not hold_out(rows, "video", 0).any()
     assert hold_out(rows, "video", 1e-9).sum() == 6
     assert (~hold_out(rows, "video", 0.999)).sum() == 6

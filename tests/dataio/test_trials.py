@@ -1,4 +1,4 @@
-"""Trial lists in VoxCeleb's format, and other files."""
+"""Trial lists in VoxCeleb's format, and files that are none."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.trials import read_trials, speakers_of
 
 
-def test_lists_as_distributed(tmp_path):
+def test_a_list_as_distributed_is_read(tmp_path):
     path = tmp_path / "trials.txt"
     path.write_text(
         "1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav\r\n"
@@ -36,7 +36,7 @@ def test_invalid_lines_are_named(tmp_path, line):
         read_trials(path)
 
 
-def test_missing_and_empty_lists(tmp_path):
+def test_missing_and_empty_lists_are_refused(tmp_path):
     with pytest.raises(PreparationError, match="robots.ox.ac.uk"):
         read_trials(tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n")
