@@ -20,7 +20,7 @@ from audiomamba.training.run import write_settings
 LABELS = ["low tone", "high, shrill tone", "noise"]
 # 60 frames: 59 hops of 10 ms and one window of 25 ms
 RECIPE = """
-# Of a test
+# A miniature recipe
 seed: 1
 init_from: null
 output_folder: {folder}
@@ -46,7 +46,7 @@ embedding_model: !new:audiomamba.lobes.audio_mamba.AudioMamba
     mask_padding: {mask_padding}
 classifier: !new:audiomamba.nnet.classifier.LinearClassifier
 
-# A comment that ruamel hangs on the classifier
+# A comment that ruamel attaches to the classifier
     input_size: 16
     n_classes: !ref <n_classes>
 epoch_counter: !new:speechbrain.utils.epoch_loop.EpochCounter
@@ -84,7 +84,7 @@ checkpointer: !new:audiomamba.training.checkpoints.AtomicCheckpointer
 
 
 def sound(label, seconds, rate, seed):
-    """A tone or noise, with an offset that readers have to remove."""
+    """Return a tone or noise with an offset, which readers remove."""
     generator = np.random.default_rng(seed)
     times = np.arange(round(seconds * rate)) / rate
     pitch = {"low tone": 300, LABELS[1]: 2500}.get(label)
@@ -96,13 +96,13 @@ def sound(label, seconds, rate, seed):
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory):
-    """Twelve clips and their manifest: rates, channels, lengths differ."""
+    """Write clips of different rates, channels and lengths; a manifest."""
     folder = tmp_path_factory.mktemp("clips")
     rows = []
     for index in range(12):
         label = LABELS[index % 3]
         rate = (16000, 44100, 8000)[index % 3]
-        # The last three are longer than the model hears
+        # The last three are longer than the model's input
         seconds = 0.25 + 0.06 * index
         wave = sound(label, seconds, rate, index)
         if index % 2:
@@ -115,7 +115,7 @@ def clips(tmp_path_factory):
 
 
 def _train(folder, clips, mask_padding):
-    """Train two epochs as a recipe's train.py does, and write its record."""
+    """Train for two epochs and write a record, as a recipe does."""
     folder.mkdir()
     source = folder / "recipe.yaml"
     source.write_text(RECIPE.format(folder=folder, mask_padding=mask_padding))
@@ -151,7 +151,7 @@ def _train(folder, clips, mask_padding):
 
 @pytest.fixture(scope="session", params=[True, False], ids=["masked", "padded"])
 def run(request, clips, tmp_path_factory):
-    """A finished run: its folder, its export, and what its test gave."""
+    """Finish a run: its folder, its export, its scores on the test split."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     scores = _train(folder, clips, request.param)
     exported = export_run(folder, folder.with_name("exported"))

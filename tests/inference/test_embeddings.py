@@ -1,4 +1,4 @@
-"""Embeddings of files: once each, whatever the batch, as the model was best."""
+"""Embeddings: one per file, by the best epoch, whatever the batch."""
 
 import numpy as np
 import pandas as pd
@@ -57,7 +57,9 @@ def embed(model, manifest, key="k", max_seconds=120.0):
 
 @pytest.mark.parametrize("max_seconds", [120.0, 3.0, 0.0])
 @pytest.mark.parametrize("mask_padding", [True, False])
-def test_the_batch_has_no_say(manifest, max_seconds, mask_padding):
+def test_embeddings_do_not_depend_on_the_batch(
+    manifest, max_seconds, mask_padding
+):
     model = embedder(mask_padding=mask_padding)
     rows, found = embed(model, manifest, max_seconds=max_seconds)
     assert found.shape == (len(DURATIONS), 16)
@@ -70,20 +72,20 @@ def test_the_batch_has_no_say(manifest, max_seconds, mask_padding):
         np.testing.assert_allclose(found[rows[f"f{index}"]], alone, atol=1e-5)
 
 
-def test_embeddings_are_used_again_until_the_key_changes(manifest):
+def test_embeddings_are_reused_until_the_key_changes(manifest):
     def when():
         return (manifest.parent / "files.npy").stat().st_ino
 
     model = embedder()
     embed(model, manifest)
     first = when()
-    _, again = embed(None, manifest)  # nothing to compute with
+    _, again = embed(None, manifest)  # no model that could compute them
     assert when() == first and len(again) == len(DURATIONS)
     embed(model, manifest, key="other")
     assert when() != first
 
 
-def test_batches_are_bounded():
+def test_batches_are_bounded_in_duration():
     rng = np.random.default_rng(1)
     durations = rng.uniform(1, 30, 500)
     batches = duration_batches(durations, max_seconds=60)
@@ -130,7 +132,7 @@ def test_the_best_epoch_of_a_run_is_found(tmp_path):
     assert epoch is None and model.embedding_model.weight.item() == 4
 
 
-def test_no_model_is_named(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(PreparationError, match="neither"):
         find_weights(tmp_path)
     with pytest.raises(PreparationError, match="neither"):

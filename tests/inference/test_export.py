@@ -1,4 +1,4 @@
-"""Exported models give what the run's evaluation gave."""
+"""Exported models reproduce the scores of the run's evaluation."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from .conftest import LABELS
 CPU = {"device": "cpu"}
 
 
-def test_tagger_gives_the_evaluations_scores(run):
+def test_the_tagger_reproduces_the_scores(run):
     tagger = AudioTagger.from_hparams(run.exported, run_opts=CPU)
     torch.testing.assert_close(
         tagger.score_batch(run.paths), run.scores, atol=1e-5, rtol=0
@@ -25,7 +25,7 @@ def test_tagger_gives_the_evaluations_scores(run):
     assert tagger.labels == LABELS
 
 
-def test_speechbrains_classifier_gives_the_evaluations_scores(run):
+def test_speechbrains_classifier_reproduces_the_scores(run):
     classifier = EncoderClassifier.from_hparams(str(run.exported), run_opts=CPU)
     for path, scores in zip(run.paths, run.scores):
         logits, _, index, names = classifier.classify_file(str(path))
@@ -51,13 +51,13 @@ def test_nothing_is_left_in_the_working_folder(run, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_serves_as_initialisation(run):
+def test_an_exported_folder_can_initialise_a_model(run):
     state, _ = read_weights(run.exported)
     assert state["head.weight"].shape == (3, 16)
     assert state["patch_embed.proj.weight"].shape == (16, 1, 8, 10)
 
 
-def test_card_and_record_travel_without_the_local_folder(run):
+def test_card_and_record_are_exported_without_the_local_folder(run):
     record = json.loads((run.exported / "results.json").read_text())
     card = (run.exported / "README.md").read_text()
     assert "folder" not in record
@@ -65,14 +65,14 @@ def test_card_and_record_travel_without_the_local_folder(run):
     assert f"| accuracy | {record['metrics']['accuracy']:.4g} |" in card
 
 
-def test_moved_run_finds_its_labels(run, tmp_path):
+def test_a_moved_run_finds_its_labels(run, tmp_path):
     moved = shutil.copytree(run.folder, tmp_path / "moved")
     exported = export_run(moved, tmp_path / "target")
     assert AudioTagger.from_hparams(exported, run_opts=CPU).labels == LABELS
 
 
 @pytest.mark.parametrize("name", ["hyperparams.yaml", "results.json", "save"])
-def test_unfinished_run_is_refused(run, tmp_path, name):
+def test_an_unfinished_run_is_refused(run, tmp_path, name):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     part = folder / name
     shutil.rmtree(part) if part.is_dir() else part.unlink()
@@ -89,7 +89,7 @@ def test_results_of_another_epoch_are_refused(run, tmp_path):
         export_run(folder, tmp_path / "target")
 
 
-def test_wrong_labels_are_refused_and_nothing_is_left(run, tmp_path):
+def test_wrong_labels_are_refused_and_leave_no_files(run, tmp_path):
     labels = tmp_path / "labels.csv"
     labels.write_text("index,label\n0,one\n1,two\n")
     with pytest.raises(ExportError, match="3 outputs.*2 labels"):
@@ -110,7 +110,7 @@ def test_missing_labels_are_named(run, tmp_path):
         export_run(folder, tmp_path / "target")
 
 
-def test_target_in_use_is_kept(run, tmp_path):
+def test_an_existing_target_is_kept(run, tmp_path):
     target = tmp_path / "target"
     target.mkdir()
     (target / "mine.txt").write_text("mine")
@@ -119,12 +119,12 @@ def test_target_in_use_is_kept(run, tmp_path):
     assert (target / "mine.txt").read_text() == "mine"
 
 
-def test_folder_that_is_no_model_is_refused(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="export_pretrained"):
         AudioTagger.from_hparams(tmp_path)
 
 
-def test_each_recipes_reader_is_recorded():
+def test_the_recipes_way_to_read_clips_is_recorded():
     text = (
         "compute_features: !new:audiomamba.lobes.features.{features} {{}}\n"
         "mean_var_norm: {{}}\nembedding_model: {{}}\nclassifier: {{}}\n"

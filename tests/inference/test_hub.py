@@ -1,4 +1,4 @@
-"""A model on the Hugging Face hub, as its client hands the files out."""
+"""A model on the Hugging Face hub, with a stand-in for its client."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ CPU = {"device": "cpu"}
 
 @pytest.fixture
 def hub(run, monkeypatch):
-    """Name of a repository that holds the exported model; what is asked."""
+    """Name of a repository with the exported model, and the files requested."""
     asked = []
 
     def hf_hub_download(repo_id, filename, **options):
@@ -27,7 +27,9 @@ def hub(run, monkeypatch):
 @pytest.mark.parametrize(
     "interface", [AudioTagger, EncoderClassifier, SpeakerRecognition]
 )
-def test_it_loads_by_its_name(run, hub, interface, tmp_path, monkeypatch):
+def test_a_model_loads_by_the_name_of_its_repository(
+    run, hub, interface, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     model = interface.from_hparams("owner/name", run_opts=CPU)
     assert {repository for repository, _ in hub} == {"owner/name"}

@@ -12,8 +12,7 @@ from audiomamba.inference.program import FeatureClassifier, least_frames
 from audiomamba.lobes import AudioMamba, SpectrogramNorm
 from audiomamba.ops import use_engine
 
-# Shorter, as long as and longer than the position table; more than the
-# example, and alone
+# Batch, frames: shorter than the position table, as long, and longer
 SHAPES = [(1, 20), (3, 60), (5, 61), (2, 333)]
 
 
@@ -47,7 +46,7 @@ OPTIONS = [
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS)
-def test_program_computes_what_the_model_does(options, tmp_path):
+def test_a_program_computes_what_the_model_computes(options, tmp_path):
     model, path = make_model(**options), tmp_path / "new" / "model.pt2"
     export_program(model, path)
     run = torch.export.load(path).module()
@@ -59,7 +58,7 @@ def test_program_computes_what_the_model_does(options, tmp_path):
 
 
 @torch.no_grad()
-def test_program_keeps_operators_engines_and_least_length():
+def test_a_program_keeps_operators_engines_and_the_minimum_length():
     program = export_program(make_model())
     targets = [str(node.target) for node in program.graph.nodes]
     assert targets.count("audiomamba.mamba_inner.default") == 1
@@ -73,8 +72,8 @@ def test_program_keeps_operators_engines_and_least_length():
     torch.testing.assert_close(run(*inputs(2, 60)), reference)
 
 
-def test_saved_program_needs_the_operators_only(tmp_path):
-    """In a process of its own, with nothing but the operators imported."""
+def test_a_saved_program_needs_the_operators_only(tmp_path):
+    """Run it in a new process that imports the operators alone."""
     path = tmp_path / "model.pt2"
     export_program(make_model(), path)
     code = (
@@ -93,7 +92,7 @@ def test_saved_program_needs_the_operators_only(tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS)
-def test_onnxruntime_computes_what_the_model_does(options, tmp_path):
+def test_onnxruntime_computes_what_the_model_computes(options, tmp_path):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")
     onnxruntime = pytest.importorskip("onnxruntime")

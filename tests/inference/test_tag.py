@@ -11,7 +11,7 @@ from .conftest import LABELS
 
 @pytest.fixture
 def tag(run, capsys):
-    """Run the command; returns the status and what it printed."""
+    """Run the command: arguments -> status and both outputs."""
 
     def call(*arguments):
         options = ["--model", run.exported, "--device", "cpu"]
@@ -42,7 +42,7 @@ def test_json_has_one_line_per_file(tag, run):
         )
 
 
-def test_windows_say_when(tag, run):
+def test_windows_have_start_and_stop_times(tag, run):
     options = ("--window", 0.2, "--hop", 0.1, "--json", "--top", 1)
     _, output, _ = tag(run.paths[5], *options)
     windows = json.loads(output)["windows"]
@@ -52,7 +52,7 @@ def test_windows_say_when(tag, run):
     assert "0.3 - 0.5 s" in output.replace("  ", " ")
 
 
-def test_bad_files_are_named_and_the_others_done(tag, run, tmp_path):
+def test_bad_files_are_named_and_the_others_tagged(tag, run, tmp_path):
     text = tmp_path / "text.wav"
     text.write_text("no sound")
     missing = tmp_path / "missing.wav"
@@ -77,12 +77,12 @@ def test_pictures_are_drawn(tag, run, tmp_path):
     assert names == ["00.wav.png", "01.wav.png"]
 
 
-def test_one_picture_of_several_files_is_refused(tag, run):
+def test_one_picture_for_several_files_is_refused(tag, run):
     with pytest.raises(SystemExit, match="2"):
         tag(*run.paths[:2], "--plot", "out.png")
 
 
-def test_missing_matplotlib_is_said_before_anything_else(
+def test_missing_matplotlib_is_reported_before_tagging_starts(
     tag, run, monkeypatch, tmp_path
 ):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -90,7 +90,7 @@ def test_missing_matplotlib_is_said_before_anything_else(
         tag(run.paths[0], "--plot", tmp_path / "out.png")
 
 
-def test_wrong_windows_and_models_end_with_the_reason(tag, run, tmp_path):
+def test_wrong_windows_and_models_are_explained(tag, run, tmp_path):
     with pytest.raises(SystemExit, match="hears 0.615"):
         tag(run.paths[0], "--window", 10)
     with pytest.raises(SystemExit, match="no exported model"):

@@ -48,7 +48,7 @@ def noise(*sizes, seed=0):
 @pytest.mark.parametrize("mask_padding", [True, False])
 def test_results_do_not_depend_on_the_batch(n_frames, mask_padding):
     tagger = make_tagger(n_frames, mask_padding)
-    # Shorter than a window, than a patch, odd, equal, and long
+    # Shorter than a window, shorter than a patch, odd, equal, and long
     clips = noise(100, 1000, 7777, 16000, 7777, 20001)
     together = tagger.score_batch(clips)
     alone = torch.cat([tagger.score_batch([clip]) for clip in clips])
@@ -56,7 +56,7 @@ def test_results_do_not_depend_on_the_batch(n_frames, mask_padding):
     assert together.std(dim=0).min() > 1e-4
 
 
-def test_long_clips_are_counted_exactly():
+def test_lengths_of_long_clips_are_exact():
     tagger = make_tagger(n_frames=60)
     # float32 cannot tell 5 minutes from 5 minutes and one sample
     n_samples = 5 * 60 * 16000 + 1
@@ -69,7 +69,7 @@ def test_long_clips_are_counted_exactly():
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 96000])
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff"])
-def test_any_file_is_read(tmp_path, rate, name):
+def test_any_rate_and_format_is_read(tmp_path, rate, name):
     (wav,) = noise(rate)
     soundfile.write(tmp_path / name, torch.stack([wav, wav], 1).numpy(), rate)
     tags = make_tagger().tag_file(tmp_path / name)
@@ -78,7 +78,7 @@ def test_any_file_is_read(tmp_path, rate, name):
     assert tags == sorted(tags, key=lambda tag: -tag[1])
 
 
-def test_waveforms_and_files_give_the_same(tmp_path):
+def test_waveforms_and_files_give_the_same_scores(tmp_path):
     tagger = make_tagger(max_duration=0.5)
     (wav,) = noise(12000)
     path = tmp_path / "a.wav"
@@ -100,7 +100,7 @@ def test_a_longer_clip_is_cut_as_in_the_recipe(tmp_path, keep, first):
 
 
 @pytest.mark.parametrize("keep", ["start", "centre"])
-def test_speechbrains_reader_hears_what_ours_does(tmp_path, keep):
+def test_speechbrains_reader_and_ours_give_the_same_samples(tmp_path, keep):
     normalize = WaveformNormalizer(max_duration=0.2, keep=keep)
     soundfile.write(
         tmp_path / "a.wav", np.random.default_rng(0).random((8000, 2)), 22050
@@ -119,7 +119,7 @@ def test_multi_label_probabilities_are_independent():
     assert ((row > 0) & (row < 1)).all()
 
 
-def test_top_k_never_exceeds_the_classes():
+def test_top_k_never_exceeds_the_number_of_classes():
     tagger = make_tagger()
     clips = noise(8000)
     assert len(tagger.tag_batch(clips, top_k=1)[0]) == 1
@@ -137,7 +137,7 @@ def test_unreadable_files_and_shapes_are_refused(tmp_path):
             tagger.tag_batch([bad])
 
 
-def test_missing_module_is_named():
+def test_a_missing_module_is_named():
     with pytest.raises(ValueError, match="classifier"):
         AudioTagger(
             modules={"compute_features": KaldiFbank()},
@@ -146,7 +146,7 @@ def test_missing_module_is_named():
         )
 
 
-def test_own_frames_leave_the_content():
+def test_own_frames_drops_padding_only():
     padded = KaldiFbank(n_mels=32, n_frames=60)
     own = OwnFrames(padded)
     wavs = torch.nn.utils.rnn.pad_sequence(noise(4000, 9000, 20000), True)
@@ -164,7 +164,7 @@ def test_own_frames_leave_the_content():
 @pytest.mark.parametrize("n_samples", [1, 9, 10, 11, 14, 25, 100, 103])
 @pytest.mark.parametrize("size, hop", [(10, 10), (10, 4), (10, 1)])
 @pytest.mark.parametrize("block", [1, 7, 64])
-def test_windows_cover_the_stream(n_samples, size, hop, block):
+def test_windows_cover_the_whole_stream(n_samples, size, hop, block):
     stream = torch.arange(n_samples)
     cut = list(windows(stream.split(block), size, hop))
     for start, window in cut:
@@ -176,7 +176,7 @@ def test_windows_cover_the_stream(n_samples, size, hop, block):
     assert max(np.diff(starts), default=0) <= hop
 
 
-def test_stream_is_the_windows_as_clips(tmp_path):
+def test_a_stream_equals_its_windows_tagged_as_clips(tmp_path):
     tagger = make_tagger(n_frames=60)
     (wav,) = noise(3 * 22050)
     path = tmp_path / "a.flac"
@@ -195,7 +195,7 @@ def test_stream_is_the_windows_as_clips(tmp_path):
         )
 
 
-def test_stream_of_blocks_is_the_stream_of_a_file(tmp_path):
+def test_blocks_and_a_file_give_the_same_stream(tmp_path):
     tagger = make_tagger(n_frames=60)
     (wav,) = noise(20000)
     path = tmp_path / "a.wav"
@@ -210,8 +210,8 @@ def test_stream_of_blocks_is_the_stream_of_a_file(tmp_path):
     )
 
 
-def test_stream_is_lazy():
-    """An endless stream is tagged as it comes."""
+def test_a_stream_is_lazy():
+    """An endless stream is tagged as it arrives."""
 
     def endless():
         while True:
@@ -221,7 +221,7 @@ def test_stream_is_lazy():
     assert [next(stream).start for _ in range(20)] == list(range(20))
 
 
-def test_default_window_is_what_the_model_hears(tmp_path):
+def test_the_default_window_is_as_long_as_the_models_input(tmp_path):
     clips = noise(16000)
     (heard, *_) = make_tagger(n_frames=60).tag_stream(clips)
     assert heard.stop == pytest.approx(0.615)
@@ -238,7 +238,7 @@ def test_default_window_is_what_the_model_hears(tmp_path):
         (0.7, 0.1, "hears 0.615"),
     ],
 )
-def test_windows_that_leave_something_out_are_refused(window, hop, message):
+def test_windows_that_would_ignore_samples_are_refused(window, hop, message):
     tagger = make_tagger(n_frames=60)
     with pytest.raises(ValueError, match=message):
         next(tagger.tag_stream(noise(16000), window, hop))

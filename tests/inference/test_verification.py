@@ -1,4 +1,4 @@
-"""EER, minDCF and normalised scores: SpeechBrain's, but sorted and bounded."""
+"""EER, minDCF and normalised scores, also for the longest trial lists."""
 
 import time
 
@@ -27,7 +27,7 @@ def random_trials(seed, n_trials=400, decimals=None):
 
 @pytest.mark.parametrize("decimals", [None, 1, 0])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_equal_to_speechbrain_ties_included(seed, decimals):
+def test_figures_equal_speechbrains_also_with_ties(seed, decimals):
     labels, scores = random_trials(seed, decimals=decimals)
     same, other = (torch.tensor(scores[labels == i]) for i in (1, 0))
     eer, _ = EER(same, other)
@@ -47,15 +47,15 @@ def test_equal_to_speechbrain_ties_included(seed, decimals):
         assert cost == pytest.approx(theirs, abs=1e-6)
 
 
-def test_by_hand():
-    # same: .9 .8 .3, other: .7 .2 .1 .0; at .3 one of 3 is missed, one of 4
-    # gets through
+def test_figures_equal_those_worked_out_by_hand():
+    # same: .9 .8 .3, other: .7 .2 .1 .0; at .3, one of 3 is missed and one of
+    # 4 is accepted by mistake
     labels = np.array([1, 0, 1, 0, 1, 0, 0])
     scores = np.array([0.9, 0.7, 0.8, 0.2, 0.3, 0.1, 0.0])
     eer, threshold = equal_error_rate(labels, scores)
     assert eer == pytest.approx((1 / 3 + 1 / 4) / 2)
     assert threshold == 0.3
-    # p 0.5: at .2 nothing is missed: 0.5 * 1/4; divided by 0.5
+    # p 0.5: at .2, nothing is missed: 0.5 * 1/4, divided by 0.5
     assert min_dcf(labels, scores, p_target=0.5) == (0.25, 0.2)
     # p 0.01: no false alarm at .7, one of 3 missed
     cost, threshold = min_dcf(labels, scores, p_target=0.01)
@@ -63,7 +63,7 @@ def test_by_hand():
     assert min_dcf(labels, -scores, p_target=0.5)[0] <= 1.0
 
 
-def test_separated_and_reversed_and_constant():
+def test_separated_reversed_and_constant_scores():
     labels = np.array([0, 0, 1, 1])
     scores = np.array([0.1, 0.2, 0.3, 0.4])
     assert equal_error_rate(labels, scores)[0] == 0.0
@@ -71,11 +71,11 @@ def test_separated_and_reversed_and_constant():
     assert equal_error_rate(1 - labels, scores)[0] == 1.0
     assert min_dcf(1 - labels, scores)[0] == 1.0
     assert equal_error_rate(labels, np.zeros(4))[0] == 0.5
-    # where a miss is dear, accepting everything is the best
+    # when misses are costly, accepting everything is best
     assert min_dcf(labels, np.zeros(4), p_target=0.9) == (1.0, -np.inf)
 
 
-def test_bad_input_is_named():
+def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="0 of 2 trials"):
         error_rates(np.zeros(2), np.zeros(2))
     with pytest.raises(ValueError, match="1 of 2 scores"):
@@ -84,7 +84,7 @@ def test_bad_input_is_named():
         min_dcf(np.array([0, 1]), np.zeros(2), p_target=0.0)
 
 
-def test_a_list_as_long_as_voxceleb1_e():
+def test_a_list_as_long_as_voxceleb1_e_takes_seconds():
     labels, scores = random_trials(0, n_trials=579_818)
     started = time.perf_counter()
     verification.error_figures(labels, scores)
@@ -99,7 +99,7 @@ def files():
 
 
 @pytest.mark.parametrize("top_n", [None, 7, 500])
-def test_scores_one_by_one(files, top_n, monkeypatch):
+def test_scores_equal_those_computed_pair_by_pair(files, top_n, monkeypatch):
     rng = np.random.default_rng(5)
     first, second = rng.integers(0, 20, (2, 50))
     cohort = torch.tensor(files[20:])
@@ -124,7 +124,7 @@ def test_scores_one_by_one(files, top_n, monkeypatch):
         np.testing.assert_allclose(normalised, expected_norm, atol=1e-4)
 
 
-def test_a_cohort_that_says_nothing_is_refused(files):
+def test_a_cohort_without_variance_is_refused(files):
     with pytest.raises(ValueError, match="cohort of 1"):
         cohort_statistics(files, files[:1])
     with pytest.raises(ValueError, match="copies"):
