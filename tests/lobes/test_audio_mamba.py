@@ -1,4 +1,4 @@
-"""The encoder: lengths, any size, initialisation, parameter counts."""
+"""The encoder: lengths, sizes, initialisation, parameter counts."""
 
 import itertools
 import math
@@ -24,31 +24,18 @@ def small(**arguments):
 @pytest.mark.parametrize("scan, cls_token, token_order", EVERY)
 @pytest.mark.parametrize("output", ["embedding", "frames"])
 def test_the_output_for_a_clip_does_not_depend_on_its_batch(
-    scan, cls_token, token_order, output
+    scan, cls_token, token_order, output, check_batch_invariance
 ):
     encoder = small(
         scan=scan, cls_token=cls_token, token_order=token_order, output=output
     )
-    n_frames = torch.tensor([250, 101, 100, 57, 16, 3])
-    feats = torch.randn(6, 250, 64)
-    for i, n in enumerate(n_frames):
-        feats[i, n:] = 1e4
-    with torch.no_grad():
-        together = encoder(feats, n_frames / 250)
-        for i, n in enumerate(n_frames):
-            alone = encoder(feats[i : i + 1, :n])
-            found = together[i : i + 1, : alone.shape[1]]
-            assert (found - alone).abs().max() <= 1e-5 * alone.abs().max()
+    check_batch_invariance(encoder)
 
 
 @pytest.mark.parametrize("engine", available_engines("cpu"))
-def test_padding_gets_no_gradient(engine):
-    encoder = small()
-    feats = torch.randn(2, 80, 64, requires_grad=True)
+def test_padding_gets_no_gradient(engine, check_gradient_of_padding):
     with use_engine(engine):
-        encoder(feats, torch.tensor([1.0, 0.5])).square().sum().backward()
-    assert torch.equal(feats.grad[1, 40:], torch.zeros(40, 64))
-    assert feats.grad[1, :36].abs().sum(1).min() > 0
+        check_gradient_of_padding(small())
 
 
 def test_without_lengths_padding_is_content():
@@ -70,7 +57,7 @@ def test_patch_size_and_stride_can_change_at_run_time(scan):
     assert wider.shape == (2, 4 * 15 + 1, 32)
 
 
-def test_weights_are_initialised_as_the_authors_do():
+def test_weights_are_initialised_as_in_the_authors_code():
     torch.manual_seed(0)
     encoder = AudioMamba(embed_dim=96, depth=6, scan="bi_bi")
     mixer = encoder.layers[0].mixer
@@ -86,7 +73,7 @@ def test_weights_are_initialised_as_the_authors_do():
     assert encoder.patch_embed.proj.bias.abs().max() == 0
 
 
-def test_parameters_without_weight_decay():
+def test_these_parameters_have_no_weight_decay():
     encoder = small(scan="bi_bi", cls_token="both")
     kept = {name.split(".")[-1] for name in encoder.no_weight_decay()}
     assert kept == {
@@ -172,7 +159,7 @@ def test_compiles_without_a_graph_break(dtype):
     found, wanted = compiled(feats, lengths), encoder(feats, lengths)
     torch.testing.assert_close(found, wanted)
     parameters = list(encoder.parameters())
-    # Not the sum of squares: the norm keeps it, so its gradient is nothing.
+    # Not the sum of squares: the norm fixes it, so its gradient is zero.
     found, wanted = (
         torch.autograd.grad(output.sin().sum(), parameters)
         for output in (found, wanted)
@@ -181,7 +168,7 @@ def test_compiles_without_a_graph_break(dtype):
         torch.testing.assert_close(found, wanted)
     for gradient, usual in zip(found, wanted):
         # A small entry is the difference of large ones and rounds like them:
-        # only float64 holds every one to the usual tolerance.
+        # only float64 meets the usual tolerance in every entry.
         error = (gradient - usual).abs().max() / usual.abs().max()
         assert error < 5e-6
 

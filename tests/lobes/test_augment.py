@@ -1,4 +1,4 @@
-"""Augmentation: what it does to every clip, with draws from torch only."""
+"""Augmentation of every clip, with random numbers from torch alone."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def seeded():
 
 
 def noise(*shape):
-    """Values that are all different, and never 0."""
+    """Return values that are all different, and never 0."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(*shape, generator=generator) + 10.0
 
@@ -49,13 +49,13 @@ class TestEverySpectrogramAugmentation:
         assert torch.equal(augment(feats), first)
         assert not torch.equal(second, first)
 
-    def test_clips_differ(self, make):
+    def test_clips_are_augmented_differently(self, make):
         feats = noise(1, 300, 128).expand(2, -1, -1)
         torch.manual_seed(0)
         first, second = make()(feats)
         assert not torch.equal(first, second)
 
-    def test_padding_is_unchanged_and_irrelevant(self, make):
+    def test_padding_is_unchanged_and_ignored(self, make):
         feats = noise(2, 300, 16)
         lengths = torch.tensor([1.0, 0.5])
         other = feats.clone()
@@ -75,7 +75,7 @@ class TestEverySpectrogramAugmentation:
         assert torch.equal(make(use_lengths=False)(feats, lengths), wanted)
 
     @pytest.mark.parametrize("n_frames", [1, 2, 12])
-    def test_short_clips(self, make, n_frames):
+    def test_short_clips_are_augmented(self, make, n_frames):
         feats = noise(4, n_frames, 128)
         for lengths in (None, torch.tensor([1.0, 0.5, 0.3, 0.01])):
             augmented = make()(feats, lengths)
@@ -101,8 +101,8 @@ class TestSpectrogramMask:
                     )
             assert torch.equal(got, wanted)
 
-    def test_widths_and_positions(self):
-        """Over many clips: all widths below the limit, all positions."""
+    def test_all_widths_and_positions_occur(self):
+        """Over many clips: all widths below the limit, and all positions."""
         feats = torch.ones(4000, 40, 1)
         torch.manual_seed(0)
         masked = SpectrogramMask(0, 8)(feats)[..., 0] == 0
@@ -112,7 +112,7 @@ class TestSpectrogramMask:
         assert (counts[:8] > 400).all() and (counts[:8] < 600).all()
         first = masked.int().argmax(dim=1)[widths > 0]
         assert first.min() == 0 and first.max() >= 38
-        # one piece each: as many edges as masks
+        # each mask is one piece: as many edges as masks
         edges = masked.int().diff(dim=1).abs().sum(dim=1)
         assert edges.max() == 2
 
@@ -132,7 +132,7 @@ class TestSpectrogramMask:
         torch.manual_seed(0)
         masked = SpectrogramMask(0, 192)(feats, lengths) == 0
         assert not masked[:, 60:].any()
-        # rounding down makes masks at the very end rare
+        # rounding down makes masks that reach the end rare
         assert masked[:, :58].any(dim=0).all()
         assert not masked[:, :60].all(dim=1).any()
 
@@ -164,7 +164,7 @@ class TestSpectrogramMask:
 
 class TestTimeWarp:
     def test_is_piecewise_linear_with_fixed_ends(self):
-        """On a ramp, the value is the frame that it came from."""
+        """On a ramp, a value tells which frame it came from."""
         feats = torch.arange(200.0)[None, :, None].expand(500, -1, 3)
         warped = TimeWarp(window=5)(feats)
         source = warped[..., 0].double()
@@ -173,7 +173,7 @@ class TestTimeWarp:
         assert (source[:, -1] - 199).abs().max() < 1e-3
         distance = (source - torch.arange(200)).abs().amax(dim=1)
         assert distance.max() <= 5 and distance.max() > 4.5
-        # the distance is uniform, the largest lies at the drawn frame
+        # the shift is uniform, and largest at the drawn frame
         assert distance.mean() == pytest.approx(2.5, abs=0.3)
         # two slopes, and one frame over which the slope changes
         bends = source.diff(dim=1).diff(dim=1).abs() > 1e-4
@@ -212,7 +212,7 @@ class TestTimeRollNoise:
         means = added.mean(dim=(1, 2))
         assert means.max() > 0.045 and means.min() < 0.005
         assert means.mean() == pytest.approx(0.025, abs=0.003)
-        # within a clip: uniform, so the largest is twice the mean
+        # uniform within a clip, so the largest is twice the mean
         largest = added.amax(dim=(1, 2))
         assert torch.allclose(largest, 2 * means, rtol=0.1)
 
@@ -232,7 +232,7 @@ class TestMixup:
         args = args or (self.wavs, self.lengths, self.targets)
         return Mixup(**settings)(*args)
 
-    def test_is_the_authors_mixture(self):
+    def test_mixes_as_in_the_authors_code(self):
         """Recomputed clip by clip from the weights in the targets."""
         before = self.wavs.clone()
         wavs, lengths, targets = self.mix(probability=1.0)
@@ -255,7 +255,7 @@ class TestMixup:
             assert np.abs(wavs[row, :n].numpy() - wanted).max() < 1e-5
             assert not wavs[row, n:].any()
 
-    def test_probability_weights_and_partners(self):
+    def test_probability_weights_and_partners_are_as_specified(self):
         wavs = torch.ones(2000, 1)
         targets = torch.eye(2000)
         _, _, targets = self.mix(
@@ -290,7 +290,7 @@ class TestMixup:
             for mine, wanted in zip(got, batch, strict=True):
                 assert torch.equal(mine, wanted[: len(mine)])
 
-    def test_shared_labels_keep_full_weight(self):
+    def test_labels_of_both_clips_keep_full_weight(self):
         targets = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
         _, _, targets = self.mix(
             self.wavs[:2], self.lengths[:2], targets, probability=1.0
@@ -298,7 +298,7 @@ class TestMixup:
         assert torch.allclose(targets[:, 1], torch.ones(2))
         assert ((targets[:, [0, 2]] > 0) & (targets[:, [0, 2]] < 1)).all()
 
-    def test_class_indices(self):
+    def test_class_indices_become_rows(self):
         indices = torch.tensor([2, 0, 1, 2])
         batch = (self.wavs, self.lengths, indices)
         _, _, targets = self.mix(*batch, probability=0.0, n_classes=3)
@@ -319,7 +319,7 @@ class TestMixup:
 
 
 def test_a_chain_passes_the_lengths_on():
-    """SpeechBrain's container, as recipes put warp and masks together."""
+    """Recipes combine warp and masks in SpeechBrain's container."""
     feats, lengths = noise(2, 300, 128), torch.tensor([1.0, 0.5])
     parts = TimeWarp(), SpectrogramMask(fill="mean")
     torch.manual_seed(0)
@@ -330,7 +330,7 @@ def test_a_chain_passes_the_lengths_on():
     assert torch.equal(got[1, 150:], feats[1, 150:])
 
 
-def test_only_what_is_used_is_imported():
+def test_importing_the_package_loads_used_modules_only():
     program = """
 import sys
 from audiomamba.lobes.augment import SpectrogramMask

@@ -1,4 +1,4 @@
-"""One way from waveforms to embeddings, for any encoder and any batch."""
+"""From waveforms to embeddings, with any encoder and in any batch."""
 
 import pytest
 import torch
@@ -10,14 +10,14 @@ from audiomamba.lobes.clip_encoder import ClipEncoder, encode
 
 
 class Maps(torch.nn.Module):
-    """Like Cnn14: one argument, maps [B, C, T, F] and something else."""
+    """Like Cnn14, take one argument and return maps [B, C, T, F] and more."""
 
     def forward(self, x):
         return x[:, None, :, :8].transpose(1, 3), "more"
 
 
 class Flat(torch.nn.Module):
-    """[B, D], and it insists on lengths."""
+    """Return [B, D], and require lengths."""
 
     def forward(self, x, lengths=None):
         assert lengths is not None
@@ -44,7 +44,9 @@ def make(features=None, **options):
 
 @pytest.mark.parametrize("features", [KaldiFbank, LogMelSpectrogram])
 @pytest.mark.parametrize("n_frames", [None, 80])
-def test_a_clip_alone_is_the_clip_in_any_batch(features, n_frames):
+def test_the_embedding_of_a_clip_does_not_depend_on_its_batch(
+    features, n_frames
+):
     model = make(features(sample_rate=16000, n_frames=n_frames))
     assert model.batch_invariant
     waves = clips(399, 400, 8000, 12345, 15999, 16000)
@@ -55,8 +57,8 @@ def test_a_clip_alone_is_the_clip_in_any_batch(features, n_frames):
             torch.testing.assert_close(row, alone, atol=1e-5, rtol=0)
 
 
-def test_random_lengths_do_not_matter():
-    """Whatever the lengths: SpeechBrain's rounding is a frame off in some."""
+def test_the_batch_does_not_matter_whatever_the_lengths():
+    """For some lengths, SpeechBrain's rounding is one frame off."""
     model = make()
     lengths = torch.randint(400, 16000, (40,)).tolist()
     waves = clips(*lengths)
@@ -66,7 +68,7 @@ def test_random_lengths_do_not_matter():
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
-def test_who_depends_on_the_batch_says_so():
+def test_models_that_depend_on_the_batch_say_so():
     assert not make(mask_padding=False).batch_invariant
     assert make(KaldiFbank(n_frames=64), mask_padding=False).batch_invariant
     assert not ClipEncoder(KaldiFbank(), None, Flat()).batch_invariant
@@ -77,13 +79,13 @@ def test_who_depends_on_the_batch_says_so():
 
 @pytest.mark.parametrize("wrap", [lambda e: e, torch.compile])
 @pytest.mark.parametrize("encoder, width", [(Maps(), 8), (Flat(), 16)])
-def test_any_shape_becomes_one_vector_per_clip(encoder, width, wrap):
+def test_any_output_becomes_one_vector_per_clip(encoder, width, wrap):
     feats = torch.randn(2, 50, 16)
     emb = encode(wrap(encoder), feats, torch.tensor([1.0, 0.5]))
     assert emb.shape == (2, 1, width)
 
 
-def test_augmentation_comes_before_and_after_the_norm():
+def test_augmentation_runs_before_and_after_the_norm():
     seen = {}
 
     def spec_augment(feats, lengths):

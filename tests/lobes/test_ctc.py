@@ -1,4 +1,4 @@
-"""The encoder as SpeechBrain's CTC recipes call it."""
+"""The encoder, called as in SpeechBrain's CTC recipes."""
 
 import pytest
 import torch
@@ -34,8 +34,8 @@ def test_a_batch_has_one_step_per_stride_rounded_up(patch, stride):
 
 
 @torch.no_grad()
-def test_a_step_sees_its_own_frames_in_order():
-    """Steps are uniform in time: step n is patch n, without a class token."""
+def test_step_n_is_patch_n():
+    """Steps are uniform in time and have no class token among them."""
     transformer = make(scan="fo_fo")
     feats = torch.randn(1, 40, 8)
     other = feats.clone()
@@ -48,7 +48,7 @@ def test_a_step_sees_its_own_frames_in_order():
 
 @torch.no_grad()
 def test_decoding_does_not_depend_on_the_batch():
-    """However SpeechBrain rounds the relative lengths."""
+    """SpeechBrain rounds relative lengths, which must not matter."""
     transformer = make()
     project = torch.nn.Linear(16, 5)
     for longest in range(30, 46):
@@ -80,6 +80,6 @@ def test_patches_must_be_as_high_as_the_spectrogram():
         CTCEncoder(AudioMamba(n_mels=80, patch_size=16, depth=1))
 
 
-def test_there_is_no_decoder():
+def test_a_decoder_target_is_refused():
     with pytest.raises(ValueError, match="CTC alone"):
         make()(torch.randn(1, 8, 8), tgt=torch.ones(1, 3))

@@ -1,4 +1,4 @@
-"""Features against torchaudio's, and against librosa's formulas in numpy."""
+"""Features equal torchaudio's, and librosa's formulas in NumPy."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from torchaudio.compliance import kaldi
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 
 RATE = 16000
-# Unequal lengths; the borders of a frame (559 | 560) and of a window (400)
+# Unequal lengths, at the edges of a frame (559, 560) and a window (400)
 LENGTHS = [32000, 400, 401, 559, 560, 31999, 16000, 20011, 8160]
 
 
 def kaldi_alone(wav, **options):
-    """Features of one clip as the authors compute them."""
+    """Compute features of one clip as the authors do."""
     settings = {"num_mel_bins": 128, "frame_shift": 10, **options}
     return kaldi.fbank(
         wav[None],
@@ -26,7 +26,7 @@ def kaldi_alone(wav, **options):
 
 
 def sounds():
-    """Clips that are easy, loud, quiet, silent, offset and sparse."""
+    """Return clips that are easy, loud, quiet, silent, offset and sparse."""
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(max(LENGTHS)) / RATE
     noise = torch.randn(max(LENGTHS), generator=generator)
@@ -60,7 +60,7 @@ def clips(request):
 
 
 class TestKaldiFbank:
-    def test_every_clip_is_torchaudios(self, clips):
+    def test_equals_torchaudio_for_every_clip(self, clips):
         wavs, lengths = batch_of(clips)
         features = KaldiFbank()
         feats, n_frames = features(wavs, lengths)
@@ -78,7 +78,7 @@ class TestKaldiFbank:
             wav[len(clip) :] = float("nan")
         assert torch.equal(KaldiFbank()(wavs, lengths)[0], clean)
 
-    def test_without_lengths_all_is_content(self):
+    def test_without_lengths_all_samples_are_content(self):
         wavs = torch.stack([sounds()[0], torch.zeros(32000)])
         feats = KaldiFbank()(wavs)
         silence = torch.tensor(torch.finfo(torch.float32).eps).log()
@@ -100,8 +100,8 @@ class TestKaldiFbank:
         assert torch.equal(got.round().long(), own.clamp(max=n_frames))
 
     @pytest.mark.parametrize("n", [1, 160, 399])
-    def test_shorter_than_a_window(self, n):
-        """One frame, of the clip and zeros, alone and in a batch."""
+    def test_a_clip_shorter_than_a_window_gives_one_frame(self, n):
+        """The clip is padded with zeros, alone and in a batch."""
         clip = sounds()[0][:n]
         wanted = kaldi_alone(torch.nn.functional.pad(clip, (0, 400 - n)))
         wavs, lengths = batch_of([sounds()[1], clip])
@@ -113,7 +113,7 @@ class TestKaldiFbank:
         assert alone.shape == (1, 1, 128)
         assert (alone[0] - wanted).abs().max() < 1e-4
 
-    def test_other_settings(self):
+    def test_equals_torchaudio_with_other_settings(self):
         wav = sounds()[0]
         features = KaldiFbank(
             sample_rate=22050,
@@ -137,7 +137,7 @@ class TestKaldiFbank:
         assert features(wav[None])[0].shape == wanted.shape
         assert (features(wav[None])[0] - wanted).abs().max() < 1e-4
 
-    def test_float32_under_autocast(self, clips):
+    def test_computes_in_float32_under_autocast(self, clips):
         wavs, lengths = batch_of(clips)
         features = KaldiFbank()
         wanted, _ = features(wavs, lengths)
@@ -146,7 +146,7 @@ class TestKaldiFbank:
         assert feats.dtype == torch.float32
         assert torch.equal(feats, wanted)
 
-    def test_blocks_make_no_difference(self, monkeypatch):
+    def test_splitting_into_blocks_makes_no_difference(self, monkeypatch):
         wavs = torch.stack(sounds())
         wanted = KaldiFbank()(wavs)
         for block in (1, 100, 10**6):
@@ -184,7 +184,7 @@ class TestBoth:
             assert difference.abs().max() < 1e-4
 
     @pytest.mark.parametrize("shape", [(100,), (2, 0), (0, 5), (1, 2, 800)])
-    def test_refuses_what_is_no_batch(self, make, shape):
+    def test_refuses_anything_but_a_batch(self, make, shape):
         with pytest.raises(ValueError, match="batch, samples"):
             make()(torch.zeros(shape))
 
@@ -207,7 +207,7 @@ class TestBoth:
 
 
 def librosa_log_mel(wav, rate=24000, n_fft=2048, size=240, hop=120):
-    """librosa's stft and filters.mel as formulas, in float64."""
+    """Compute librosa's stft and filters.mel in float64."""
     wav = np.pad(wav.astype(np.float64), n_fft // 2)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     window = np.pad(window, (n_fft - size) // 2)
@@ -226,7 +226,7 @@ def librosa_log_mel(wav, rate=24000, n_fft=2048, size=240, hop=120):
 
 class TestLogMelSpectrogram:
     @pytest.mark.parametrize("n", [1, 119, 120, 6000, 24001])
-    def test_is_librosas(self, n):
+    def test_equals_librosa(self, n):
         clip = sounds()[0][:n]
         wavs, lengths = batch_of([sounds()[2], clip])
         wavs[1, n:] = 3.0
@@ -239,7 +239,7 @@ class TestLogMelSpectrogram:
         assert not feats[1, own:].any()
         assert round(n_frames[1].item() * feats.shape[1]) == own
 
-    def test_is_librosas_for_every_sound(self):
+    def test_equals_librosa_for_every_sound(self):
         for wav in sounds():
             feats = LogMelSpectrogram()(wav[None])[0]
             wanted = torch.from_numpy(librosa_log_mel(wav.numpy()))
@@ -263,7 +263,7 @@ class TestLogMelSpectrogram:
 
 
 @pytest.mark.parametrize("kind", [KaldiFbank, LogMelSpectrogram])
-def test_max_samples_fill_the_frames_and_no_more(kind):
+def test_max_samples_fill_the_frames_exactly(kind):
     assert kind().max_samples is None
     full = kind(n_frames=37).max_samples
     counted = kind()

@@ -1,4 +1,4 @@
-"""Counted operations against numbers worked out by hand."""
+"""Counted operations equal numbers worked out by hand."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def mixer(n_branches, n_scans, n_skips):
     "scan, parts",
     [("fo_fo", (1, 1, 1)), ("fo_bi", (1, 2, 2)), ("bi_bi", (2, 2, 2))],
 )
-def test_audio_mamba(scan, parts):
+def test_the_operations_of_audio_mamba_are_counted(scan, parts):
     encoder = AudioMamba(
         n_frames=FRAMES, embed_dim=WIDTH, depth=DEPTH, scan=scan
     )
@@ -42,7 +42,7 @@ def test_audio_mamba(scan, parts):
     assert next(encoder.parameters()).device.type == "cpu"
 
 
-def test_the_transformer_s_attention_is_counted():
+def test_the_attention_of_the_transformer_is_counted():
     pytest.importorskip("transformers")
     encoder = AudioSpectrogramTransformer(
         n_frames=FRAMES, embed_dim=WIDTH, depth=DEPTH, distilled=False
@@ -54,9 +54,9 @@ def test_the_transformer_s_attention_is_counted():
 
 
 def test_training_counts_the_backward_pass():
-    """A matrix product costs twice its forward in the backward pass.
+    """A matrix product costs twice as much backward as forward.
 
-    Convolution and selection, which are not kept, cost once more.
+    Convolution and selection are recomputed, which costs once more.
     """
     encoder = AudioMamba(n_frames=FRAMES, embed_dim=WIDTH, depth=DEPTH)
     inner, states = 2 * WIDTH, 16
@@ -71,7 +71,7 @@ def test_training_counts_the_backward_pass():
     assert counted == forward + backward
 
 
-def test_parameters_that_are_frozen_are_not_counted():
+def test_frozen_parameters_are_not_counted():
     layer = torch.nn.Linear(3, 5)
     layer.bias.requires_grad_(False)
     assert count_parameters(layer) == 15

@@ -32,13 +32,13 @@ def test_noise_is_a_segment_of_a_file_or_a_repeated_file(noises):
     assert 5 < pieces.sum() < 35
     starts = (noise[pieces, 0] * 32768).round()
     assert len(starts.unique()) > 3 and starts.max() <= 16000
-    # 1000 samples after resampling: its inside, away from the edges
+    # 1000 samples after resampling; compared away from the edges
     repeated = noise[~pieces][:, 450:550]
     assert (repeated - 0.25).abs().max() < 0.01
     assert torch.equal(noise[~pieces][:, :1000], noise[~pieces][:, 1000:2000])
 
 
-def test_draws_depend_on_the_seed_of_torch_only(noises):
+def test_noise_depends_on_torchs_seed_alone(noises):
     draw = FolderNoise(noises, RATE)
     wavs = torch.zeros(4, 800)
     torch.manual_seed(3)
@@ -50,12 +50,12 @@ def test_draws_depend_on_the_seed_of_torch_only(noises):
 
 
 @pytest.mark.parametrize("snr", [0, 20])
-def test_the_signal_to_noise_ratio(noises, snr):
+def test_the_signal_to_noise_ratio_is_as_requested(noises, snr):
     torch.manual_seed(0)
     add = noise_augmentation(noises, RATE, snr_low=snr, snr_high=snr)
     speech = torch.sin(torch.arange(16000.0) * 0.3)[None].repeat(4, 1)
     noisy = add(speech, torch.ones(4))
-    # the sine is not in these noises: its share is its amplitude
+    # these noises do not contain the sine: its share is its amplitude
     sine = speech[0] / speech[0].norm()
     share = (noisy @ sine)[:, None] * sine
     rest = noisy - share

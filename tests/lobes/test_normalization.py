@@ -6,13 +6,13 @@ import torch
 from audiomamba.lobes.normalization import SpectrogramNorm
 
 
-def test_halves_the_deviation():
+def test_divides_by_twice_the_deviation():
     feats = torch.randn(4, 50, 8) * 3.0 - 5.0
     normed = SpectrogramNorm(-5.0, 3.0)(feats, torch.rand(4))
     assert torch.allclose(normed, (feats + 5.0) / 6.0, atol=1e-6)
 
 
-def test_identity_for_corpora_without_normalisation():
+def test_mean_0_and_std_half_change_nothing():
     feats = torch.randn(2, 5, 8)
     assert torch.equal(SpectrogramNorm(0.0, 0.5)(feats), feats)
 

@@ -1,4 +1,4 @@
-"""Augmented copies of clips and their targets."""
+"""Augmented copies of clips, with their targets."""
 
 import pytest
 import torch
