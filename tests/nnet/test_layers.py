@@ -16,7 +16,7 @@ from audiomamba.nnet.position import PositionEmbedding, columns_of
 from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
 
 
-def test_patch_embeddings_are_those_of_a_convolution():
+def test_patch_embeddings_equal_a_convolution():
     embed = PatchEmbed((16, 16), (10, 10), 8)
     feats = torch.randn(2, 100, 64)
     wanted = embed.proj(feats.mT[:, None]).permute(0, 2, 3, 1)
@@ -31,7 +31,7 @@ def test_a_clip_shorter_than_a_patch_is_padded_with_zeros():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (16, 32), (24, 20)])
-def test_a_resized_kernel_embeds_a_resized_patch_alike(size):
+def test_a_resized_kernel_gives_a_resized_patch_the_same_embedding(size):
     weight = torch.randn(8, 1, 16, 16, dtype=torch.float64)
     patch = torch.randn(1, 1, 16, 16, dtype=torch.float64)
     resized = F.interpolate(patch, size=size, mode="bilinear")
@@ -45,7 +45,7 @@ def test_an_invalid_patch_size_is_refused(value):
         to_pair(value)
 
 
-def test_positions_of_a_longer_clip_are_the_resampled_table():
+def test_a_longer_clip_gets_the_resampled_positions():
     table = torch.randn(4, 6, 3)
     found = columns_of(table, torch.tensor([6, 9, 14]), 14)
     wanted = F.interpolate(
@@ -55,7 +55,7 @@ def test_positions_of_a_longer_clip_are_the_resampled_table():
     assert torch.equal(found[0, :, :6], table)
 
 
-def test_positions_are_resampled_for_another_patch_size():
+def test_positions_are_resampled_for_another_grid():
     positions = PositionEmbedding((8, 64), 1, 4)
     cls, patches = positions((16, 128), None, 128)
     assert torch.equal(cls, positions.pos_embed[0, :1])
@@ -97,7 +97,7 @@ def test_frames_are_the_mean_over_frequency(cls_token, token_order):
     assert torch.equal(frames[1, 2:], torch.zeros(3, 4))
 
 
-def test_two_tokens_at_the_front_come_before_all_patches():
+def test_two_class_tokens_come_before_all_patches():
     columns = torch.tensor([3, 1])
     row = TokenRow("front", 2, "frequency", (2, 3), columns, "cpu")
     assert row.source[0].tolist() == [6, 7, 0, 1, 2, 3, 4, 5]
