@@ -1,4 +1,4 @@
-"""Checkpoints of AST and DeiT: all names, ImageNet weights, refusals."""
+"""Checkpoints of AST and DeiT: every layout, ImageNet weights, refusals."""
 
 import re
 
@@ -34,7 +34,7 @@ def official():
     return model
 
 
-# Present names of transformers -> names of the AST repository.
+# Current names in transformers -> names in the AST repository.
 TO_REPOSITORY = [
     (r"^audio_spectrogram_transformer\.", "v."),
     (r"embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
@@ -49,7 +49,7 @@ TO_REPOSITORY = [
     (r"classifier\.layernorm", "mlp_head.0"),
     (r"classifier\.dense", "mlp_head.1"),
 ]
-# And earlier names of transformers.
+# Earlier names in transformers.
 TO_EARLIER = [
     (r"transformer\.layers\.(\d+)", r"transformer.encoder.layer.\1"),
     (r"attention\.q_proj", "attention.attention.query"),
@@ -62,7 +62,7 @@ TO_EARLIER = [
 
 
 def renamed(state, patterns):
-    """Return a state with other names."""
+    """Return a state dict with other names."""
     found = {}
     for key, value in state.items():
         for pattern, replacement in patterns:
@@ -113,7 +113,7 @@ def test_published_checkpoints_give_the_published_outputs(form, tmp_path):
 
 
 def deit(distilled):
-    """Return an ImageNet checkpoint by timm's names, 14 x 14 patches."""
+    """Return an ImageNet checkpoint of 14 x 14 patches with timm's names."""
     generator = torch.Generator().manual_seed(2)
 
     def new(*shape):
@@ -140,7 +140,7 @@ def deit(distilled):
 
 
 def ast_of_deit(state, feats, grid):
-    """Compute what AST makes of a DeiT, in plain PyTorch from the papers."""
+    """Compute the AST of a DeiT from the papers, in plain PyTorch."""
 
     def linear(x, name):
         return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
@@ -169,7 +169,7 @@ def ast_of_deit(state, feats, grid):
 
 
 @pytest.mark.parametrize("distilled", [True, False])
-def test_imagenet_weights_become_an_ast_as_in_its_code(distilled):
+def test_imagenet_weights_become_an_ast_as_in_the_authors_code(distilled):
     state = deit(distilled)
     feats = torch.randn(2, 320, 128)
     wanted = ast_of_deit(state, feats, (8, 20))
@@ -261,7 +261,7 @@ def test_a_missing_file_is_refused(tmp_path):
     "arguments",
     [dict(cls_token="both"), dict(cls_token=None), dict(token_order="time")],
 )
-def test_arguments_that_an_ast_cannot_have_are_refused(arguments):
+def test_arguments_of_audio_mamba_alone_are_refused(arguments):
     with pytest.raises(CheckpointError, match=f"{[*arguments][0]}.*out"):
         load_official(deit(distilled=True), **arguments)
     encoder, _ = load_official(deit(distilled=True), cls_token="front")

@@ -1,4 +1,4 @@
-"""Class names beside the weights decide whether a classifier is loaded."""
+"""A classifier is loaded if the class names beside its weights match."""
 
 import logging
 
@@ -17,7 +17,7 @@ from audiomamba.pretrained.weights import LABEL_FILE
 
 
 def write_names(folder, labels):
-    """Write class names as an exported folder and a checkpoint have them."""
+    """Write class names as in an exported folder and in a checkpoint."""
     encoder = CategoricalEncoder()
     encoder.update_from_iterable(labels)
     encoder.save(folder / LABEL_FILE)
@@ -118,7 +118,7 @@ def test_the_classifier_is_loaded_if_the_names_match(
     assert ("classifier loaded" in lines[0]) is loaded and logged in lines[0]
 
 
-def test_a_classifier_of_other_parts_is_left_alone(model):
+def test_a_classifier_with_other_parameters_is_not_loaded(model):
     """SpeechBrain's has a weight of the same shape and no bias."""
     folder, *_ = model
     target = AudioMamba(n_frames=32, embed_dim=16, depth=1)
@@ -126,7 +126,7 @@ def test_a_classifier_of_other_parts_is_left_alone(model):
     assert not initialise(target, classifier, folder)
 
 
-def test_the_hub_is_asked_for_the_names(monkeypatch, model):
+def test_names_are_downloaded_from_the_hub(monkeypatch, model):
     folder, *_ = model
     write_names(folder, ["cat", "dog"])
     asked = {}

@@ -47,7 +47,7 @@ def vim(cls_token="middle", side=14):
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.model."])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", None])
 @pytest.mark.parametrize("scan", SCANS)
-def test_every_form_of_a_checkpoint_computes_the_same(
+def test_every_form_of_a_checkpoint_gives_the_same_output(
     prefix, suffix, scan, tmp_path
 ):
     encoder, state = official(scan=scan)
@@ -82,9 +82,7 @@ def test_class_token_and_token_order_are_arguments(cls_token, token_order):
 @pytest.mark.parametrize(
     "n_frames, stride", [(192, 10), (1024, 10), (200, (16, 10)), (1024, 8)]
 )
-def test_the_grid_of_overlapping_patches_is_found_from_the_stride(
-    n_frames, stride
-):
+def test_the_stride_gives_the_grid_of_overlapping_patches(n_frames, stride):
     encoder, state = official(n_frames=n_frames, stride=stride)
     loaded, _ = load_official(state, stride=stride)
     assert loaded.n_frames == n_frames
@@ -170,7 +168,7 @@ def test_an_exported_folder_is_read(tmp_path):
 
 
 class Payload:
-    """An object whose unpickling would run a function."""
+    """Run a function when unpickled."""
 
     def __reduce__(self):
         return (print, ("code was run",))
@@ -181,7 +179,7 @@ def test_code_in_a_pickle_is_refused(tmp_path, capsys):
     torch.save({"model": Payload()}, path)
     with pytest.raises(CheckpointError, match="could run code") as caught:
         load_official(path)
-    # The message does not say how to run it.
+    # The message does not suggest how to run the code.
     assert "weights_only" not in str(caught.value)
     assert "print" in str(caught.value)
     assert "code was run" not in capsys.readouterr().out
