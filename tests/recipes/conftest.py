@@ -11,11 +11,20 @@ from types import SimpleNamespace
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# A model and a training that take seconds on a CPU.
+TINY = {
+    "embedding_model": "{embed_dim: 32, depth: 1, drop_path: 0.0}",
+    "classifier": "{input_size: 32}",
+    "number_of_epochs": 2,
+    "batch_size": 8,
+    "num_workers": 1,
+    "lr": 0.003,
+}
 
 
 def _command(script, *arguments, cwd, fails=False):
-    """Run a script; its output, both streams together."""
-    # one thread: on few cores, small models are faster so
+    """Run a script and return its output, both streams together."""
+    # small models are fastest with one thread when there are few cores
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
@@ -32,7 +41,7 @@ def _command(script, *arguments, cwd, fails=False):
 
 @pytest.fixture(scope="session")
 def make_corpus(tmp_path_factory):
-    """Make a miniature: dataset, options -> its folder and the output."""
+    """Make a miniature corpus: dataset, options -> folder, broken entries."""
 
     def make(dataset, **options):
         folder = tmp_path_factory.mktemp("corpus") / dataset
@@ -40,15 +49,20 @@ def make_corpus(tmp_path_factory):
         for name, value in options.items():
             flags += [f"--{name}"] if value is True else [f"--{name}", value]
         tool = ROOT / "tools" / "make_mini_corpus.py"
-        output = _command(tool, dataset, folder, *flags, cwd=ROOT)
-        return SimpleNamespace(folder=folder, output=output)
+        lines = _command(tool, dataset, folder, *flags, cwd=ROOT).splitlines()
+        broken = [
+            line.removeprefix("broken: ")
+            for line in lines
+            if line.startswith("broken: ")
+        ]
+        return SimpleNamespace(folder=folder, broken=broken)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def run_recipe():
-    """Start a recipe's script: folder, arguments, overrides -> its output."""
+    """Run a recipe's script: recipe, arguments, overrides -> its output."""
 
     def run(recipe, *arguments, script="train.py", fails=False, **overrides):
         flags = [f"--{name}={value}" for name, value in overrides.items()]
@@ -66,6 +80,71 @@ def run_recipe():
 
 
 @pytest.fixture(scope="session")
+def make_start(run_recipe):
+    """Bind a recipe to a corpus and to the settings of a tiny model.
+
+    What it returns starts the recipe: output folder, name of the YAML, flags,
+    overrides -> its output.
+    """
+
+    def make_start(recipe, corpus, **settings):
+        def start(output_folder, hparams, *flags, **overrides):
+            folders = {"data_folder": corpus, "output_folder": output_folder}
+            options = {**TINY, **settings, **folders, **overrides}
+            return run_recipe(
+                recipe, f"hparams/{hparams}.yaml", *flags, **options
+            )
+
+        return start
+
+    return make_start
+
+
+@pytest.fixture
+def check_second_start(start, trained, tmp_path):
+    """Check which manifests a second run writes.
+
+    In the folder of ``trained`` it reuses them; in another folder, with
+    another seed, it writes the same bytes.
+    """
+
+    def check(hparams, *names, **overrides):
+        folder, output = trained
+        assert "Wrote manifests" in output
+        before = os.stat(folder / "manifests" / "train.csv").st_ino
+        again = start(folder, "aum_base", "--test_only")
+        assert "Nothing has changed: using the manifests" in again
+        assert os.stat(folder / "manifests" / "train.csv").st_ino == before
+        overrides = {"number_of_epochs": 1, "seed": 7, **overrides}
+        start(tmp_path, hparams, **overrides)
+        for name in names:
+            first = (folder / "manifests" / f"{name}.csv").read_bytes()
+            assert (tmp_path / f"manifests/{name}.csv").read_bytes() == first
+
+    return check
+
+
+@pytest.fixture
+def run_without_corpus(run_recipe, tmp_path):
+    """Run a recipe without its corpus and return the explanation."""
+
+    def run(recipe, data_folder, hparams="aum_tiny", **options):
+        output = run_recipe(
+            recipe,
+            f"hparams/{hparams}.yaml",
+            data_folder=data_folder,
+            output_folder=tmp_path / "out",
+            fails=True,
+            **options,
+        )
+        assert f"make_mini_corpus.py {recipe}" in output
+        assert "Traceback" not in output
+        return output
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def read_results():
     """Output folder -> its ``results.json``."""
     return lambda folder: json.loads(Path(folder, "results.json").read_text())
@@ -73,7 +152,7 @@ def read_results():
 
 @pytest.fixture(scope="session")
 def load_script():
-    """Import a recipe's script: folder, name without suffix -> module."""
+    """Import a recipe's script: recipe, name without suffix -> module."""
 
     def load(recipe, name):
         path = ROOT / "recipes" / recipe / f"{name}.py"

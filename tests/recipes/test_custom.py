@@ -1,4 +1,4 @@
-"""Lists of one's own, from checks to results; the tutorial has the rest."""
+"""A user's lists, from checks to results; the tutorial's test has the rest."""
 
 import numpy as np
 import pandas as pd
@@ -8,19 +8,10 @@ import soundfile
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
-TINY = {
-    "embedding_model": "{embed_dim: 32, depth: 1, drop_path: 0.0}",
-    "classifier": "{input_size: 32}",
-    "number_of_epochs": 2,
-    "batch_size": 4,
-    "num_workers": 0,
-    "lr": 0.003,
-}
-
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Twelve clips of two tones, and the three lists."""
+    """Write twelve clips of two tones, and the three lists."""
     folder = tmp_path / "sounds"
     (folder / "clips").mkdir(parents=True)
     rows = []
@@ -31,7 +22,7 @@ def corpus(tmp_path):
         wave = 0.3 * np.sin(2 * np.pi * pitch * times)
         path = f"clips/{index:02}.wav"
         soundfile.write(folder / path, wave, 16000)
-        # wrong on purpose: durations are measured
+        # wrong on purpose, as durations are measured
         rows.append((f"{index:02}", 9.0, path, label))
     table = pd.DataFrame(rows, columns=["ID", "duration", "wav", "label"])
     for split, part in (("train", slice(0, 6)), ("valid", slice(6, 8))):
@@ -111,14 +102,14 @@ def test_a_missing_list_is_named(prepare, corpus):
         (lambda t: t.insert(4, "start", "0"), "start and stop"),
     ],
 )
-def test_invalid_lists(prepare, corpus, change, complaint):
+def test_invalid_lists_are_refused(prepare, corpus, change, complaint):
     edit(corpus, "train", change)
     with pytest.raises(PreparationError, match=complaint):
         prepare()
 
 
-def test_parts_of_a_file_count_as_clips(prepare, corpus, tmp_path):
-    """The same file in two lists is allowed when its parts differ."""
+def test_segments_of_a_file_count_as_clips(prepare, corpus, tmp_path):
+    """A file may be in two lists if its segments differ."""
     for index, split in enumerate(("train", "valid", "test")):
 
         def cut(table, first=2000 * index):
@@ -134,8 +125,8 @@ def test_parts_of_a_file_count_as_clips(prepare, corpus, tmp_path):
     assert set(test["duration"]) == {0.0625}
 
 
-def test_several_labels_per_clip_train(
-    corpus, run_recipe, read_results, tmp_path
+def test_clips_with_several_labels_can_be_learned(
+    corpus, make_start, read_results, tmp_path
 ):
     for split in ("train", "valid", "test"):
 
@@ -144,13 +135,10 @@ def test_several_labels_per_clip_train(
             table.loc[1, "label"] = "high"
 
         edit(corpus, split, both)
-    recipe = "hparams/aum_tiny.yaml"
-    run_recipe(
-        "Custom",
-        recipe,
-        **TINY,
-        data_folder=corpus,
-        output_folder=tmp_path / "run",
+    start = make_start("Custom", corpus, batch_size=4, num_workers=0)
+    start(
+        tmp_path / "run",
+        "aum_tiny",
         multi_label=True,
         compute_loss="!name:audiomamba.training.losses.binary_cross_entropy",
         metrics="{names: [mAP], activation: sigmoid}",

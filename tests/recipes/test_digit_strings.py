@@ -20,7 +20,7 @@ SPEAKERS, TAKES = ("ann", "bob"), 12
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Tones in the corpus' own names, in ``recordings``."""
+    """Write tones under the corpus' file names, in ``recordings``."""
     folder = tmp_path_factory.mktemp("digits")
     (folder / "recordings").mkdir()
     generator = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def test_no_recording_is_in_two_splits(trained):
     assert takes(trained, "train") == ({10, 11}, 40)
 
 
-def test_a_string_is_what_its_recordings_say(trained):
+def test_a_string_is_labelled_with_its_recordings_digits(trained):
     table = read_manifest(trained / "manifests" / "train.csv")
     for row in table.itertuples():
         parts = [wav.split("/")[1].split("_") for wav in row.wav.split(";")]
@@ -69,7 +69,7 @@ def test_a_string_is_what_its_recordings_say(trained):
         assert row.duration == pytest.approx(0.2 * len(parts))
 
 
-def test_results_are_of_the_best_epoch_on_validation(trained, read_results):
+def test_results_come_from_the_best_validation_epoch(trained, read_results):
     results = read_results(trained)
     curve = {row["epoch"]: row["valid_WER"] for row in results["curve"]}
     assert len(curve) == 2 and curve[results["epoch"]] == min(curve.values())
@@ -80,9 +80,7 @@ def test_results_are_of_the_best_epoch_on_validation(trained, read_results):
     assert f"%WER {results['metric']['value']:.2f}" in errors
 
 
-def test_the_strings_do_not_depend_on_the_training(
-    load_script, corpus, tmp_path
-):
+def test_the_strings_depend_on_the_seed_alone(load_script, corpus, tmp_path):
     prepare = load_script("DigitStrings", "digit_strings_prepare")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         prepare.prepare_digit_strings(corpus, tmp_path / name, seed=seed)
@@ -92,7 +90,7 @@ def test_the_strings_do_not_depend_on_the_training(
     assert first == same != other
 
 
-def test_a_corpus_that_is_not_there(load_script, tmp_path):
+def test_a_missing_corpus_is_explained(load_script, tmp_path):
     prepare = load_script("DigitStrings", "digit_strings_prepare")
     for folder in (tmp_path / "gone", tmp_path):
         with pytest.raises(PreparationError, match="git clone"):

@@ -1,4 +1,4 @@
-"""SpeechBrain's encoders in the recipes here: one block of the YAML differs."""
+"""SpeechBrain's encoders in these recipes: one block of the YAML differs."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ SMALL = {
 
 
 def block(encoder):
-    """The block for an encoder that README.md shows, narrower where it can."""
+    """Return README.md's YAML block of an encoder, narrowed where possible."""
     text = (ROOT / "README.md").read_text()
     pattern = rf"embedding_model: !new:speechbrain\S+\.{encoder}\n(    .*\n)+"
     found = re.search(pattern, text)[0]
@@ -32,10 +32,10 @@ def block(encoder):
     "recipe, dataset, encoder, options",
     [
         ("VoxCeleb", "VoxCeleb", "ECAPA_TDNN", {"n_speakers": 3}),
-        ("ESC50", "ESC-50", "Cnn14", {"n_clips": 1}),
+        ("ESC50", "ESC50", "Cnn14", {"n_clips": 1}),
     ],
 )
-def test_they_train_and_tag(
+def test_a_speechbrain_encoder_trains_and_tags(
     recipe,
     dataset,
     encoder,
@@ -70,6 +70,6 @@ def test_they_train_and_tag(
     tagger = AudioTagger.from_hparams(exported, run_opts={"device": "cpu"})
     wav = next(corpus.rglob("*.wav"))
     assert len(tagger.tag_file(wav, top_k=2)) == 2
-    # Cnn14 has 80 million parameters, and pytest keeps its folders
+    # Cnn14 has 80 million parameters, and pytest keeps temporary folders
     shutil.rmtree(tmp_path / "run" / "save")
     shutil.rmtree(tmp_path / "model")

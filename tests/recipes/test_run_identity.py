@@ -21,7 +21,7 @@ TINY = {
 
 
 def make_sounds(folder, names=("cat", "dog")):
-    """Eighteen clips of two tones, and the three lists."""
+    """Write eighteen clips of two tones, and the three lists."""
     (folder / "clips").mkdir(parents=True)
     rows = []
     for index in range(18):
@@ -59,7 +59,7 @@ def start(run_recipe):
 
 @pytest.fixture(scope="module")
 def finished(start, tmp_path_factory):
-    """Sounds in a folder that YAML would read as a number, and a run."""
+    """Finish a run; YAML would read its folders as a number and a comment."""
     folder = tmp_path_factory.mktemp("identity")
     make_sounds(folder / "20240101")
     output = start(folder / "20240101", folder / "take #2")
@@ -68,7 +68,7 @@ def finished(start, tmp_path_factory):
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    """The same, to be spoiled; resuming does not ask where the data are."""
+    """Copy both, for tests that change them; the data may have moved."""
     for name, source in zip(("data", "out"), finished):
         shutil.copytree(source, tmp_path / name)
     return tmp_path / "data", tmp_path / "out"
@@ -78,7 +78,7 @@ def files(folder):
     return {p: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
-def test_the_run_says_what_it_is(finished):
+def test_a_run_records_its_identity(finished):
     _, out, output = finished
     record = json.loads((out / "run.json").read_text())
     assert record["labels"] == ["cat", "dog"]
@@ -89,7 +89,7 @@ def test_the_run_says_what_it_is(finished):
     assert results["engine"] == record["engine"] == "cpu"
 
 
-def test_the_output_is_short(finished):
+def test_the_output_has_one_short_line_per_epoch(finished):
     _, out, output = finished
     lines = [line for line in output.splitlines() if line.startswith("epoch")]
     assert len(lines) == 8 and max(map(len, lines)) <= 80
@@ -99,7 +99,7 @@ def test_the_output_is_short(finished):
     assert len(log.splitlines()) < 40
 
 
-def test_other_settings_are_refused_and_nothing_changes(copied, start):
+def test_other_settings_are_refused_and_change_no_file(copied, start):
     data, out = copied
     before = files(out)
     output = start(data, out, fails=True, lr=0.5, seed=2)
@@ -108,7 +108,9 @@ def test_other_settings_are_refused_and_nothing_changes(copied, start):
     assert files(out) == before
 
 
-def test_looking_and_trying_leave_the_record_alone(copied, start, read_results):
+def test_testing_and_debugging_leave_the_record_alone(
+    copied, start, read_results
+):
     data, out = copied
     unfinished = out / "save" / "unfinished-CKPT+of+another+process"
     unfinished.mkdir()
@@ -132,7 +134,7 @@ def test_renamed_classes_are_refused(copied, start, read_results, flags):
     assert read_results(out)["metric"]["value"] == 1.0
 
 
-def test_a_head_of_other_classes_is_not_taken(
+def test_a_classifier_of_other_classes_is_not_loaded(
     finished, start, tmp_path, read_results
 ):
     data, out, _ = finished
@@ -157,10 +159,12 @@ def test_a_head_of_other_classes_is_not_taken(
         init_from=given,
         number_of_epochs=1,
     )
-    assert "'cat'" in output and "'ant'" in output  # and a new head trained
+    assert (
+        "'cat'" in output and "'ant'" in output
+    )  # a new classifier is trained
 
 
-def test_more_epochs_resume(copied, start, read_results):
+def test_a_finished_run_resumes_for_more_epochs(copied, start, read_results):
     data, out = copied
     start(data, out, number_of_epochs=9)
     assert len(read_results(out)["curve"]) == 9
@@ -173,7 +177,7 @@ def test_fp16_falls_back_on_a_cpu(finished, start, tmp_path):
     assert "fp16 needs a GPU; using fp32" in output
 
 
-def test_the_package_imports_its_rooms_lazily():
+def test_the_package_imports_its_subpackages_lazily():
     program = (
         "import audiomamba as a; "
         "print(a.ops.available_engines, a.lobes.AudioMamba, "

@@ -1,9 +1,9 @@
-"""Audio Mamba in SpeechBrain's own recipes, called as their scripts call.
+"""Audio Mamba in SpeechBrain's recipes, called as in their scripts.
 
 The Brains below make the calls of ``train_speaker_embeddings.py`` and
 ``speaker_verification_cosine.py`` (VoxCeleb/SpeakerRec), ``train.py``
-(ESC50/classification) and ``train.py`` (LibriSpeech/ASR/CTC): the same
-arguments, the same use of what comes back.
+(ESC50/classification) and ``train.py`` (LibriSpeech/ASR/CTC), with the same
+arguments and the same use of the results.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ ALL_TRAIN = (
     "data_folder output_folder save_folder modules opt_class epoch_counter "
     "checkpointer train_logger sample_rate"
 )
-# What the scripts read from the YAML, as hparams["..."] or hparams....
+# Keys that the scripts read, as hparams["..."] or hparams.
 READ = {
     SPEAKERS: f"{ALL_TRAIN} verification_file split_ratio sentence_len "
     "skip_prep prepare_noise_data prepare_rir_data train_annotation "
@@ -60,7 +60,7 @@ CPU = {"device": "cpu", "noprogressbar": True}
 
 
 def load(name, folder, **overrides):
-    """Load a YAML with a model of one narrow layer."""
+    """Load a YAML with a narrow model of one layer."""
     text = (RECIPES / name).read_text()
     assert "depth: 24" in text and "384" in text
     text = text.replace("depth: 24", "depth: 1").replace("384", "32")
@@ -73,7 +73,7 @@ def load(name, folder, **overrides):
 
 
 def dataset(**items):
-    """Four noises of two lengths, and further items made of their number."""
+    """Make four noises of two lengths, and other items from their indices."""
 
     def sig(number):
         generator = torch.Generator().manual_seed(number)
@@ -94,7 +94,7 @@ def encoded(n_classes):
 
 
 class ErrorsBrain(sb.Brain):
-    """What the scripts for speakers and for clips do around their calls."""
+    """What the speaker and clip scripts share."""
 
     def on_stage_start(self, stage, epoch=None):
         self.error_metrics = self.hparams.error_stats()
@@ -139,7 +139,7 @@ class ClipBrain(ErrorsBrain):
             self.modules.compute_stft(wavs), power=self.hparams.spec_mag_power
         )
         net_input = torch.log1p(self.modules.compute_fbank(spectrum))
-        # It would be taken for a Hugging Face model
+        # Otherwise the script takes it for a Hugging Face model
         assert not hasattr(self.modules.embedding_model, "config")
         embeddings = self.modules.embedding_model(net_input)
         assert isinstance(embeddings, torch.Tensor) and embeddings.ndim == 3
@@ -203,7 +203,7 @@ class SpeechBrainASR(sb.Brain):
 
 
 def train(brain_class, hparams, data, opt_class="opt_class"):
-    """Train one epoch, as the scripts do; weights before and the Brain."""
+    """Train for one epoch; return the initial weights and the Brain."""
     brain = brain_class(
         modules=hparams["modules"],
         opt_class=hparams[opt_class],
@@ -233,7 +233,7 @@ def test_the_scripts_find_every_key(name, tmp_path):
 
 @pytest.fixture
 def noises(tmp_path):
-    """The lists of noises and rooms that the script downloads."""
+    """Write the lists of noises and rooms that the script downloads."""
     (tmp_path / "save").mkdir()
     noise = np.random.default_rng(0).standard_normal(16000) * 0.1
     soundfile.write(tmp_path / "n.wav", noise, 16000)
@@ -287,7 +287,7 @@ def test_speech_recognition(tmp_path):
     hparams = load(SPEECH, tmp_path, number_of_epochs=1)
     data = dataset(tokens=lambda n: torch.tensor([3, 4, 5 + n])[n % 2 :])
     brain = train(SpeechBrainASR, hparams, data, "model_opt_class")
-    # Tested are averaged weights, with a search over the beam
+    # The test uses averaged weights and beam search
     checkpoints = brain.checkpointer.find_checkpoints(min_key="WER")
     averaged = average_checkpoints(checkpoints, recoverable_name="model")
     hparams["model"].load_state_dict(averaged, strict=True)

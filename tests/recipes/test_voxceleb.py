@@ -23,6 +23,7 @@ TINY = {
     "batch_size": 2,
     "num_workers": 1,
     "lr": 0.003,
+    "number_of_epochs": 3,
 }
 
 
@@ -32,27 +33,19 @@ def corpus(make_corpus):
 
 
 @pytest.fixture(scope="module")
-def start(corpus, run_recipe):
-    """Start the recipe's script on the miniature with a small model."""
-
-    def start(folder, yaml_name="aum_tiny", *flags, **overrides):
-        folders = {"data_folder": corpus, "output_folder": folder}
-        settings = {**TINY, "number_of_epochs": 3, **folders, **overrides}
-        hparams_file = f"hparams/{yaml_name}.yaml"
-        return run_recipe("VoxCeleb", hparams_file, *flags, **settings)
-
-    return start
+def start(corpus, make_start):
+    return make_start("VoxCeleb", corpus, **TINY)
 
 
 @pytest.fixture(scope="module")
 def trained(start, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    start(folder)
+    start(folder, "aum_tiny")
     return folder
 
 
 def weights(folder):
-    """Weights of the newest checkpoint of a run."""
+    """Return the weights of a run's newest checkpoint."""
     newest = AtomicCheckpointer(Path(folder, "save")).find_checkpoint().path
     return {
         f"{name}.{key}": value
@@ -84,23 +77,23 @@ def test_the_loss_falls_and_the_run_leaves_a_record(trained, read_results):
     assert "n_classes: 3" in (trained / "hyperparams.yaml").read_text()
 
 
-def test_a_second_start_reuses_and_trains_nothing(trained, start):
+def test_a_second_start_of_a_finished_run_trains_nothing(trained, start):
     before = (trained / "curve.csv").read_text()
-    output = start(trained)
+    output = start(trained, "aum_tiny")
     assert "Nothing has changed" in output
     assert "epoch 1/" not in output and "epoch 3/" not in output
     assert (trained / "curve.csv").read_text() == before
 
 
 def test_another_seed_gives_the_same_manifests(trained, start, tmp_path):
-    start(tmp_path, seed=2)
+    start(tmp_path, "aum_tiny", seed=2)
     for name in ("train", "valid", "test", "labels"):
         manifest = Path("manifests", f"{name}.csv")
         ours = (trained / manifest).read_text()
         assert (tmp_path / manifest).read_text() == ours
 
 
-def test_test_only_gives_the_same_figures(trained, start, read_results):
+def test_testing_again_gives_the_same_figures(trained, start, read_results):
     before = read_results(trained)
     start(trained, "aum_tiny", "--test_only")
     after = read_results(trained / "test_only")
@@ -108,10 +101,10 @@ def test_test_only_gives_the_same_figures(trained, start, read_results):
         assert after[key] == before[key], key
 
 
-def test_given_weights_are_tested_as_they_are(
+def test_given_weights_are_tested_without_training(
     trained, start, tmp_path, read_results
 ):
-    """As a user checks the figure of a published checkpoint."""
+    """This is how a user checks the accuracy of a published checkpoint."""
     wanted = read_results(trained)["protocols"]["honest"]
     chosen = AtomicCheckpointer(trained / "save").find_checkpoint(
         ckpt_predicate=lambda saved: saved.meta.get("epoch") == wanted["epoch"]
@@ -122,30 +115,34 @@ def test_given_weights_are_tested_as_they_are(
     assert found["protocols"]["init_from"]["test"] == wanted["test"]
 
 
-def test_killed_run_ends_with_the_same_bits(trained, start, tmp_path, corpus):
-    """SIGKILL in the middle of an epoch, then the same command."""
-    settings = {**TINY, "data_folder": corpus, "output_folder": tmp_path}
-    settings.update(number_of_epochs=3)
-    process = subprocess.Popen(
+def launch(output_folder, corpus, *flags, launcher=(), **overrides):
+    """Start train.py on the CPU in the background, under a launcher or not."""
+    folders = {"data_folder": corpus, "output_folder": output_folder}
+    settings = {**TINY, **folders, **overrides}
+    return subprocess.Popen(
         [
             sys.executable,
+            *launcher,
             "train.py",
             "hparams/aum_tiny.yaml",
-            "--device=cpu",
             "--noprogressbar",
-            "--ckpt_interval_steps=3",
-            "--ckpt_interval_minutes=0",
+            *flags,
             *(f"--{name}={value}" for name, value in settings.items()),
         ],
         cwd=RECIPE,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+
+
+def test_a_killed_run_resumes_and_ends_with_the_same_bits(
+    trained, start, tmp_path, corpus
+):
+    """SIGKILL in the middle of an epoch, then the same command again."""
+    intervals = {"ckpt_interval_steps": 3, "ckpt_interval_minutes": 0}
+    process = launch(tmp_path, corpus, "--device=cpu", **intervals)
     deadline = time.monotonic() + 240
     while not in_second_epoch(tmp_path):
         assert process.poll() is None and time.monotonic() < deadline
@@ -153,7 +150,7 @@ def test_killed_run_ends_with_the_same_bits(trained, start, tmp_path, corpus):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "results.json").exists()
-    output = start(tmp_path)
+    output = start(tmp_path, "aum_tiny")
     assert "epoch 1/" not in output and "epoch 3/" in output
     assert_same_weights(trained, tmp_path)
     curves = [Path(f, "curve.csv").read_text() for f in (trained, tmp_path)]
@@ -162,7 +159,7 @@ def test_killed_run_ends_with_the_same_bits(trained, start, tmp_path, corpus):
 
 
 def in_second_epoch(folder):
-    """Whether a checkpoint from the middle of epoch 2 stands there."""
+    """Whether there is a checkpoint from the middle of epoch 2."""
     for path in Path(folder, "save").glob("CKPT*"):
         try:
             meta = yaml.safe_load((path / "CKPT.yaml").read_text())
@@ -182,51 +179,27 @@ def test_both_protocols_come_from_one_run(start, tmp_path, read_results):
     assert results["protocol"] == "paper"
     best = max(epoch["test_accuracy"] for epoch in results["curve"])
     assert results["metric"]["value"] == pytest.approx(best)
-    # 12 steps an epoch, warm-up in stairs of 50: still the stair of zero
+    # 12 steps in an epoch and warm-up in steps of 50: the rate is still zero
     assert results["curve"][0]["train_lr"] == 0.0
 
 
-def test_missing_corpus_says_what_to_do(run_recipe, tmp_path):
-    output = run_recipe(
-        "VoxCeleb",
-        "hparams/aum_tiny.yaml",
-        fails=True,
-        data_folder=tmp_path / "nothing",
-        output_folder=tmp_path / "out",
-    )
+def test_a_missing_corpus_is_explained(run_without_corpus, tmp_path):
+    output = run_without_corpus("VoxCeleb", tmp_path / "nothing")
     assert "VoxCeleb was not found" in output
-    assert "make_mini_corpus.py VoxCeleb" in output
-    assert "Traceback" not in output
 
 
-def test_two_processes_train_and_share_the_evaluation(
+def test_two_processes_train_and_evaluate_together(
     start, corpus, tmp_path, read_results
 ):
-    settings = {**TINY, "data_folder": corpus, "output_folder": tmp_path}
-    settings.update(number_of_epochs=1)
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node=2",
-            "train.py",
-            "hparams/aum_tiny.yaml",
-            "--noprogressbar",
-            *(f"--{name}={value}" for name, value in settings.items()),
-        ],
-        cwd=RECIPE,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
+    torchrun = "-m torch.distributed.run --standalone --nproc_per_node=2"
+    process = launch(
+        tmp_path, corpus, launcher=torchrun.split(), number_of_epochs=1
     )
-    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+    try:
+        output, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output[-6000:]
     shared = read_results(tmp_path)
     assert shared["hardware"]["processes"] == 2
     start(tmp_path, "aum_tiny", "--test_only", number_of_epochs=1)
@@ -235,7 +208,7 @@ def test_two_processes_train_and_share_the_evaluation(
     assert alone["metrics"] == pytest.approx(together, rel=1e-5)
 
 
-def test_base_is_the_papers_recipe_to_the_last_number():
+def test_aum_base_has_every_hyperparameter_of_the_paper():
     hparams = load_hparams(RECIPE / "hparams" / "aum_base.yaml")
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     optimizer = hparams["opt_class"](groups)

@@ -1,6 +1,5 @@
-"""VoxCeleb's preparation: every layout, and every problem by name."""
+"""VoxCeleb's preparation: every layout, and every problem reported."""
 
-import importlib.util
 import logging
 import os
 import random
@@ -25,13 +24,8 @@ NAMES = [
 
 
 @pytest.fixture(scope="module")
-def prepare():
-    spec = importlib.util.spec_from_file_location(
-        "voxceleb_prepare", RECIPE / "voxceleb_prepare.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.prepare_voxceleb
+def prepare(load_script):
+    return load_script("VoxCeleb", "voxceleb_prepare").prepare_voxceleb
 
 
 def write_list(folder, extra=()):
@@ -43,7 +37,7 @@ def write_list(folder, extra=()):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """18 utterances of 3 speakers, 0.1 to 0.28 s long."""
+    """Write 18 utterances of 3 speakers, 0.1 to 0.28 s long."""
     folder = tmp_path / "corpus"
     for index, name in enumerate(NAMES):
         path = folder / "wav" / name
@@ -76,7 +70,9 @@ def test_manifests_of_the_corpus(prepare, corpus, tmp_path):
 
 
 @pytest.mark.parametrize("inner", ["wav", ""])
-def test_dev_and_test_side_by_side(prepare, corpus, tmp_path, inner):
+def test_dev_and_test_folders_may_be_side_by_side(
+    prepare, corpus, tmp_path, inner
+):
     for part, speakers in (
         ("dev", ("id10001", "id10002")),
         ("test", ("id10003",)),
@@ -93,7 +89,7 @@ def test_dev_and_test_side_by_side(prepare, corpus, tmp_path, inner):
         assert all((corpus / wav).is_file() for wav in table["wav"])
 
 
-def test_manifests_do_not_depend_on_order_path_or_chance(
+def test_manifests_do_not_depend_on_order_path_or_random_state(
     prepare, corpus, tmp_path, monkeypatch
 ):
     prepare(corpus, tmp_path / "one")
@@ -175,7 +171,7 @@ def test_a_missing_corpus_says_where_to_get_it(
 
 @pytest.fixture
 def broken_corpus(corpus):
-    """Six bad files and five bad lines; 12 good utterances remain."""
+    """Add six bad files and five bad lines; 12 good utterances remain."""
     bad = corpus / "wav" / "id10001"
     (bad / "-trainvideo" / "00001.wav").write_bytes(b"")
     path = bad / "-trainvideo" / "00002.wav"
