@@ -1,4 +1,4 @@
-"""Run the tools in this process, and tell sounds apart."""
+"""Running the tools in this process, and telling sounds apart."""
 
 import io
 from contextlib import redirect_stdout
@@ -12,7 +12,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 @pytest.fixture(autouse=True, scope="session")
 def tools_on_path():
-    """Import the tools as scripts do, whose folder is on the path."""
+    """Import the tools as scripts do, with their folder on the path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(TOOLS)
         yield
@@ -20,7 +20,7 @@ def tools_on_path():
 
 @pytest.fixture(scope="session")
 def make(tools_on_path):
-    """Make a miniature: arguments -> output, or the error if it fails."""
+    """Make a miniature corpus: arguments -> output, or the error message."""
 
     def run(*arguments, fails=False):
         from make_mini_corpus import main
@@ -38,7 +38,7 @@ def make(tools_on_path):
 
 
 def spectrum(samples):
-    """Return the mean log spectrum in 256 bands, without its level."""
+    """Return the mean log spectrum in 256 bands, minus its level."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, 1024)[::256]
     power = np.abs(np.fft.rfft(frames * np.hanning(1024), axis=1)) ** 2
     bands = np.log(power[:, 1:].reshape(len(power), 256, 2).sum(-1) + 1e-6)
@@ -48,10 +48,10 @@ def spectrum(samples):
 
 @pytest.fixture(scope="session")
 def nearest():
-    """Classify by the nearest class centroid of mean spectra: accuracy."""
+    """Return the accuracy of the nearest centroid of mean spectra."""
 
     def accuracy(train, test):
-        # Both hold (label, samples).
+        # Both are lists of (label, samples).
         spectra = {}
         for label, samples in train:
             spectra.setdefault(label, []).append(spectrum(samples))

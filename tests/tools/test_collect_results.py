@@ -1,4 +1,4 @@
-"""Which row a record counts for, and what the tables show of it."""
+"""Which row a record belongs to, and what the tables show of it."""
 
 import json
 
@@ -32,7 +32,7 @@ RECORD = {
 
 @pytest.fixture
 def rows():
-    """Return the rows that a changed record counts for."""
+    """Return the rows that a changed record belongs to."""
     from result_tables.records import rows_of
 
     def tables(**changes):
@@ -46,7 +46,7 @@ def command(options):
     return f"python train.py hparams/aum_base.yaml {options}"
 
 
-def test_a_run_of_the_whole_corpus_is_a_row(rows):
+def test_a_run_on_the_whole_corpus_belongs_to_a_row(rows):
     assert rows() == [("1", "SpeechCommands", "AuM-B/16 (Fo-Bi)")]
 
 
@@ -75,16 +75,16 @@ def test_paths_workers_and_devices_do_not_matter(rows, options):
         {"hparams_file": "hparams/aum_tiny.yaml"},
     ],
 )
-def test_a_run_with_other_settings_is_no_row(rows, changes):
+def test_a_run_with_other_settings_belongs_to_no_row(rows, changes):
     assert rows(**changes) == []
 
 
-def test_a_single_process_under_torchrun_is_a_row(rows):
+def test_a_single_process_under_torchrun_belongs_to_a_row(rows):
     line = "torchrun --nproc_per_node=1 train.py hparams/aum_base.yaml"
     assert len(rows(command=line)) == 1
 
 
-def test_a_row_that_needs_weights_takes_any(rows):
+def test_a_row_accepts_initial_weights_from_any_path(rows):
     found = rows(
         hparams_file="hparams/aum_small_imagenet.yaml",
         command="python train.py hparams/aum_small_imagenet.yaml "
@@ -102,7 +102,7 @@ def test_rows_of_table_2_differ_in_overrides(rows):
     assert rows(**vggsound, command=command("--scan fo_fo --lr 1")) == []
 
 
-def test_runs_are_kept_and_averaged(tmp_path):
+def test_records_are_copied_and_averaged(tmp_path):
     from collect_results import keep
     from result_tables.models import read_models
     from result_tables.page import line_of
@@ -131,7 +131,7 @@ def test_runs_are_kept_and_averaged(tmp_path):
     assert line["ours"] == "not run" and "seeds" not in line
 
 
-def test_a_run_of_no_row_is_a_further_run():
+def test_other_runs_are_listed_separately():
     from result_tables.page import further_runs
     from result_tables.records import COLUMNS, describe
 

@@ -1,4 +1,4 @@
-"""The statistics tool against the features of all clips in one array."""
+"""The statistics equal those of all features in one array."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Eighteen clips of unequal length and level, one with start and stop."""
+    """Write 18 clips of unequal length and level, one with start and stop."""
     rng = np.random.default_rng(0)
     rows, clips = ["ID,duration,wav,start,stop"], []
     for index in range(18):
@@ -44,7 +44,7 @@ def run(capsys):
 
 
 def moments(clips, features):
-    """Mean and std of the features of clips, one by one, in float64."""
+    """Return mean and std of the features of all clips, in float64."""
     feats = []
     for clip in clips:
         clip = torch.tensor(clip, dtype=torch.float32)
@@ -66,7 +66,7 @@ def test_padding_counts_with_n_frames(corpus, run):
     assert got == moments(clips, KaldiFbank(n_mels=40, n_frames=50))
 
 
-def test_the_first_seconds_and_other_features(corpus, run):
+def test_the_first_seconds_and_other_features_can_be_chosen(corpus, run):
     folder, clips = corpus
     settings = ["--features", "log_mel", "--sample_rate", 16000]
     got = run(folder, *settings, "--max_duration", 0.25)

@@ -1,4 +1,4 @@
-"""Official checkpoints convert to folders that load like exported models."""
+"""Official checkpoints become folders that load like exported models."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ metrics: !new:audiomamba.training.metrics.ClassificationMetrics
 
 @pytest.fixture
 def files(tmp_path):
-    """A checkpoint as the authors save them, a recipe, and class names."""
+    """Write a checkpoint as the authors save it, a recipe and class names."""
     torch.manual_seed(0)
     encoder = AudioMamba(
         n_mels=128,
@@ -71,7 +71,7 @@ def options(files):
     ]
 
 
-def test_converted_model_computes_what_the_official_one_computes(
+def test_a_converted_model_computes_what_the_official_one_computes(
     files, convert, options
 ):
     folder, encoder, head = files
@@ -92,7 +92,7 @@ def test_converted_model_computes_what_the_official_one_computes(
     assert names == [tagger.labels[wanted.argmax()]]
 
 
-def test_converted_model_initialises_another(files, convert, options):
+def test_a_converted_model_initialises_another(files, convert, options):
     folder, encoder, head = files
     convert(folder / "best_audio_model.pth", folder / "model", *options)
     target = AudioMamba(128, 96, embed_dim=16, depth=2, scan="bi_bi")
@@ -103,7 +103,9 @@ def test_converted_model_initialises_another(files, convert, options):
     torch.testing.assert_close(target.patch_embed.proj.weight, kernel)
 
 
-def test_more_frames_than_the_checkpoint_s(files, convert, options):
+def test_the_model_may_have_more_frames_than_the_checkpoint(
+    files, convert, options
+):
     folder, *_ = files
     source, target = folder / "best_audio_model.pth", folder / "model"
     convert(source, target, *options, "--n_frames", 128)
@@ -112,13 +114,15 @@ def test_more_frames_than_the_checkpoint_s(files, convert, options):
     assert tagger.mods.embedding_model.n_frames == 128
 
 
-def test_unknown_class_count_names_the_option(files, convert):
+def test_for_an_unknown_class_count_the_option_is_named(files, convert):
     folder, *_ = files
     with pytest.raises(SystemExit, match="3 classes.*--recipe"):
         convert(folder / "best_audio_model.pth", folder / "model")
 
 
-def test_missing_and_wrong_labels_name_the_option(files, convert, options):
+def test_for_missing_and_wrong_labels_the_option_is_named(
+    files, convert, options
+):
     folder, *_ = files
     source, target = folder / "best_audio_model.pth", folder / "model"
     with pytest.raises(SystemExit, match="3 classes.*no .*--labels"):
@@ -129,21 +133,21 @@ def test_missing_and_wrong_labels_name_the_option(files, convert, options):
     assert not target.exists()
 
 
-def test_checkpoint_without_classifier_is_refused(files, convert, options):
+def test_a_checkpoint_without_a_classifier_is_refused(files, convert, options):
     folder, encoder, _ = files
     torch.save(encoder.state_dict(), folder / "headless.pth")
     with pytest.raises(SystemExit, match="no classifier.*init_from"):
         convert(folder / "headless.pth", folder / "model", *options)
 
 
-def test_wrong_class_token_is_refused(files, convert, options):
+def test_a_wrong_class_token_is_refused(files, convert, options):
     folder, *_ = files
     source, target = folder / "best_audio_model.pth", folder / "model"
     with pytest.raises(SystemExit, match="cls_token"):
         convert(source, target, *options, "--cls_token", "both")
 
 
-def test_damaged_checkpoint_is_refused(files, convert, options):
+def test_a_damaged_checkpoint_is_refused(files, convert, options):
     folder, *_ = files
     path = folder / "best_audio_model.pth"
     path.write_bytes(path.read_bytes()[:1000])
@@ -161,7 +165,7 @@ def test_damaged_checkpoint_is_refused(files, convert, options):
         (50, "rooster", 512, "softmax"),
     ],
 )
-def test_released_heads_find_their_recipe(
+def test_the_class_count_of_a_released_model_selects_its_recipe(
     tmp_path, convert, n_classes, label, n_frames, activation
 ):
     encoder = AudioMamba(n_frames=n_frames, embed_dim=16, depth=1)
@@ -175,7 +179,7 @@ def test_released_heads_find_their_recipe(
     assert tagger.mods.compute_features.n_frames == n_frames
 
 
-def test_recipe_without_a_label_file_names_the_option(tmp_path, convert):
+def test_for_a_recipe_without_labels_the_option_is_named(tmp_path, convert):
     encoder = AudioMamba(embed_dim=16, depth=1)
     head = torch.nn.Linear(16, 1251)
     state = {f"head.{k}": v for k, v in head.state_dict().items()}

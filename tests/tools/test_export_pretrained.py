@@ -1,4 +1,4 @@
-"""The command that exports a run; the package's tests check what it writes."""
+"""The command that exports a run; other tests check what it writes."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def tool(monkeypatch, tmp_path):
-    """The tool, with an export that only creates the folder."""
+    """Replace the export by one that only creates the folder."""
     import export_pretrained
 
     def export_run(output_folder, target, labels):
@@ -19,14 +19,14 @@ def tool(monkeypatch, tmp_path):
     return export_pretrained.main
 
 
-def test_folder_without_a_run_is_refused(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     from export_pretrained import main
 
     with pytest.raises(SystemExit, match="no hyperparams.yaml.*train.py"):
         main([str(tmp_path), str(tmp_path / "target")])
 
 
-def test_push_uploads_what_was_exported(tool, tmp_path, monkeypatch, capsys):
+def test_push_uploads_the_export(tool, tmp_path, monkeypatch, capsys):
     calls = []
     hub = SimpleNamespace(
         create_repo=lambda *a, **k: calls.append((a, k)) or "https://hub/o/n",
@@ -41,7 +41,7 @@ def test_push_uploads_what_was_exported(tool, tmp_path, monkeypatch, capsys):
     assert "https://hub/o/n" in capsys.readouterr().out
 
 
-def test_failed_push_keeps_the_export(tool, tmp_path, monkeypatch):
+def test_a_failed_push_keeps_the_export(tool, tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         raise OSError("no connection")
 

@@ -1,4 +1,4 @@
-"""Digits in the layouts of other corpora, read by the recipes' preparations."""
+"""Digits in the layouts of other corpora, as the recipes read them."""
 
 import importlib
 from pathlib import Path
@@ -14,7 +14,7 @@ N_TAKES = 12
 
 @pytest.fixture
 def clone(tmp_path):
-    """A corpus of two speakers, three digits and twelve takes."""
+    """Write a corpus of two speakers, three digits and twelve takes."""
     folder = tmp_path / "clone" / "recordings"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def load_recipe(monkeypatch):
     return load
 
 
-def test_words_by_take(clone, tmp_path, load_recipe):
+def test_words_are_split_by_take(clone, tmp_path, load_recipe):
     run("words", clone, tmp_path / "out")
     module = load_recipe("SpeechCommands", "speech_commands_prepare")
     module.prepare_speech_commands(tmp_path / "out", tmp_path / "lists")
@@ -96,7 +96,7 @@ def test_splits_of_speakers_share_no_recording(clone, tmp_path, load_recipe):
         assert path.read_bytes() == other.read_bytes()
 
 
-def test_impossible_choices_are_refused(clone, tmp_path):
+def test_impossible_options_are_refused(clone, tmp_path):
     with pytest.raises(SystemExit, match="holds no recordings"):
         run("words", tmp_path, tmp_path / "out")
     with pytest.raises(SystemExit, match="choose from george, theo"):

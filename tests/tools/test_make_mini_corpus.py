@@ -1,4 +1,4 @@
-"""The tool that makes miniature corpora: same bits, nothing overwritten."""
+"""Miniature corpora are reproducible, and overwrite nothing."""
 
 import re
 import subprocess
@@ -81,7 +81,7 @@ def test_a_folder_is_never_overwritten(make, tmp_path):
     assert contents(mini) == before and len(contents(other)) == 1
 
 
-def test_esc50_answers_to_its_hyphen(make, tmp_path):
+def test_esc50_may_have_a_hyphen(make, tmp_path):
     mini = tmp_path / "mini"
     assert "ESC50" in make("ESC-50", mini, *SMALL["ESC50"])
     marker = mini / ".mini_corpus.json"
@@ -113,11 +113,11 @@ def test_an_interrupted_call_resumes(make, tmp_path):
 def test_too_small_a_corpus_is_refused(make, tmp_path, options):
     mini = tmp_path / "mini"
     assert " too " in make(*options, mini, fails=True)
-    # Nothing is left in the way of the next try.
+    # The next try starts from an empty place.
     assert "Made" in make(options[0], mini, *SMALL[options[0]])
 
 
-def test_the_command_line(tmp_path):
+def test_the_command_line_makes_a_corpus_and_explains_errors(tmp_path):
     def run(*arguments):
         return subprocess.run(
             [sys.executable, TOOL, "VoxCeleb", *map(str, arguments)],

@@ -29,7 +29,7 @@ def test_voxceleb_has_its_layout(voxceleb):
     assert all(form.fullmatch(line) for line in lines)
     splits = [line[0] for line in lines]
     assert [splits.count(split) for split in "123"] == [48, 12, 12]
-    # A session is in one split, a speaker in all.
+    # A session is in one split, a speaker in all of them.
     by_session, by_speaker = {}, {}
     for line in lines:
         speaker, session, _ = line[2:].split("/")
@@ -67,7 +67,7 @@ def test_voxceleb_speakers_sound_different(nearest, voxceleb):
         ("list_test_hard2.txt", 6),
     ],
 )
-def test_voxceleb_trials(voxceleb, name, n_speakers):
+def test_voxceleb_has_its_trial_lists(voxceleb, name, n_speakers):
     trials = [
         line.split() for line in (voxceleb / name).read_text().splitlines()
     ]
@@ -100,7 +100,7 @@ def read_segments(path):
 
 
 def find_clip(folder, name, start):
-    """Return a clip under whichever name it has."""
+    """Return the path of a clip, which may have several names."""
     names = {f"{name}.wav", f"Y{name}.wav", f"{name}_{start:.0f}.flac"}
     found = [path for path in folder.rglob("*") if path.name in names]
     assert len(found) == 1, name
@@ -128,7 +128,7 @@ def test_audioset_has_its_layout(audioset):
     assert suffixes == {".wav", ".flac"} and dashes > 5 and several > 10
 
 
-def test_audioset_with_a_header_line(make, tmp_path):
+def test_audioset_may_have_a_header_line(make, tmp_path):
     make("AudioSet", tmp_path / "mini", "--header_line", "--seconds", 0.3)
     table = pd.read_csv(tmp_path / "mini" / "balanced_train_segments.csv")
     assert list(table) == [
@@ -143,7 +143,7 @@ def test_audioset_classes_sound_different(nearest, audioset):
         rows = read_segments(audioset / f"{part}_segments.csv")
         for name, (start, _, labels) in rows.items():
             path = find_clip(audioset / "audio" / part, name, start)
-            # Clips of one sound: a label, or a label and its parent
+            # Clips of one sound have a label, or a label and its parent
             if len(labels) == 1 or set(labels) in (
                 {"/m/05tny_", "/m/0bt9lr"},
                 {"/m/07pggtn", "/m/015p6"},
@@ -213,11 +213,11 @@ def test_speech_commands_has_its_layout_and_its_words_differ(
         split: [(n.split("/")[0], read(tmp_path / "mini" / n)) for n in found]
         for split, found in splits.items()
     }
-    # Chance is 12.5 %; mean spectra know nothing of time.
+    # Chance is 12.5 %; mean spectra ignore time.
     assert nearest(clips["train"], clips["testing"]) >= 0.4
 
 
-def test_packed_speech_commands_holds_the_unpacked(make, tmp_path):
+def test_packed_speech_commands_equals_the_unpacked(make, tmp_path):
     options = ["SpeechCommands", "--n_speakers", 3, "--n_takes", 1]
     make(*options, tmp_path / "plain")
     make(*options, "--packed", tmp_path / "packed")
@@ -264,7 +264,7 @@ def test_epic_sounds_has_its_layout_and_its_classes_differ(
             lengths = table["video_id"].map(lambda video: len(audio[video]))
             assert (table["stop_sample"] <= lengths).all()
             assert (table["start_sample"] < table["stop_sample"]).all()
-            # Timestamps and samples agree.
+            # Timestamps agree with sample positions.
             seconds = pd.to_timedelta(table["start_timestamp"])
             samples = (seconds.dt.total_seconds() * 24000).round()
             assert (samples == table["start_sample"]).all()

@@ -32,8 +32,8 @@ def run(*command, cwd=ROOT):
     return done.stdout
 
 
-def test_the_package_is_its_modules_stubs_and_type_marker(tmp_path):
-    """What `build_py` collects is what a wheel contains beside metadata."""
+def test_the_package_has_its_modules_stubs_and_type_marker(tmp_path):
+    """`build_py` collects all that a wheel has besides metadata."""
     run("setup.py", "-q", "build_py", "--build-lib", tmp_path)
     built = {
         path.relative_to(tmp_path).as_posix()
@@ -50,7 +50,7 @@ def test_the_package_is_its_modules_stubs_and_type_marker(tmp_path):
     assert {"audiomamba/py.typed", "audiomamba/__init__.pyi"} <= built
 
 
-def test_the_version_is_that_of_the_package():
+def test_the_version_is_defined_once():
     version = run("setup.py", "--version").strip()
     assert version == audiomamba.__version__
 
@@ -61,7 +61,7 @@ def test_importing_the_package_is_silent_and_does_not_load_torch(tmp_path):
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_needs_no_import_of_its_own(room):
+def test_a_subpackage_needs_no_further_import(room):
     program = f"import audiomamba; print(audiomamba.{room}.__name__)"
     assert run("-c", program).strip() == f"audiomamba.{room}"
 

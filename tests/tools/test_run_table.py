@@ -13,7 +13,7 @@ def listed(capsys, *arguments):
     return capsys.readouterr().out.splitlines()
 
 
-def test_table_2_is_nine_designs_on_two_corpora(capsys):
+def test_table_2_has_nine_designs_on_two_corpora(capsys):
     lines = listed(capsys, "2")
     assert len(lines) == len(set(lines)) == 2 * 9 * 3
     folders = {line.split("--output_folder=")[-1] for line in lines}
