@@ -1,4 +1,4 @@
-"""A run in miniature: real Brain, real checkpoints, a stand-in encoder."""
+"""A miniature run: a real Brain, real checkpoints, a toy encoder."""
 
 from types import SimpleNamespace
 
@@ -19,14 +19,14 @@ N_CLASSES = 3
 
 
 class Frames(torch.nn.Module):
-    """Features: 16 samples to a frame."""
+    """Features with 16 samples per frame."""
 
     def forward(self, wavs, lengths):
         return wavs.unflatten(1, (-1, 16)), lengths
 
 
 class Encoder(torch.nn.Module):
-    """A layer, dropout and a mean, with one parameter free of decay."""
+    """A layer, dropout and a mean, with one parameter without decay."""
 
     def __init__(self):
         super().__init__()
@@ -46,12 +46,12 @@ class Norm(torch.nn.Module):
 
 
 def noisy_mix(wavs, lengths, targets):
-    """Augmentation that draws from torch's generator."""
+    """Add noise from torch's generator."""
     return wavs + 0.1 * torch.randn_like(wavs), lengths, targets
 
 
 def clips(n_clips, first_seed):
-    """A dataset whose classes differ by their mean."""
+    """Return a dataset whose classes differ by their mean."""
     data = {}
     for index in range(n_clips):
         generator = torch.Generator().manual_seed(first_seed + index)
@@ -63,7 +63,7 @@ def clips(n_clips, first_seed):
 
 @pytest.fixture
 def make_run(tmp_path):
-    """A factory of runs that share a folder by name."""
+    """Make runs; those of the same name share a folder."""
 
     def make(
         name="run",

@@ -53,7 +53,7 @@ def test_protocols_choose_by_their_own_split(make_run):
     assert tested["honest"]["chosen_by"] == {"valid_accuracy": 0.6}
 
 
-def test_paper_protocol_measures_what_it_chose(make_run):
+def test_the_paper_protocol_tests_the_epoch_it_chose(make_run):
     run = make_run(epochs=3)
     run.fit()
     tested = run.test()["paper"]
@@ -62,14 +62,14 @@ def test_paper_protocol_measures_what_it_chose(make_run):
     assert tested["test"]["accuracy"] == pytest.approx(best)
 
 
-def test_honest_run_never_sees_the_test_split(make_run):
+def test_an_honest_run_never_sees_the_test_split(make_run):
     run = make_run(protocols=["honest"])
     run.sets[2].data = None
     run.fit()
     assert "test_accuracy" not in run.hparams["epoch_log"].history()[0]
 
 
-def test_last_epoch_without_a_validation_split(make_run):
+def test_without_a_validation_split_the_last_epoch_is_reported(make_run):
     run = make_run(protocols=["paper", "last"])
     train, _, reported = run.sets
     run.sets = train, reported, reported
@@ -83,7 +83,7 @@ def test_last_epoch_without_a_validation_split(make_run):
     assert tested["paper"]["test"]["accuracy"] == max(accuracies)
 
 
-def test_honest_needs_a_split_of_its_own(make_run):
+def test_the_honest_protocol_needs_a_validation_split(make_run):
     run = make_run()
     train, _, reported = run.sets
     run.sets = train, reported, reported
@@ -113,7 +113,7 @@ def test_test_only_uses_the_best_checkpoint(make_run):
         make_run("nothing", test_only=True).test()
 
 
-def test_evaluation_leaves_the_options_alone(make_run):
+def test_evaluation_does_not_change_the_loader_options(make_run):
     run = make_run(epochs=1)
     run.fit()
     options = {"batch_size": 4}
@@ -123,7 +123,7 @@ def test_evaluation_leaves_the_options_alone(make_run):
 
 
 class MapEncoder(torch.nn.Module):
-    """Like Cnn14: one argument, maps [B, C, T, F] and something else."""
+    """Like Cnn14, take one argument and return maps [B, C, T, F] and more."""
 
     def forward(self, x):
         return x.mean(1)[:, :8, None, None].expand(-1, -1, 2, 3), "more"
@@ -136,7 +136,7 @@ class FlatEncoder(torch.nn.Module):
 
 
 @pytest.mark.parametrize("encoder", [MapEncoder, FlatEncoder])
-def test_other_encoders_fit_in(make_run, encoder):
+def test_encoders_with_other_outputs_can_be_trained(make_run, encoder):
     run = make_run(epochs=1, encoder=encoder())
     run.fit()
     assert 0.0 <= run.test()["honest"]["test"]["accuracy"] <= 1.0
@@ -153,7 +153,9 @@ def test_an_epoch_is_one_short_line(make_run):
     assert lines[1].endswith("done")
     row = run.hparams["epoch_log"].history()[0]
     figures = {"train_lr", "train_data_wait", "valid_top5", "test_loss"}
-    assert figures <= set(row)  # the table has what the line leaves out
+    assert figures <= set(
+        row
+    )  # the table has the figures that the line leaves out
 
 
 def test_time_left_counts_validation(make_run):
@@ -186,7 +188,7 @@ class Batch(SimpleNamespace):
         return self
 
 
-def test_predictions_are_sorted_and_in_evaluation_mode(make_run):
+def test_predictions_are_sorted_and_made_in_evaluation_mode(make_run):
     brain = make_run().brain
     wavs = torch.randn(3, 64)
     batches = [
@@ -213,7 +215,7 @@ def test_predictions_that_are_not_finite_are_named(make_run):
         brain.predict(None)
 
 
-def test_record_holds_what_is_needed_to_repeat_it(make_run, tmp_path):
+def test_the_record_has_what_is_needed_to_repeat_the_run(make_run, tmp_path):
     run = make_run()
     run.fit()
     record = results.run_record(
@@ -240,7 +242,7 @@ def test_record_holds_what_is_needed_to_repeat_it(make_run, tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["results.json"]
 
 
-def test_commit_says_when_files_were_changed(tmp_path):
+def test_the_recorded_commit_says_whether_files_were_changed(tmp_path):
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True)
@@ -256,7 +258,7 @@ def test_commit_says_when_files_were_changed(tmp_path):
     assert environment.source_commit(tmp_path) == f"{clean}-dirty"
 
 
-def test_json_without_numbers_that_it_does_not_know():
+def test_json_replaces_numbers_that_it_cannot_represent():
     assert strict_json({"a": (math.inf, 1)}) == {"a": [None, 1]}
 
 

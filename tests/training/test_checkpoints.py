@@ -1,4 +1,4 @@
-"""Whole checkpoints or none, and metas that can be loaded again."""
+"""Checkpoints are whole or absent, and their metadata can be loaded."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from audiomamba.training.checkpoints import AtomicCheckpointer, plain_scalars
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """The process is killed here."""
 
 
-def test_half_written_checkpoint_is_not_found(tmp_path):
+def test_a_half_written_checkpoint_is_not_found(tmp_path):
     layer = torch.nn.Linear(1, 1)
     layer.weight.data.fill_(1.0)
     checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer})
@@ -28,14 +28,14 @@ def test_half_written_checkpoint_is_not_found(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
     again = AtomicCheckpointer(tmp_path, {"layer": layer})
-    assert len(list(tmp_path.iterdir())) == 2  # who only looks removes nothing
+    assert len(list(tmp_path.iterdir())) == 2  # reading removes nothing
     again.remove_leftovers()
     assert again.recover_if_possible().meta["epoch"] == 1
     assert layer.weight.item() == 1.0
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_half_deleted_checkpoint_is_removed(tmp_path):
+def test_a_half_deleted_checkpoint_is_removed(tmp_path):
     folder = tmp_path / "CKPT+2000-01-01+00-00-00+00"
     folder.mkdir()
     (folder / "layer.ckpt").write_bytes(b"rest")
@@ -45,7 +45,7 @@ def test_half_deleted_checkpoint_is_removed(tmp_path):
     assert not folder.exists()
 
 
-def test_named_checkpoint_is_replaced(tmp_path):
+def test_a_named_checkpoint_is_replaced(tmp_path):
     layer = torch.nn.Linear(1, 1)
     checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer})
     for epoch in (1, 2):
@@ -54,7 +54,7 @@ def test_named_checkpoint_is_replaced(tmp_path):
     assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [2]
 
 
-def test_best_of_each_key_and_newest_stay(tmp_path):
+def test_the_best_of_each_key_and_the_newest_are_kept(tmp_path):
     checkpointer = AtomicCheckpointer(tmp_path, {})
     valid = [0.5, 0.9, 0.9, 0.1, 0.2]
     test = [0.7, 0.1, 0.2, 0.3, 0.4]
@@ -66,7 +66,7 @@ def test_best_of_each_key_and_newest_stay(tmp_path):
     assert kept == {1, 2, 5}
 
 
-def test_meta_becomes_plain():
+def test_metadata_becomes_plain_python_numbers():
     meta = {
         "numpy": np.float32(0.5),
         "array": np.array([3]),
@@ -85,19 +85,19 @@ def test_meta_becomes_plain():
 
 
 @pytest.mark.parametrize("value", [np.ones(2), torch.ones(2), [1], None])
-def test_other_meta_is_refused(value):
+def test_other_metadata_is_refused(value):
     with pytest.raises(TypeError, match="'scores'"):
         plain_scalars({"scores": value})
 
 
-def test_numpy_meta_survives_a_load(tmp_path):
+def test_numpy_metadata_can_be_loaded(tmp_path):
     AtomicCheckpointer(tmp_path, {}).save_checkpoint({"map": np.float64(0.25)})
     found = AtomicCheckpointer(tmp_path, {}).find_checkpoint(max_key="map")
     assert found.meta["map"] == 0.25
 
 
 def test_names_sort_by_age(tmp_path):
-    """Also within a second, when earlier ones of it are deleted."""
+    """Also within one second, and after earlier ones were deleted."""
     checkpointer = AtomicCheckpointer(tmp_path, {})
     for epoch in range(1, 30):
         checkpointer.save_and_keep_best({"epoch": epoch, "best": 0.0}, ["best"])

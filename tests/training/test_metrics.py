@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn's, ties and empty classes included."""
+"""Metrics equal scikit-learn's, also with ties and empty classes."""
 
 import math
 
@@ -80,7 +80,7 @@ def test_accuracy_equals_scikit_learn():
     assert set(summary) == {"top5", "loss"}
 
 
-def test_top5_of_three_classes_is_sure():
+def test_top5_of_three_classes_is_always_1():
     assert top_k_accuracy(np.zeros((4, 3)), np.array([0, 1, 2, 2]), 5) == 1.0
     assert top_k_accuracy(np.zeros((4, 3)), np.array([0, 1, 2, 2]), 1) == 0.25
 
@@ -93,7 +93,7 @@ def test_loss_is_weighted_by_clips():
     assert metrics.summarise()["loss"] == 2.0
 
 
-def test_one_hot_rows_have_an_accuracy_and_several_labels_have_none():
+def test_accuracy_needs_one_label_per_clip():
     scores = np.eye(3)
     assert (
         collected(scores, np.eye(3), ["accuracy"]).summarise()["accuracy"]
@@ -125,7 +125,7 @@ def test_d_prime_of_a_perfect_area_is_infinite():
     assert d_prime(0.9) == pytest.approx(1.8123, abs=1e-4)
 
 
-def test_table_and_picture(tmp_path):
+def test_the_table_of_classes_and_the_confusion_matrix_are_written(tmp_path):
     pytest.importorskip("matplotlib")
     targets = np.array([0, 1, 1, 2])
     scores = np.eye(4)[[0, 1, 2, 2]]

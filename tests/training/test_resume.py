@@ -1,4 +1,4 @@
-"""A run that was stopped anywhere ends with the same bits."""
+"""A run that was stopped anywhere resumes and ends with the same bits."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from audiomamba.training.brain import ClassificationBrain
 
 
 class Stopped(Exception):
-    """Stands for the end of the process."""
+    """The process is stopped here."""
 
 
 def stopping_at(epoch, step):
-    """A Brain class that stops before that step's checkpoint."""
+    """Return a Brain class that stops before that step's checkpoint."""
 
     class StoppingBrain(ClassificationBrain):
         def on_fit_batch_end(self, batch, outputs, loss, should_step):
@@ -35,14 +35,14 @@ CASES = {
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
 @pytest.mark.parametrize("stop", [(1, 4), (2, 6)])
-def test_same_bits_after_a_stop(make_run, options, stop):
+def test_a_stopped_run_ends_with_the_same_bits(make_run, options, stop):
     whole = make_run("whole", **options)
     whole.fit()
 
     first = make_run("cut", brain_class=stopping_at(*stop), **options)
     with pytest.raises(Stopped):
         first.fit()
-    torch.rand(5)  # the generator's state is no part of it
+    torch.rand(5)  # the generator's state must not matter
     second = make_run("cut", **options)
     second.fit()
 
@@ -55,8 +55,8 @@ def test_same_bits_after_a_stop(make_run, options, stop):
             assert one[key] == other[key], (one["epoch"], key)
 
 
-def test_a_stop_leaves_a_trace_without_seeding(make_run):
-    """The test above can fail: without the seeds the bits differ."""
+def test_without_seeds_a_stopped_run_ends_differently(make_run):
+    """This shows that the test above can fail."""
 
     class Unseeded(ClassificationBrain):
         def _seed(self, step):
@@ -80,7 +80,7 @@ def test_a_stop_leaves_a_trace_without_seeding(make_run):
     assert any(changed)
 
 
-def test_finished_run_starts_again_without_training(make_run):
+def test_a_finished_run_starts_again_without_training(make_run):
     run = make_run("done")
     run.fit()
     again = make_run("done")

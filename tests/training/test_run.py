@@ -1,4 +1,4 @@
-"""A folder answers for one set of settings; every start compares."""
+"""A folder belongs to one set of settings, which every start compares."""
 
 import json
 import os
@@ -42,7 +42,7 @@ LABELS = ["cat", "dog"]
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start a run with overrides; with ``trains`` it leaves a checkpoint."""
+    """Start a run with overrides; ``trains`` makes it leave a checkpoint."""
     path = tmp_path / "a.yaml"
     path.write_text(YAML.format(folder=tmp_path / "out"))
     monkeypatch.setattr("sys.argv", [str(path)])
@@ -64,7 +64,7 @@ def start(tmp_path, monkeypatch):
     return start
 
 
-def test_the_first_start_writes_what_is_trained(start, tmp_path):
+def test_the_first_start_writes_settings_labels_and_manifests(start, tmp_path):
     start(seed=3)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["settings"]["seed"] == record["seed"] == 3
@@ -95,7 +95,9 @@ def test_equal_settings_resume(start, tmp_path):
         ({"number_of_epochs": 9}, r"number_of_epochs \(may only grow\): 10"),
     ],
 )
-def test_other_settings_stop_and_are_named(start, tmp_path, overrides, named):
+def test_other_settings_are_refused_and_named(
+    start, tmp_path, overrides, named
+):
     start()
     files = ("run.json", "hyperparams.yaml")
     before = [(tmp_path / "out" / name).read_text() for name in files]
@@ -103,19 +105,19 @@ def test_other_settings_stop_and_are_named(start, tmp_path, overrides, named):
         start(**overrides)
     assert "--output_folder" in str(raised.value)
     assert "--number_of_epochs" in str(raised.value)
-    # once: what follows from a key is not listed again
+    # once: values that follow from a key are not listed
     assert str(raised.value).count("->") == 1
     after = [(tmp_path / "out" / name).read_text() for name in files]
     assert after == before
 
 
-def test_all_that_differs_is_named_at_once(start):
+def test_all_differences_are_named_at_once(start):
     start()
     with pytest.raises(RunError, match="(?s)lr: .*batch_size: |batch.*lr"):
         start(lr=0.2, batch_size=8)
 
 
-def test_epochs_may_grow_and_speed_may_change(start, tmp_path):
+def test_the_epochs_may_grow_and_settings_of_speed_may_change(start, tmp_path):
     start()
     start(number_of_epochs=20, num_workers=4, data_folder="elsewhere")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -125,7 +127,7 @@ def test_epochs_may_grow_and_speed_may_change(start, tmp_path):
         start(number_of_epochs=10)
 
 
-def test_other_data_processes_or_engine_stop(start, monkeypatch):
+def test_other_data_processes_or_engines_are_refused(start, monkeypatch):
     start()
     with monkeypatch.context() as patch:
         patch.setattr(run, "all_gather", lambda value: [value, value])
@@ -142,7 +144,7 @@ def test_other_data_processes_or_engine_stop(start, monkeypatch):
     start()
 
 
-def test_ranks_with_different_engines_stop(start, monkeypatch):
+def test_ranks_with_different_engines_are_refused(start, monkeypatch):
     monkeypatch.setattr(run, "all_gather", lambda value: [value, "triton"])
     with pytest.raises(RunError, match="different engines"):
         start()
@@ -157,18 +159,18 @@ def test_ranks_with_different_engines_stop(start, monkeypatch):
         (["cat"], "2 classes instead of 1"),
     ],
 )
-def test_other_classes_stop(start, options, labels, named):
+def test_other_classes_are_refused(start, options, labels, named):
     start()
     with pytest.raises(RunError, match=named):
         start(labels, options=options)
 
 
-def test_a_folder_where_nothing_was_trained_is_free(start):
+def test_a_folder_without_checkpoints_accepts_other_settings(start):
     start(trains=False)
     start(lr=0.5, trains=False)
 
 
-def test_checkpoints_of_unknown_settings_are_left_alone(start, tmp_path):
+def test_checkpoints_without_recorded_settings_are_refused(start, tmp_path):
     start()
     (tmp_path / "out" / "run.json").unlink()
     with pytest.raises(RunError, match="no run.json"):
@@ -176,30 +178,32 @@ def test_checkpoints_of_unknown_settings_are_left_alone(start, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["test_only", "debug"])
-def test_looking_and_trying_write_elsewhere(start, tmp_path, option):
+def test_testing_and_debugging_write_to_their_own_folders(
+    start, tmp_path, option
+):
     start()
     out = tmp_path / "out"
     before = {p: p.read_text() for p in out.iterdir() if p.is_file()}
-    looked = start(lr=5, trains=False, options={option: True})
-    assert looked.folder == out / option
-    assert looked.settings["output_folder"] == str(out / option)
-    assert looked.settings["save_folder"] == str(out / "save")
+    tested = start(lr=5, trains=False, options={option: True})
+    assert tested.folder == out / option
+    assert tested.settings["output_folder"] == str(out / option)
+    assert tested.settings["save_folder"] == str(out / "save")
     assert {p: p.read_text() for p in out.iterdir() if p.is_file()} == before
     assert "lr: 5" in (out / option / "hyperparams.yaml").read_text()
 
 
-def test_another_model_is_not_tested_with_these_checkpoints(start):
+def test_a_model_with_other_settings_is_not_tested(start):
     start()
     with pytest.raises(RunError, match="embedding_model.*out_features: 3 -> 4"):
         start(options={"test_only": True}, embedding_model="{out_features: 4}")
 
 
-def test_nothing_to_test_says_so(start):
+def test_testing_without_checkpoints_is_refused(start):
     with pytest.raises(RunError, match="train first"):
         start(options={"test_only": True})
 
 
-def test_a_disk_that_machines_do_not_share_is_named(tmp_path, monkeypatch):
+def test_a_folder_that_machines_do_not_share_is_named(tmp_path, monkeypatch):
     sees = iter([["token"], ["here", "there"], [True, False]])
     monkeypatch.setattr(run, "all_gather", lambda value: next(sees))
     with pytest.raises(RunError, match="rank 1 on there cannot see"):
@@ -210,7 +214,7 @@ def test_a_disk_that_machines_do_not_share_is_named(tmp_path, monkeypatch):
 # ---------------------------------------------------------- the command line
 
 
-def test_an_option_given_twice_counts_last(tmp_path):
+def test_the_last_of_repeated_options_counts(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("lr: 1\nbatch_size: 2\n")
     given = ["--lr", "2", "--batch_size=4", "--lr=3"]
@@ -220,7 +224,7 @@ def test_an_option_given_twice_counts_last(tmp_path):
 
 @pytest.mark.parametrize("name", ["20240101", "take #2", "a=b", "yes", "1e3"])
 @pytest.mark.parametrize("in_one", [True, False])
-def test_names_of_folders_are_names(tmp_path, name, in_one):
+def test_folder_names_are_not_read_as_yaml(tmp_path, name, in_one):
     path = tmp_path / "a.yaml"
     path.write_text("data_folder: data\ntrain_csv: !ref <data_folder>/t.csv\n")
     arguments = ["--data_folder", name]
@@ -242,7 +246,7 @@ def test_a_path_can_be_null(tmp_path):
 
 
 @pytest.mark.parametrize("form", [["=model"], ["", "model"]])
-def test_a_pretrained_folder_is_what_a_run_starts_from(tmp_path, form):
+def test_a_run_starts_from_its_pretrained_folder(tmp_path, form):
     path = tmp_path / "a.yaml"
     path.write_text("seed: 1\ninit_from: null\n")
     flag = f"--pretrained_folder{form[0]}"
@@ -251,7 +255,7 @@ def test_a_pretrained_folder_is_what_a_run_starts_from(tmp_path, form):
     assert load_hparams(*found[::2]) == {"seed": 2, "init_from": "model"}
 
 
-def test_an_unknown_key_is_named_with_its_likely_meaning(tmp_path):
+def test_for_an_unknown_key_the_closest_key_is_suggested(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("data_folder: x\nseed: 1\n")
     with pytest.raises(PreparationError, match="did you mean data_folder"):
@@ -260,7 +264,7 @@ def test_an_unknown_key_is_named_with_its_likely_meaning(tmp_path):
         parse_arguments([str(path), "--zzz=1"])
 
 
-def test_a_missing_yaml_names_those_that_are_there(tmp_path):
+def test_for_a_missing_yaml_the_existing_ones_are_listed(tmp_path):
     (tmp_path / "aum_tiny.yaml").touch()
     with pytest.raises(PreparationError, match=r"has .*aum_tiny\.yaml"):
         parse_arguments([str(tmp_path / "aum_base.yaml")])
@@ -268,7 +272,7 @@ def test_a_missing_yaml_names_those_that_are_there(tmp_path):
         load_hparams(tmp_path / "nowhere" / "aum_base.yaml")
 
 
-def test_a_placeholder_says_what_it_wants(tmp_path):
+def test_a_placeholder_explains_what_is_needed(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("init_from: !PLACEHOLDER  # weights of AudioSet\n")
     with pytest.raises(PreparationError, match="--init_from.*AudioSet"):

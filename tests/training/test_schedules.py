@@ -1,4 +1,4 @@
-"""Schedules against PyTorch's and against the published loop."""
+"""Schedules equal PyTorch's and the published training loop."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from audiomamba.training.schedules import (
     "start, every, factor, epochs",
     [(2, 1, 0.5, 5), (10, 5, 0.5, 25), (5, 2, 0.75, 20), (5, 1, 0.85, 30)],
 )
-def test_decay_is_that_of_multistep(start, every, factor, epochs):
+def test_decay_equals_multistep_lr(start, every, factor, epochs):
     """The four decays of the published scripts, epoch by epoch."""
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
@@ -29,7 +29,7 @@ def test_decay_is_that_of_multistep(start, every, factor, epochs):
         scheduler.step()
 
 
-def test_warmup_is_that_of_the_published_loop():
+def test_warmup_equals_the_published_loop():
     ours = WarmupMultiStep()
     rate = 1.0
     for step in range(1200):
@@ -39,11 +39,11 @@ def test_warmup_is_that_of_the_published_loop():
     assert ours(49, 1, 1200) == 0.0
 
 
-def test_no_warmup_begins_at_the_full_rate():
+def test_without_warmup_the_first_rate_is_the_full_rate():
     assert WarmupMultiStep(warmup_steps=0)(0, 1, 10) == 1.0
 
 
-def test_epic_variants_differ_in_the_decay_only():
+def test_variants_for_epic_sounds_differ_in_the_decay_only():
     intended = WarmupEpochSteps()
     effective = WarmupEpochSteps(variant="effective")
     for epoch in range(1, 31):
@@ -66,7 +66,7 @@ def test_cosine_falls_from_one_to_the_end():
     assert schedule(500, 50, 10) == pytest.approx(0.1)
 
 
-def test_wrong_choices_are_named():
+def test_unknown_options_are_named():
     with pytest.raises(ValueError, match="intended"):
         WarmupEpochSteps(variant="best")
     with pytest.raises(ValueError, match="n_epochs"):

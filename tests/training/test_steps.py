@@ -1,4 +1,4 @@
-"""Clipping, weight decay, rates, accumulation and broken losses."""
+"""Clipping, weight decay, learning rates, accumulation, broken losses."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_every_group_is_clipped(make_run):
 
 
 @pytest.mark.parametrize("norm", [-1, 0, math.nan])
-def test_clipping_is_not_switched_off_by_a_sign(make_run, norm):
+def test_a_norm_that_is_not_positive_is_refused(make_run, norm):
     with pytest.raises(ValueError, match=r"\.inf"):
         make_run(max_grad_norm=norm)
 
@@ -57,7 +57,7 @@ def test_tagged_parameters_do_not_decay(make_run):
     assert sum(len(g["params"]) for g in run.brain.optimizer.param_groups) == 5
 
 
-def test_groups_leave_out_frozen_and_repeated_parameters():
+def test_groups_exclude_frozen_and_repeated_parameters():
     layer = torch.nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
     modules = torch.nn.ModuleDict({"a": layer, "classifier": layer})
@@ -66,7 +66,7 @@ def test_groups_leave_out_frozen_and_repeated_parameters():
     ]
 
 
-def test_schedule_keeps_the_scale_of_the_head(make_run):
+def test_the_schedule_keeps_the_learning_rate_scale_of_the_head(make_run):
     seen = []
 
     class Watching(ClassificationBrain):
@@ -81,21 +81,23 @@ def test_schedule_keeps_the_scale_of_the_head(make_run):
     run.fit()
     assert all(head == pytest.approx(10 * body) for _, body, head in seen)
     rates = [round(body, 6) for _, body, _ in seen]
-    # 6 steps an epoch: four of warm-up in stairs of two, then 1, 0.5, 0.25
+    # 6 steps per epoch: four of warm-up in pairs, then 1, 0.5, 0.25
     assert rates[:6] == [0.0, 0.0, 0.005, 0.005, 0.01, 0.01]
     assert rates[6:12] == [0.005] * 6
     assert rates[12:] == [0.0025] * 6
 
 
-def test_rate_zero_changes_nothing(make_run):
-    run = make_run(epochs=1, n_train=8)  # two steps, both in the first stair
+def test_a_learning_rate_of_zero_changes_no_weight(make_run):
+    run = make_run(
+        epochs=1, n_train=8
+    )  # two steps, both at the first warm-up rate
     before = run.weights()
     run.fit()
     for name, value in run.weights().items():
         assert torch.equal(value, before[name]), name
 
 
-def test_last_group_counts_by_its_size(make_run):
+def test_the_last_accumulation_group_is_weighted_by_its_size(make_run):
     """22 clips in batches of 4 are 6 batches: groups of 4 and of 2."""
     sizes = []
 
@@ -111,8 +113,8 @@ def test_last_group_counts_by_its_size(make_run):
     assert run.brain.steps_per_epoch == 2
 
 
-def test_accumulated_gradient_is_that_of_the_whole_batch(make_run):
-    """Without noise, three batches of four step as one of twelve."""
+def test_accumulated_gradients_equal_those_of_the_whole_batch(make_run):
+    """Without noise, three batches of four equal one of twelve."""
     collected = {}
 
     def run_with(name, batch, factor):
@@ -147,7 +149,7 @@ def test_accumulated_gradient_is_that_of_the_whole_batch(make_run):
 
 
 def broken_at(steps, target="loss"):
-    """A loss that is NaN at those calls, or whose gradient is."""
+    """Return a loss that is NaN at those calls, or whose gradient is."""
     calls = []
 
     def compute_loss(logits, targets):
@@ -166,7 +168,7 @@ def broken_at(steps, target="loss"):
 
 
 @pytest.mark.parametrize("target", ["loss", "gradient"])
-def test_broken_step_changes_no_weight(make_run, target):
+def test_a_broken_step_changes_no_weight(make_run, target):
     run = make_run(epochs=2, compute_loss=broken_at({3, 8}, target))
     run.fit()
     assert all(value.isfinite().all() for value in run.weights().values())
@@ -199,7 +201,7 @@ def test_skipped_steps_are_reported(make_run):
 
 @pytest.mark.parametrize("target", ["loss", "gradient"])
 def test_fp16_does_not_hide_a_gradient_that_is_always_nan(make_run, target):
-    """Once trained to the end, weights unchanged, nothing said."""
+    """Such a run once trained to the end in silence, with no weight changed."""
     run = make_run(epochs=50, compute_loss=broken_at(range(1, 999), target))
     run.brain.scaler = torch.GradScaler("cpu", enabled=True)
     with pytest.raises(ValueError, match="clips clip.*number 4 in a row"):
@@ -220,7 +222,7 @@ def test_fp16_stops_at_the_floor_of_its_scale(make_run):
     assert run.brain.skipped_steps == 31
 
 
-def test_fp16_that_finds_its_scale_trains_on(make_run):
+def test_fp16_trains_once_its_scale_fits(make_run):
     run = make_run(epochs=2, compute_loss=broken_at({1, 2}))
     before = run.weights()
     run.brain.scaler = torch.GradScaler("cpu", enabled=True)
@@ -230,7 +232,7 @@ def test_fp16_that_finds_its_scale_trains_on(make_run):
     assert any(changed) and run.brain.skipped_in_row == 0
 
 
-def test_checkpoints_within_an_epoch_do_not_pile_up(make_run):
+def test_mid_epoch_checkpoints_do_not_accumulate(make_run):
     """SpeechBrain's default list of rules grew with each save."""
     from speechbrain.utils.checkpoints import Checkpointer
 
@@ -244,12 +246,12 @@ def test_checkpoints_within_an_epoch_do_not_pile_up(make_run):
     assert all("epoch" in meta for meta in metas)
 
 
-def test_weight_decay_option_of_speechbrain_is_refused(make_run):
+def test_speechbrains_weight_decay_option_is_refused(make_run):
     with pytest.raises(ValueError, match="_no_weight_decay"):
         make_run(remove_vector_weight_decay=True)
 
 
-def test_missing_key_is_named(make_run):
+def test_a_missing_key_is_named(make_run):
     class Wanting(ClassificationBrain):
         REQUIRED = ("seed", "colour")
 
@@ -257,7 +259,7 @@ def test_missing_key_is_named(make_run):
         make_run(brain_class=Wanting)
 
 
-def test_own_sampler_hears_the_epoch(make_run):
+def test_a_given_sampler_is_told_the_epoch(make_run):
     from speechbrain.dataio.sampler import ReproducibleWeightedRandomSampler
 
     run = make_run(epochs=2, protocols=["honest"])
@@ -273,7 +275,7 @@ def test_own_sampler_hears_the_epoch(make_run):
     assert sampler.epoch == 2
 
 
-def test_dataset_hears_the_epoch(make_run):
+def test_the_dataset_is_told_the_epoch(make_run):
     run = make_run(epochs=2)
     heard = []
     run.sets[0].set_epoch = heard.append
