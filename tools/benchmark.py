@@ -45,8 +45,8 @@ from benchmarking.report import (
 )
 from tqdm import tqdm
 
-from audiomamba.ops import available_engines, current_engine
 from audiomamba.dataio.files import write_json
+from audiomamba.ops import available_engines, current_engine
 
 # Defaults with --quick and without.
 QUICK = {"size": "tiny", "tokens": [512, 1024]}

@@ -7,9 +7,9 @@ import torch
 
 from audiomamba.lobes.ast import AudioSpectrogramTransformer
 from audiomamba.lobes.audio_mamba import AudioMamba
+from audiomamba.lobes.flops import count_flops, count_parameters
 from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.ops import bidirectional_scan, use_engine
-from audiomamba.lobes.flops import count_flops, count_parameters
 
 SUBJECTS = ["aum", "ast", "scan"]
 MODES = ["inference", "training"]
