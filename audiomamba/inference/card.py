@@ -1,4 +1,4 @@
-"""The model card that travels with an exported model."""
+"""The model card of an exported model."""
 
 import audiomamba
 
@@ -37,8 +37,8 @@ audiomamba-tag clip.wav --model "this folder, or its name on the hub"
 SpeechBrain's `EncoderClassifier.from_hparams` and
 `SpeakerRecognition.from_hparams` load it as well, with `audiomamba` installed.
 
-`hyperparams.yaml` names the Python objects to make, as in every SpeechBrain
-model: load models only from whom you trust.
+`hyperparams.yaml` names Python objects to create, as in every SpeechBrain
+model: only load models from sources you trust.
 """
 _RECORD = """
 ## Result
@@ -48,7 +48,7 @@ _RECORD = """
 {metrics}
 
 {protocol}; epoch {epoch} of {epochs_trained}.
-Everything else about the run is in `results.json`.
+All details of the run are in `results.json`.
 
 ```
 {command}
@@ -63,26 +63,32 @@ def _row(name, value):
     return f"| {name} | {value} |"
 
 
-def model_card(title, origin, options, n_classes, record=None):
-    """Write a model card.
+def model_card(
+    title: str,
+    origin: str,
+    options: dict,
+    n_classes: int,
+    record: dict | None = None,
+) -> str:
+    """Return a model card.
 
     Arguments
     ---------
     title : str
-        What the model is.
+        Title of the card.
     origin : str
-        A sentence on where it comes from.
+        A sentence about where the model comes from.
     options : dict
-        What the model was trained on: ``sample_rate`` and so on.
+        Properties of the training audio: ``sample_rate`` and so on.
     n_classes : int
         Number of classes.
     record : dict, optional
-        Of ``results.json``.
+        The content of ``results.json``.
 
     Returns
     -------
     str
-        Markdown with the header that the Hugging Face hub reads.
+        Markdown with metadata for the Hugging Face hub.
 
     Example
     -------

@@ -1,5 +1,6 @@
-"""Embeddings of many files with a trained encoder, once per file."""
+"""Embeddings of many files with a trained encoder, each file once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 
 from audiomamba.dataio.files import replaced_file
 from audiomamba.dataio.manifest import read_manifest
-from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.training.checkpoints import best_first
@@ -21,30 +22,30 @@ from audiomamba.training.hparams import load_hparams
 
 logger = get_logger(__name__)
 
-# What a run's YAML makes that is of no use here, or reaches for other files
+# Objects of a run's YAML that are not needed here, or that open other files
 _NOT_NEEDED = ("wav_augment", "spec_augment", "norm_augment", "checkpointer")
 
 
-def find_weights(folder):
-    """The encoder's weights in a run's output folder or in an exported model.
+def find_weights(folder: str | Path) -> tuple[Path, int | None]:
+    """Find the encoder's weights in a run's output folder or exported model.
 
     Arguments
     ---------
     folder : str or Path
-        With ``embedding_model.ckpt``, or with checkpoints in ``save``, of
-        which the one with the best validation accuracy is taken.
+        A folder with ``embedding_model.ckpt``, or with checkpoints in
+        ``save``: the one with the best validation accuracy is chosen.
 
     Returns
     -------
     Path
         The file.
     int or None
-        The epoch it is of, where it is known.
+        Its epoch, if known.
 
     Raises
     ------
     PreparationError
-        If there is neither.
+        If the folder has neither.
     """
     exported = Path(folder, "embedding_model.ckpt")
     if exported.is_file():
@@ -58,33 +59,35 @@ def find_weights(folder):
     if found is None:
         raise PreparationError(
             f"{folder} has neither embedding_model.ckpt nor finished epochs "
-            "in save: it must be the output folder of a training run, or an "
+            "in save: give the output folder of a training run, or an "
             "exported model"
         )
     return found.paramfiles["embedding_model"], found.meta["epoch"]
 
 
-def load_embedder(folder, device="cpu"):
-    """Load a trained encoder, ready to embed.
+def load_embedder(
+    folder: str | Path, device: str = "cpu"
+) -> tuple[ClipEncoder, Path, int | None]:
+    """Load a trained encoder for inference.
 
-    ``hyperparams.yaml`` names Python objects to make: that of an untrusted
-    source can run any code.
+    ``hyperparams.yaml`` names Python objects to create: from an untrusted
+    source it can run arbitrary code.
 
     Arguments
     ---------
     folder : str or Path
         See `find_weights`.
     device : str
-        Where to compute.
+        Device to compute on.
 
     Returns
     -------
     embedder : ClipEncoder
         In evaluation mode.
     weights : Path
-        The file its weights are from.
+        File of its weights.
     epoch : int or None
-        The epoch they are of.
+        Their epoch, if known.
     """
     weights, epoch = find_weights(folder)
     path = Path(folder, "hyperparams.yaml")
@@ -103,20 +106,24 @@ def load_embedder(folder, device="cpu"):
     return embedder.to(device).eval(), weights, epoch
 
 
-def duration_batches(durations, max_seconds):
-    """Batches of clips of about the same length, bounded with their padding.
+def duration_batches(
+    durations: Sequence[float], max_seconds: float
+) -> list[list[int]]:
+    """Batch clips of similar length.
 
     Arguments
     ---------
     durations : sequence of float
-        Seconds of each clip.
+        Duration of each clip in seconds.
     max_seconds : float
-        Clips times the longest of them; a longer clip is alone.
+        Limit of a batch's duration with padding; a longer clip gets a batch
+        to itself.
 
     Returns
     -------
     list of list of int
-        Longest clips first, so that memory runs out at once or never.
+        Indices of the clips; longest first, so that memory runs out in the
+        first batch or not at all.
 
     Example
     -------
@@ -136,15 +143,15 @@ def duration_batches(durations, max_seconds):
 
 
 def embed_manifest(
-    embedder,
-    manifest,
-    reader,
-    path,
-    key,
-    max_seconds=120.0,
-    num_workers=0,
-):
-    """Embed the files of a manifest, or find them embedded already.
+    embedder: ClipEncoder,
+    manifest: str | Path,
+    reader: AudioReader,
+    path: str | Path,
+    key: str,
+    max_seconds: float = 120.0,
+    num_workers: int = 0,
+) -> tuple[pd.Series, np.memmap]:
+    """Embed the files of a manifest, unless that was done before.
 
     Arguments
     ---------
@@ -153,25 +160,24 @@ def embed_manifest(
     manifest : str or Path
         CSV of `audiomamba.dataio.manifest`.
     reader : AudioReader
-        Reads its rows.
+        Reads the rows of the manifest.
     path : str or Path
-        Gets the array [files, D], float32, rows of length 1, in numpy's
-        format; it appears when it is whole.
+        ``.npy`` file for the array [files, D], float32, L2-normalised; it is
+        written atomically.
     key : str
-        Of all that it is made from, see
-        `audiomamba.dataio.manifest.inputs_key`; stored beside it. The array
-        is used again as long as the key is the same.
+        Digest of all inputs, see `audiomamba.dataio.manifest.inputs_key`;
+        stored next to the array, which is reused while the key is unchanged.
     max_seconds : float
-        Of a batch; see `duration_batches`.
+        Limit of a batch; see `duration_batches`.
     num_workers : int
-        Processes that read.
+        Loader processes.
 
     Returns
     -------
     rows : pandas.Series
         File ID -> row.
     embeddings : numpy.memmap
-        The array, on disk.
+        The array, memory-mapped.
     """
     table = read_manifest(manifest)
     rows = pd.Series(table.index, index=table["ID"])
@@ -186,7 +192,7 @@ def embed_manifest(
         batch_sampler=duration_batches(table["duration"], limit),
         num_workers=num_workers,
     )
-    # a key of other files must not outlive the first of the new ones
+    # An old key must not remain beside a new array
     record.unlink(missing_ok=True)
     with replaced_file(path) as draft:
         _embed(embedder, loader, rows, draft)
@@ -197,7 +203,7 @@ def embed_manifest(
 
 @torch.no_grad()
 def _embed(embedder, loader, rows, path):
-    """Write the embeddings; one batch of waveforms is held at a time."""
+    """Write the embeddings, with one batch of waveforms in memory."""
     device = next(embedder.parameters()).device
     array = None
     with tqdm(total=len(rows), desc="embedding", unit=" files") as bar:
@@ -208,8 +214,8 @@ def _embed(embedder, loader, rows, path):
             for name, row in zip(batch.id, emb):
                 if not np.isfinite(row).all():
                     raise ValueError(
-                        f"{name}: its embedding is not finite; the file or "
-                        "the model is damaged"
+                        f"{name}: its embedding is not finite; check the "
+                        "file and the model"
                     )
             if array is None:
                 shape = (len(rows), emb.shape[1])

@@ -1,4 +1,4 @@
-"""From a run's output folder to a folder that ``from_hparams`` loads."""
+"""Export a run's output folder to a folder that ``from_hparams`` loads."""
 
 import io
 import json
@@ -18,9 +18,9 @@ from audiomamba.inference.tagger import HPARAMS_FILE, AudioTagger
 from audiomamba.training.checkpoints import best_first
 
 PARTS = tuple(AudioTagger.MODULES_NEEDED)
-# What the recipes' readers do with a clip, where the YAML does not say it
+# Defaults of the recipes' readers, for keys that the YAML does not have
 _READER = {"remove_mean": True, "keep": "start"}
-# EPIC-Sounds: recognisable by its features
+# EPIC-Sounds is recognised by its features
 _EPIC_FEATURES = "LogMelSpectrogram"
 _EPIC_READER = {"remove_mean": False, "keep": "centre"}
 
@@ -51,14 +51,11 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 
 
 class ExportError(ValueError):
-    """What cannot be exported; says why and what to do."""
-
-
-# ------------------------------------------------------------------ the YAML
+    """A model cannot be exported; the message says why and what to do."""
 
 
 def _plain(node):
-    """Take comments and anchors, which belong to another file, off a node."""
+    """Remove a node's comments and anchors, which refer to the recipe."""
     if isinstance(node, (CommentedMap, CommentedSeq)):
         children = node.values() if isinstance(node, dict) else node
         for child in children:
@@ -69,15 +66,15 @@ def _plain(node):
     return node
 
 
-def read_recipe(text, name):
-    """Read the parts and options of a model from a recipe's YAML.
+def read_recipe(text: str, name: str | Path) -> tuple[dict, dict, dict]:
+    """Read a model's modules and options from a recipe's YAML.
 
     Arguments
     ---------
     text : str
-        A HyperPyYAML with its references resolved, as a run writes it.
+        A HyperPyYAML with resolved references, as written by a run.
     name : str or Path
-        What it is, for an error.
+        Name of the file, for error messages.
 
     Returns
     -------
@@ -87,12 +84,12 @@ def read_recipe(text, name):
         ``sample_rate``, ``max_duration``, ``remove_mean``, ``keep`` (see
         `audiomamba.inference.waveforms.WaveformNormalizer`), ``activation``.
     dict
-        The whole YAML, nothing of it made.
+        The whole YAML, without creating any object.
 
     Raises
     ------
     ExportError
-        If a part is missing.
+        If a module is missing.
 
     Example
     -------
@@ -106,8 +103,8 @@ def read_recipe(text, name):
     missing = [key for key in wanted if recipe.get(key) is None]
     if missing:
         raise ExportError(
-            f"{name} has no {', '.join(missing)}: it is no "
-            "YAML of a classification recipe."
+            f"{name} has no {', '.join(missing)}: give the YAML of a "
+            "classification recipe."
         )
     of_epic = str(recipe["compute_features"].tag).endswith(_EPIC_FEATURES)
     reader = _EPIC_READER if of_epic else _READER
@@ -120,15 +117,15 @@ def read_recipe(text, name):
     return {key: _plain(recipe[key]) for key in PARTS}, options, recipe
 
 
-def new_node(class_name, arguments):
-    """Make the YAML node of an object.
+def new_node(class_name: str, arguments: dict) -> CommentedMap:
+    """Return the YAML node of an object.
 
     Arguments
     ---------
     class_name : str
         Its class, with the module.
     arguments : dict
-        Of its constructor.
+        Arguments of the constructor.
 
     Returns
     -------
@@ -141,7 +138,7 @@ def new_node(class_name, arguments):
     layer: !new:torch.nn.Linear
         in_features: 2
     """
-    # Versions of ruamel differ in how a tag is set, but not in how it is read
+    # Setting a tag differs between versions of ruamel, reading one does not
     node = YAML().load(f"!new:{class_name} {{}}")
     node.update(arguments)
     node.fa.set_block_style()
@@ -151,57 +148,56 @@ def new_node(class_name, arguments):
 def _dump(content):
     yaml = YAML()
     yaml.indent(mapping=4, sequence=4, offset=2)
-    # Lines as long as their text; null is said, not left out
+    # No line breaks; None is written as null, not as nothing
     yaml.width = 1 << 16
     yaml.representer.add_representer(
-        type(None), lambda dumper, _: _null(dumper)
+        type(None),
+        lambda dumper, _: dumper.represent_scalar(
+            "tag:yaml.org,2002:null", "null"
+        ),
     )
     stream = io.StringIO()
     yaml.dump(content, stream)
     return stream.getvalue()
 
 
-def _null(dumper):
-    return dumper.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
 def _hides_padding(parts):
-    """Whether the encoder hears no padding that the features make."""
+    """Whether the encoder masks the padding that the features add."""
     encoder, features = parts["embedding_model"], parts["compute_features"]
-    of_ours = ":audiomamba." in str(encoder.tag)
-    return (
-        of_ours
-        and encoder.get("mask_padding", True)
-        and features.get("n_frames") is not None
-    )
-
-
-# ---------------------------------------------------------------- the folder
+    masks = encoder.get("mask_padding", True)
+    padded = features.get("n_frames") is not None
+    return ":audiomamba." in str(encoder.tag) and masks and padded
 
 
 def write_model(
-    target, parts, options, weights, labels, *, title, origin, record=None
-):
-    """Write a folder that ``from_hparams`` loads, whole or not at all.
+    target: str | Path,
+    parts: dict,
+    options: dict,
+    weights: dict,
+    labels: list[str],
+    *,
+    title: str,
+    origin: str,
+    record: dict | None = None,
+) -> Path:
+    """Write a folder that ``from_hparams`` loads, atomically.
 
     Arguments
     ---------
     target : str or Path
-        The folder; must not exist, or be empty.
+        The folder; must be empty or not exist.
     parts : dict
-        Module name -> YAML node, see `read_recipe`.
+        Module name -> YAML node, from `read_recipe`.
     options : dict
-        As of `read_recipe`.
+        From `read_recipe`.
     weights : dict
-        Module name -> state dict; at least of encoder and classifier.
+        Module name -> state dict; at least for encoder and classifier.
     labels : list of str
         Class names in the order of the classifier's outputs.
-    title : str
-        Of the model card.
-    origin : str
-        A sentence of the card on where the model comes from.
+    title, origin : str
+        See `audiomamba.inference.card.model_card`.
     record : dict, optional
-        Of ``results.json``.
+        The content of ``results.json``.
 
     Returns
     -------
@@ -211,12 +207,12 @@ def write_model(
     Raises
     ------
     ExportError
-        If the target is in use, or the parts do not fit each other.
+        If the target is not empty, or the parts do not match.
     """
     target = Path(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(
-            f"{target} exists: remove it, or name another target."
+            f"{target} exists: remove it, or choose another target."
         )
     draft = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(draft, ignore_errors=True)
@@ -256,7 +252,7 @@ def _write_files(folder, parts, options, weights, labels):
 
 
 def _check(folder, weights, labels):
-    """Load what was written: all weights, and as many outputs as labels."""
+    """Load the exported model; check its weights and number of outputs."""
     tagger = AudioTagger.from_hparams(folder, run_opts={"device": "cpu"})
     for name, state in weights.items():
         made = tagger.mods[name].state_dict()
@@ -269,22 +265,19 @@ def _check(folder, weights, labels):
         ]
         if differing:
             raise ExportError(
-                f"The weights of {name} do not fit its hyperparameters: "
+                f"The weights of {name} do not match its hyperparameters: "
                 f"{', '.join(differing[:5])} differ."
             )
     n_outputs = len(tagger(torch.zeros(1, tagger.sample_rate))[0])
     if n_outputs != len(labels):
         raise ExportError(
-            f"The classifier has {n_outputs} outputs and there are "
-            f"{len(labels)} labels: give the right label file with --labels."
+            f"The classifier has {n_outputs} outputs, but there are "
+            f"{len(labels)} labels: pass the right label file with --labels."
         )
 
 
-# --------------------------------------------------------------------- a run
-
-
-def class_names(path):
-    """Read the names of classes as people know them.
+def class_names(path: str | Path) -> list[str]:
+    """Read the display names of classes.
 
     Arguments
     ---------
@@ -311,28 +304,28 @@ def class_names(path):
 
 
 def _find_labels(folder, recipe, record):
-    """Return the label file of a run, wherever the run was moved."""
+    """Return a run's label file, even if the run's folder was moved."""
     named = recipe.get("label_file")
     if named is None:
         raise ExportError(
-            f"{folder / HPARAMS_FILE} has no label_file: name the file of the "
-            "classes with --labels."
+            f"{folder / HPARAMS_FILE} has no label_file: pass the label file "
+            "with --labels."
         )
     places = [Path(record["folder"], named)]
     if Path(named).is_relative_to(recipe["output_folder"]):
         within = Path(named).relative_to(recipe["output_folder"])
         places.insert(0, folder / within)
-    for place in places:
-        if place.is_file():
-            return place
+    found = next(filter(Path.is_file, places), None)
+    if found is not None:
+        return found
     raise ExportError(
-        f"The label file of {folder} is at none of "
-        f"{', '.join(map(str, places))}: name it with --labels."
+        f"The label file of {folder} was not found at "
+        f"{', '.join(map(str, places))}: pass it with --labels."
     )
 
 
 def _chosen_checkpoint(folder, record):
-    """Return the checkpoint whose figures are the run's headline."""
+    """Return the checkpoint that ``results.json`` reports."""
     (key,) = record["protocols"][record["protocol"]]["chosen_by"]
     found = Checkpointer(folder / "save").find_checkpoint(
         importance_key=best_first(key),
@@ -341,42 +334,46 @@ def _chosen_checkpoint(folder, record):
     if found is None or found.meta["epoch"] != record["epoch"]:
         epoch = found and found.meta["epoch"]
         raise ExportError(
-            f"{folder}: results.json is of epoch {record['epoch']}, the best "
-            f"checkpoint in save/ of epoch {epoch}. Run train.py with "
-            "--test_only for results of the checkpoints that are there."
+            f"{folder}: results.json is for epoch {record['epoch']}, but the "
+            f"best checkpoint in save/ for epoch {epoch}. Run train.py with "
+            "--test_only to test the checkpoints in save/."
         )
     return found
 
 
-def export_run(output_folder, target, labels=None):
-    """Export the tested model of a recipe's run.
+def export_run(
+    output_folder: str | Path,
+    target: str | Path,
+    labels: str | Path | None = None,
+) -> Path:
+    """Export the model of a finished run.
 
     Arguments
     ---------
     output_folder : str or Path
         The run's, with ``hyperparams.yaml``, ``results.json`` and ``save``.
     target : str or Path
-        The folder to write; must not exist, or be empty.
+        The folder to write; must be empty or not exist.
     labels : str or Path, optional
-        The label file, where it is no longer where the run found it.
+        The label file, if the run's own was moved.
 
     Returns
     -------
     Path
-        ``target``: what `audiomamba.inference.AudioTagger` and SpeechBrain's
-        ``EncoderClassifier`` load.
+        ``target``, for `audiomamba.inference.AudioTagger` and SpeechBrain's
+        ``EncoderClassifier``.
 
     Raises
     ------
     ExportError
-        If the folder holds no finished run, or its parts do not fit.
+        If the folder holds no finished run, or its parts do not match.
     """
     folder = Path(output_folder)
     for name in (HPARAMS_FILE, "results.json", "save"):
         if not (folder / name).exists():
             raise ExportError(
-                f"{folder} has no {name}: it is no output folder of a run "
-                "that was trained and tested. Run train.py to its end."
+                f"{folder} has no {name}: it is not the output folder of a "
+                "finished run. Let train.py finish training and testing."
             )
     text = (folder / HPARAMS_FILE).read_text(encoding="utf-8")
     parts, options, recipe = read_recipe(text, folder / HPARAMS_FILE)
@@ -388,7 +385,7 @@ def export_run(output_folder, target, labels=None):
         if name in PARTS
     }
     names = class_names(labels or _find_labels(folder, recipe, record))
-    # The folder on this machine is nobody else's business
+    # Do not publish a path on this machine
     record = {k: v for k, v in record.items() if k != "folder"}
     return write_model(
         target,

@@ -6,17 +6,18 @@ from audiomamba.nnet.lengths import absolute_lengths
 
 
 class OwnFrames(torch.nn.Module):
-    """Features cut to the frames that the clips of a batch really have.
+    """Features without the frames that are padding in every clip of a batch.
 
     Recipes pad clips to a fixed number of frames.  For an encoder that masks
-    padding (``mask_padding=True``) cutting it off changes nothing but the time;
-    and SpeechBrain's ``EncoderClassifier``, which does not tell the encoder how
-    many frames are padding, then computes what training did.
+    padding (``mask_padding=True``), removing it only saves time; SpeechBrain's
+    ``EncoderClassifier``, which does not pass lengths to the encoder, then
+    computes the same as in training.
 
     Arguments
     ---------
     features : torch.nn.Module
-        With ``n_frames``, as `audiomamba.lobes.features.KaldiFbank`.
+        Features with ``n_frames``, for example
+        `audiomamba.lobes.features.KaldiFbank`.
 
     Example
     -------
@@ -28,13 +29,15 @@ class OwnFrames(torch.nn.Module):
     (torch.Size([2, 48, 128]), tensor([23., 48.]))
     """
 
-    def __init__(self, features):
+    def __init__(self, features: torch.nn.Module):
         super().__init__()
         self.features = features
-        # None: the batch decides; longer clips are cut by the features inside
+        # None: as many as the batch has; the inner features limit long clips
         self.n_frames, self.max_samples = None, features.max_samples
 
-    def forward(self, wavs, lengths=None):
+    def forward(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Compute the features.
 
         Arguments
@@ -47,7 +50,8 @@ class OwnFrames(torch.nn.Module):
         Returns
         -------
         feats : torch.Tensor
-            [B, T, n_mels], T being the frames of the longest clip.
+            [B, T, n_mels], where T is the number of frames of the longest
+            clip.
         lengths : torch.Tensor
             Relative lengths of ``feats``, [B]; only with ``lengths``.
         """

@@ -6,35 +6,37 @@ from pathlib import Path
 import torch
 
 from audiomamba.inference.program import export_program
+from audiomamba.inference.tagger import AudioTagger
 
 OPSET = 18
 
 
-def export_onnx(tagger, path):
+def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
     """Export normalisation, encoder and classifier to ONNX.
 
-    Only ONNX's standard operators are used: the recurrence is ``Scan``.  Batch
-    and frames stay free.  See ``docs/deployment.md`` for its limits.
+    Only standard ONNX operators are used; the recurrence is ``Scan``.  Batch
+    size and number of frames are dynamic.  See ``docs/deployment.md`` for
+    limitations.
 
     Arguments
     ---------
     tagger : AudioTagger
-        With an `audiomamba.AudioMamba`, on the CPU.
+        A tagger with an `audiomamba.AudioMamba`, on the CPU.
     path : str or Path
-        The file, for example ``model.onnx``.  Weights of more than 2 GB go
-        to a file beside it.
+        The file, for example ``model.onnx``.  Weights of more than 2 GB are
+        stored in a second file next to it.
 
     Returns
     -------
     Path
-        ``path``.  The model's inputs are ``feats`` [B, T, n_mels], of
-        ``compute_features``, and ``lengths`` [B]; its output is ``logits``
-        [B, C].
+        ``path``.  The model's inputs are ``feats`` [B, T, n_mels] from
+        ``compute_features`` and relative ``lengths`` [B]; its output is
+        ``logits`` [B, C].
 
     Raises
     ------
     ModuleNotFoundError
-        If onnx or onnxscript is missing; says how to get them.
+        If onnx or onnxscript is not installed.
     """
     missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
     if missing:

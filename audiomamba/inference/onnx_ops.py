@@ -1,7 +1,7 @@
-"""The operators in ONNX, after `audiomamba.ops.reference`.
+"""The operators in ONNX, following `audiomamba.ops.reference`.
 
-Needs onnxscript (extra ``onnx``); import it where it is used.  The recurrence
-is ONNX's own ``Scan``, so no runtime needs a custom operator.
+Needs onnxscript (extra ``onnx``), so import this module only where it is used.
+The recurrence is ONNX's ``Scan``: runtimes need no custom operator.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def _recurrence(
     input_directions: Sequence[int],
     output_directions: Sequence[int],
 ) -> FLOAT:
-    # Source that onnxscript translates; 0 is forward, 1 backward
+    # onnxscript translates this source; 0 is forward, 1 backward
     @graph()
     def one_step(before, step_l, drive_l, b_l, c_l):
         decay = op.Exp(op.Unsqueeze(step_l, [2]) * rate)
@@ -56,7 +56,7 @@ def _silu(x):
 
 
 def _masked(lengths, *tensors):
-    """Set tensors [B, L, ...] to zero behind their sequences' ends."""
+    """Set tensors [B, L, ...] to zero past their lengths."""
     if lengths is None:
         return tensors
     n_steps = op.Squeeze(op.Shape(tensors[0], start=1, end=2))
@@ -86,7 +86,7 @@ def scan(
         delta = op.Add(delta, delta_bias)
     if delta_softplus:
         delta = op.Softplus(delta)
-    # A step of size zero leaves the state as it is
+    # A step of size zero leaves the state unchanged
     u, delta, B, C = _masked(lengths, u, delta, B, C)
     drive = op.Mul(delta, u)
     skip = None if D is None else op.Mul(D, u)
@@ -135,7 +135,7 @@ def causal_conv1d(
 
 
 def _split(x, *widths):
-    """Cut tensors [B, L, ...] of the given widths out of x."""
+    """Split x [B, L, ...] into tensors of the given widths."""
     edges = [sum(widths[:i]) for i in range(len(widths) + 1)]
     return [op.Slice(x, [a], [b], [2]) for a, b in zip(edges, edges[1:])]
 

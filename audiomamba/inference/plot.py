@@ -1,4 +1,4 @@
-"""A picture of what is heard when."""
+"""Plots of tags over time."""
 
 from pathlib import Path
 
@@ -6,37 +6,32 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.dataio.audio import audio_info, read_blocks, resample
+from audiomamba.inference.tagger import TaggedWindow
 from audiomamba.lobes.features import KaldiFbank
 
 _RATE = 16000
 _BLOCK_SECONDS = 10
-# More columns than a picture shows are not kept
+# Columns of the spectrogram; longer files are averaged over time
 _MAX_COLUMNS = 2000
-# Quantiles of the spectrogram that are drawn darkest and brightest
+# Quantiles of the spectrogram at the ends of the colour scale
 _LIMITS = (0.05, 0.995)
 
 
 def require_matplotlib():
-    """End with a clear message where matplotlib is missing.
-
-    Raises
-    ------
-    SystemExit
-        If it is not installed.
-    """
+    """Exit with a clear message if matplotlib is not installed."""
     from importlib.util import find_spec
 
     if find_spec("matplotlib") is None:
         raise SystemExit(
-            "Pictures need matplotlib: pip install 'audiomamba[plots]'"
+            "Plots need matplotlib: pip install 'audiomamba[plots]'"
         )
 
 
-def spectrogram(path):
+def spectrogram(path: str | Path) -> torch.Tensor:
     """Compute the log-mel spectrogram of a file of any length.
 
-    Block by block, and averaged over time where there are more frames than a
-    picture shows, so hours take little memory.
+    It works block by block and averages over time where there are more frames
+    than a plot shows, so hours of audio need little memory.
 
     Arguments
     ---------
@@ -46,7 +41,7 @@ def spectrogram(path):
     Returns
     -------
     torch.Tensor
-        [columns, 80], in natural logarithms of power.
+        Natural log of power, [columns, 80].
 
     Example
     -------
@@ -69,27 +64,33 @@ def spectrogram(path):
     return torch.cat(rows)
 
 
-def plot_tags(path, windows, labels, target, top_k=5):
-    """Draw the spectrogram above and the probabilities over time below.
+def plot_tags(
+    path: str | Path,
+    windows: list[TaggedWindow],
+    labels: list[str],
+    target: str | Path,
+    top_k: int = 5,
+) -> None:
+    """Plot the spectrogram, and below it the probabilities over time.
 
     Arguments
     ---------
     path : str or Path
         The file.
     windows : list of TaggedWindow
-        Of `AudioTagger.tag_stream`.
+        From `AudioTagger.tag_stream`.
     labels : list of str
         Names of all classes.
     target : str or Path
-        The picture; its folder is made. ``.png``, ``.pdf``, ``.svg``.
+        Image file (``.png``, ``.pdf``, ``.svg``); its folder is created.
     top_k : int
-        How many classes: those with the highest mean square probability.
+        Number of classes: those with the highest mean square probability.
     """
     from matplotlib.figure import Figure
 
     duration = windows[-1].stop
     scores = torch.stack([window.probabilities for window in windows])
-    # The mean square: both a short bark and hours of rain stand out
+    # By mean square, both a short bark and hours of rain rank high
     strength = scores.square().mean(dim=0)
     shown = strength.topk(min(top_k, len(labels))).indices
     figure = Figure(figsize=(11, 3.4 + 0.32 * len(shown)), layout="constrained")
@@ -112,7 +113,7 @@ def plot_tags(path, windows, labels, target, top_k=5):
 
 
 def _draw_spectrogram(axes, feats, duration):
-    """Draw [columns, mels] over the seconds, between quiet and loud."""
+    """Draw the spectrogram [columns, mels] over time."""
     low, high = feats.quantile(torch.tensor(_LIMITS)).tolist()
     axes.imshow(
         feats.T.numpy(),
@@ -129,7 +130,7 @@ def _draw_spectrogram(axes, feats, duration):
 
 
 def _bin_of(hertz, n_mels=80, low=20.0, high=_RATE / 2):
-    """Place of a frequency on the mel axis."""
+    """Return the mel bin of a frequency."""
     low, here, high = (
         torch.log1p(torch.tensor(f / 700.0)) for f in (low, hertz, high)
     )
@@ -137,10 +138,10 @@ def _bin_of(hertz, n_mels=80, low=20.0, high=_RATE / 2):
 
 
 def _draw_tags(axes, windows, scores, duration):
-    """Draw [classes, windows] as rows of colour.
+    """Draw scores [classes, windows] as a heat map.
 
-    Of overlapping windows each is drawn around its centre, half way to its
-    neighbours'.
+    Windows overlap: each is drawn around its centre, half way to its
+    neighbours.
     """
     centres = [(window.start + window.stop) / 2 for window in windows]
     between = [(a + b) / 2 for a, b in zip(centres, centres[1:])]

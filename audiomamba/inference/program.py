@@ -1,10 +1,12 @@
-"""A model as a program of its own, without this package's Python code."""
+"""Export a model with ``torch.export``, to run without this package."""
 
 from pathlib import Path
 
 import torch
 from torch.export import Dim
 
+from audiomamba.inference.tagger import AudioTagger
+from audiomamba.lobes.audio_mamba import AudioMamba
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.nnet.patch_embed import to_pair
 
@@ -12,7 +14,7 @@ MAX_BATCH, MAX_FRAMES = 1024, 1 << 20
 
 
 class FeatureClassifier(torch.nn.Module):
-    """The part of a tagger that is exported: from features to logits.
+    """The exported part of a tagger: from features to logits.
 
     Arguments
     ---------
@@ -33,21 +35,23 @@ class FeatureClassifier(torch.nn.Module):
     torch.Size([2, 5])
     """
 
-    def __init__(self, tagger):
+    def __init__(self, tagger: AudioTagger):
         super().__init__()
         self.mean_var_norm = tagger.mods.mean_var_norm
         self.embedding_model = tagger.mods.embedding_model
         self.classifier = tagger.mods.classifier
 
-    def forward(self, feats, lengths):
-        """Classify.
+    def forward(
+        self, feats: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute logits.
 
         Arguments
         ---------
         feats : torch.Tensor
-            Of ``compute_features``, [B, T, n_mels].
+            Output of ``compute_features``, [B, T, n_mels].
         lengths : torch.Tensor
-            Relative lengths of the feats, [B].
+            Relative lengths of ``feats``, [B].
 
         Returns
         -------
@@ -59,8 +63,8 @@ class FeatureClassifier(torch.nn.Module):
         return self.classifier(emb).squeeze(1)
 
 
-def least_frames(encoder):
-    """Frames from which on an exported program works: two columns of patches.
+def least_frames(encoder: AudioMamba) -> int:
+    """Return the fewest frames an exported program takes: two patch columns.
 
     Arguments
     ---------
@@ -80,32 +84,33 @@ def least_frames(encoder):
     return to_pair(encoder.patch_size)[1] + to_pair(encoder.stride)[1]
 
 
-def export_program(tagger, path=None):
+def export_program(
+    tagger: AudioTagger, path: str | Path | None = None
+) -> torch.export.ExportedProgram:
     """Export normalisation, encoder and classifier with ``torch.export``.
 
-    Batch and frames stay free; see ``docs/deployment.md`` for what runs the
-    program.
+    Batch size and number of frames are dynamic; see ``docs/deployment.md`` for
+    how to run the program.
 
     Arguments
     ---------
     tagger : AudioTagger
-        With an `audiomamba.AudioMamba`; on the device the program is for.
+        A tagger with an `audiomamba.AudioMamba`, on the device that the
+        program will run on.
     path : str or Path, optional
-        Where to save it, for example ``model.pt2``.
+        File to save it in, for example ``model.pt2``.
 
     Returns
     -------
     torch.export.ExportedProgram
-        Called, as ``.module()``, with feats [B, T, n_mels] of
-        ``compute_features`` and their relative lengths [B]; gives logits
-        [B, C].  T is at least `least_frames`; shorter features are padded
-        with zeros, and ``lengths`` says so.
+        ``.module()`` maps feats [B, T, n_mels] from ``compute_features`` and
+        their relative lengths [B] to logits [B, C].  T is at least
+        `least_frames`: pad shorter features with zeros and adjust ``lengths``.
     """
     model = FeatureClassifier(tagger).eval()
     encoder = model.embedding_model
     shortest = least_frames(encoder)
-    # Sizes that differ from each other and from 1, which would be taken
-    # for constants
+    # Sizes that are equal, or 1, would be exported as constants
     feats = torch.zeros(2, shortest + 1, encoder.n_mels, device=tagger.device)
     lengths = torch.tensor([1.0, 0.75], device=tagger.device)
     batch = Dim("batch", min=1, max=MAX_BATCH)

@@ -1,32 +1,36 @@
-"""The command ``audiomamba-tag``: name the sounds of files."""
+"""The command ``audiomamba-tag``: tag the sounds in audio files."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+if TYPE_CHECKING:  # loading PyTorch would delay --help
+    from audiomamba.inference.tagger import AudioTagger, TaggedWindow
+
 DESCRIPTION = """\
-Name the sounds of audio files of any format, rate and length.
+Tag the sounds in audio files of any format, sample rate and length.
 
     audiomamba-tag dog.wav --model exported_model
     audiomamba-tag *.flac --model owner/name --top 3 --json > tags.jsonl
     audiomamba-tag street.wav --model exported_model --window 2 --hop 1
     audiomamba-tag street.wav --model exported_model --plot street.png
 
-Files that cannot be read are named on the standard error and the exit status
-is 1; the others are done all the same.
+Files that cannot be read are reported on standard error and the exit status is
+1; the other files are still tagged.
 """
 
 
-def parse_arguments(argv=None):
-    """Read the command line.
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
 
     Arguments
     ---------
     argv : list of str, optional
-        Instead of the program's own arguments.
+        Arguments to parse instead of the command line's.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def parse_arguments(argv=None):
         required=True,
         metavar="DIR",
         help="an exported model, or its name on the Hugging Face hub; only "
-        "from whom you trust: it can run code",
+        "from a source you trust: it can run code",
     )
     parser.add_argument(
         "--top", type=_positive, default=5, help="tags to show (default: 5)"
@@ -57,32 +61,32 @@ def parse_arguments(argv=None):
         "--window",
         type=float,
         metavar="S",
-        help="tag windows of so many seconds; default: the clip as the model "
-        "was trained on, with --hop or --plot 10 s or what the model hears",
+        help="tag windows of this many seconds; default: tag the clip as in "
+        "training; with --hop or --plot 10 s, or the model's maximum",
     )
     parser.add_argument(
         "--hop",
         type=float,
         metavar="S",
-        help="seconds from window to window; default: half a window",
+        help="seconds between windows; default: half a window",
     )
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object per file and line"
+        "--json", action="store_true", help="print a line of JSON per file"
     )
     parser.add_argument(
         "--plot",
         type=Path,
         metavar="PNG",
-        help="draw spectrogram and tags; a folder for several files",
+        help="plot spectrogram and tags; for several files, give a folder",
     )
     parser.add_argument(
-        "--device", help="cpu, cuda:0, ...; default: a GPU where there is one"
+        "--device", help="cpu, cuda:0, ...; default: a GPU if there is one"
     )
     arguments = parser.parse_args(argv)
     if arguments.plot and len(arguments.files) > 1 and arguments.plot.suffix:
         parser.error(
-            f"--plot {arguments.plot}: of several files name a folder, which "
-            "gets a picture of each"
+            f"--plot {arguments.plot}: for several files, give a folder; it "
+            "gets one image per file"
         )
     return arguments
 
@@ -98,17 +102,21 @@ def _rows(tags):
     return [{"label": label, "probability": round(p, 6)} for label, p in tags]
 
 
-def as_json(path, tags, windows):
-    """Put a file's result in a line of JSON.
+def as_json(
+    path: str,
+    tags: list[tuple[str, float]] | None,
+    windows: "list[TaggedWindow] | None",
+) -> str:
+    """Format a file's result as a line of JSON.
 
     Arguments
     ---------
     path : str
         The file.
     tags : list of tuple or None
-        (label, probability) of the whole clip.
+        (label, probability) for the whole clip.
     windows : list of TaggedWindow or None
-        Of its windows.
+        Results per window; takes precedence over ``tags``.
 
     Returns
     -------
@@ -134,8 +142,12 @@ def as_json(path, tags, windows):
     return json.dumps(result, ensure_ascii=False)
 
 
-def as_text(path, tags, windows):
-    """Put a file's result in lines for people.
+def as_text(
+    path: str,
+    tags: list[tuple[str, float]] | None,
+    windows: "list[TaggedWindow] | None",
+) -> str:
+    """Format a file's result as readable lines.
 
     Arguments
     ---------
@@ -162,8 +174,8 @@ def as_text(path, tags, windows):
     return "\n".join(lines)
 
 
-def tag(tagger, path, arguments):
-    """Tag a file as the command line asks for.
+def tag(tagger: "AudioTagger", path: str, arguments: argparse.Namespace) -> str:
+    """Tag a file as the command line asks.
 
     Arguments
     ---------
@@ -172,12 +184,12 @@ def tag(tagger, path, arguments):
     path : str
         The file.
     arguments : argparse.Namespace
-        Of `parse_arguments`.
+        From `parse_arguments`.
 
     Returns
     -------
     str
-        What to print.
+        The text to print.
     """
     tags = windows = None
     wants = (arguments.window, arguments.hop, arguments.plot)
@@ -200,8 +212,8 @@ def tag(tagger, path, arguments):
     return write(path, tags, windows)
 
 
-def load_model(arguments):
-    """Load the model of the command line, or end with the reason."""
+def load_model(arguments: argparse.Namespace) -> "AudioTagger":
+    """Load the model, or exit with the reason why it cannot be loaded."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     from audiomamba.inference import AudioTagger
@@ -211,23 +223,23 @@ def load_model(arguments):
         return AudioTagger.from_hparams(arguments.model, run_opts=run_opts)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         sys.exit(
-            f"audiomamba-tag: {arguments.model} is no exported model here, "
-            f"nor on the hub: {error}"
+            f"audiomamba-tag: {arguments.model} is no exported model, neither "
+            f"a folder nor on the hub: {error}"
         )
 
 
-def main(argv=None):
-    """Tag the files of the command line.
+def main(argv: list[str] | None = None) -> int:
+    """Tag the files on the command line.
 
     Arguments
     ---------
     argv : list of str, optional
-        Instead of the program's own arguments.
+        Arguments to parse instead of the command line's.
 
     Returns
     -------
     int
-        The exit status: 0, or 1 if a file failed.
+        Exit status: 0, or 1 if a file failed.
     """
     from audiomamba.dataio.audio import AudioError
 

@@ -1,6 +1,7 @@
-"""Tagging and embedding of sound with a trained model."""
+"""Tag and embed sound with a trained model."""
 
 import os
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,10 @@ from audiomamba.inference.waveforms import windows
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.training.metrics import ACTIVATIONS
 
+Clip = str | os.PathLike | torch.Tensor
 HPARAMS_FILE = "hyperparams.yaml"
 DEFAULT_WINDOW = 10.0  # seconds
-# Windows of a stream that are computed at a time
+# Windows of a stream per batch
 _STREAM_BATCH = 8
 
 
@@ -25,21 +27,20 @@ class TaggedWindow(NamedTuple):
 
     start: float
     stop: float
-    tags: list
+    tags: list[tuple[str, float]]
     probabilities: torch.Tensor
 
 
 class AudioTagger(Pretrained):
-    """Names the sounds of recordings of any format, rate and length.
+    """Tags the sounds in recordings of any format, sample rate and length.
 
-    Loads what ``tools/export_pretrained.py`` and
-    ``tools/convert_checkpoint.py`` write.  A clip's result does not depend on
-    the clips that it is computed with, and is what the recipe's evaluation
-    computed: of a long clip the model hears as much as in training, the first
-    10.24 s in the paper; `tag_stream` goes through all of it.
+    Loads models written by ``tools/export_pretrained.py`` and
+    ``tools/convert_checkpoint.py``.  A clip's result equals that of the
+    recipe's evaluation and does not depend on the rest of the batch.  The model
+    hears at most `max_duration` of a clip; `tag_stream` processes all of it.
 
-    ``hyperparams.yaml`` of a model names Python objects to make, as everywhere
-    in SpeechBrain: that of an untrusted source can run any code.
+    A model's ``hyperparams.yaml`` names Python objects to create, as everywhere
+    in SpeechBrain: from an untrusted source it can run arbitrary code.
 
     Arguments
     ---------
@@ -83,7 +84,7 @@ class AudioTagger(Pretrained):
         super().__init__(*args, **kwargs)
         missing = set(self.MODULES_NEEDED) - set(self.mods)
         if missing:
-            raise ValueError(f"The model has no module {sorted(missing)}.")
+            raise ValueError(f"The model lacks modules: {sorted(missing)}.")
         named = self.hparams.label_encoder.ind2lab
         self.labels = [named[index] for index in sorted(named)]
         self.sample_rate = self.hparams.audio_normalizer.sample_rate
@@ -95,8 +96,8 @@ class AudioTagger(Pretrained):
         )
 
     @property
-    def max_duration(self):
-        """Seconds of a clip that the model hears; None for all."""
+    def max_duration(self) -> float | None:
+        """Seconds of a clip that the model hears; None means all."""
         limits = [self.hparams.audio_normalizer.max_duration]
         samples = getattr(self.mods.compute_features, "max_samples", None)
         if samples:
@@ -104,18 +105,25 @@ class AudioTagger(Pretrained):
         return min(filter(None, limits), default=None)
 
     @classmethod
-    def from_hparams(cls, source, savedir=None, run_opts=None, **kwargs):
+    def from_hparams(
+        cls,
+        source: str | Path,
+        savedir: str | Path | None = None,
+        run_opts: dict | None = None,
+        **kwargs,
+    ) -> "AudioTagger":
         """Load an exported model.
 
         Arguments
         ---------
         source : str or Path
-            A folder, or ``owner/name`` on the Hugging Face hub.  Only from
-            whom you trust: its ``hyperparams.yaml`` can run any code.
+            A folder, or ``owner/name`` on the Hugging Face hub; only from a
+            source you trust: its ``hyperparams.yaml`` can run arbitrary code.
         savedir : str or Path, optional
-            Where to link what is fetched; None: only the hub's cache.
+            Folder for links to the fetched files; None: only the hub's cache.
         run_opts : dict, optional
-            For example ``{"device": "cuda:0"}``; the GPU where there is one.
+            For example ``{"device": "cuda:0"}``; default: a GPU if there is
+            one.
         **kwargs
             As for SpeechBrain's ``Pretrained.from_hparams``.
 
@@ -126,84 +134,86 @@ class AudioTagger(Pretrained):
         Raises
         ------
         FileNotFoundError
-            If the folder is no exported model.
+            If the folder is not an exported model.
         """
         folder = Path(source)
         if folder.is_dir() and not (folder / HPARAMS_FILE).is_file():
             raise FileNotFoundError(
-                f"{folder} has no {HPARAMS_FILE}: it is no exported model. "
-                "tools/export_pretrained.py makes one of a run's output "
-                "folder, tools/convert_checkpoint.py of a checkpoint."
+                f"{folder} has no {HPARAMS_FILE}: it is not an exported model. "
+                "Make one with tools/export_pretrained.py from a run's output "
+                "folder, or with tools/convert_checkpoint.py from a checkpoint."
             )
         return super().from_hparams(
             str(source), savedir=savedir, run_opts=run_opts, **kwargs
         )
 
-    # --------------------------------------------------------------- clips
-
-    def tag_file(self, path, top_k=5):
-        """Name what is heard in a file.
+    def tag_file(
+        self, path: str | Path, top_k: int | None = 5
+    ) -> list[tuple[str, float]]:
+        """Tag a file.
 
         Arguments
         ---------
         path : str or Path
-            Any format of soundfile, any rate, any number of channels.
+            Any format that soundfile reads, any rate and number of channels.
         top_k : int or None
-            How many tags; None for all classes.
+            Number of tags; None means all classes.
 
         Returns
         -------
         list of tuple
-            (label, probability), the likeliest first.  Probabilities of a
-            model with one label per clip sum up to 1 over all classes; of a
-            multi-label model every class has its own.
+            (label, probability), the most likely first.  Over all classes the
+            probabilities of a single-label model sum to 1; those of a
+            multi-label model are independent.
 
         Raises
         ------
         AudioError
-            If the file cannot be read; names it, the fault, the remedy.
+            If the file cannot be read.
         """
         return self.tag_batch([path], top_k)[0]
 
-    def tag_batch(self, clips, top_k=5):
-        """Name what is heard in each of several clips.
+    def tag_batch(
+        self, clips: list[Clip], top_k: int | None = 5
+    ) -> list[list[tuple[str, float]]]:
+        """Tag several clips.
 
         Arguments
         ---------
         clips : list
-            Paths, and waveforms [N] at the model's ``sample_rate``.
+            Paths, or waveforms [N] at the model's ``sample_rate``.
         top_k : int or None
-            How many tags; None for all classes.
+            Number of tags; None means all classes.
 
         Returns
         -------
         list of list of tuple
-            As of `tag_file`, for every clip.
+            For every clip, see `tag_file`.
         """
         return [self._top(row, top_k) for row in self.score_batch(clips)]
 
-    def score_batch(self, clips):
+    def score_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the probabilities of all classes.
 
         Arguments
         ---------
         clips : list
-            As for `tag_batch`.
+            See `tag_batch`.
 
         Returns
         -------
         torch.Tensor
-            [B, C], in the order of ``labels``, on the CPU.
+            [B, C], in the order of `labels`, on the CPU.
         """
         return self._run(map(self._waveform, clips), with_classifier=True)
 
-    def embed_batch(self, clips):
+    def embed_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the embeddings of clips.
 
         Arguments
         ---------
         clips : list
-            As for `tag_batch`.
+            See `tag_batch`.
 
         Returns
         -------
@@ -212,13 +222,13 @@ class AudioTagger(Pretrained):
         """
         return self._run(map(self._waveform, clips), with_classifier=False)
 
-    def embed_file(self, path):
+    def embed_file(self, path: str | Path) -> torch.Tensor:
         """Compute a file's embedding.
 
         Arguments
         ---------
         path : str or Path
-            As for `tag_file`.
+            See `tag_file`.
 
         Returns
         -------
@@ -227,13 +237,15 @@ class AudioTagger(Pretrained):
         """
         return self.embed_batch([path])[0]
 
-    def forward(self, wavs, lengths=None):
+    def forward(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Compute the probabilities of a padded batch.
 
         Arguments
         ---------
         wavs : torch.Tensor
-            [B, N], at the model's rate, as the recipe's reader gives them.
+            [B, N], at the model's sample rate, normalised like the recipe's.
         lengths : torch.Tensor, optional
             Relative lengths [B].
 
@@ -255,22 +267,22 @@ class AudioTagger(Pretrained):
             return self.clip_encoder(wavs, lengths)
 
     def _waveform(self, clip):
-        """Return a clip, path or samples, as the model was trained on it."""
+        """Return a clip (path or samples), normalised as in training."""
         normalizer = self.hparams.audio_normalizer
         if isinstance(clip, (str, os.PathLike)):
             return normalizer.read(clip)
         wav = torch.as_tensor(clip)
         if wav.ndim != 1 or not len(wav):
             raise ValueError(
-                f"A waveform has shape {list(wav.shape)}; it must be [samples] "
-                "with at least one, mono."
+                f"A waveform has shape {list(wav.shape)}; it must be [samples], "
+                "mono and not empty."
             )
         return normalizer(wav.cpu(), self.sample_rate)
 
     def _batches(self, wavs):
-        """Return the clips that can share a batch without changing a result.
+        """Group the clips that can share a batch without changing a result.
 
-        All, if the encoder is batch-invariant; else clips of equal length.
+        All if the encoder is batch-invariant, else those of equal length.
         """
         if self.clip_encoder.batch_invariant:
             return [range(len(wavs))]
@@ -282,7 +294,7 @@ class AudioTagger(Pretrained):
     def _run(self, wavs, with_classifier):
         """Return one row per waveform, in order."""
         wavs = list(wavs)
-        # Single precision cannot count the samples of clips over four minutes
+        # float32 is too coarse for the sample counts of clips over four minutes
         precise = torch.float32 if self.device == "mps" else torch.float64
         rows = [None] * len(wavs)
         for batch in self._batches(wavs):
@@ -299,51 +311,51 @@ class AudioTagger(Pretrained):
         return torch.stack(rows)
 
     def _top(self, probabilities, top_k):
-        """Return (label, probability) of the likeliest classes."""
+        """Return (label, probability) of the most likely classes."""
         k = min(top_k or len(self.labels), len(self.labels))
-        values, indices = probabilities.topk(k)
-        return [
-            (self.labels[index], value)
-            for index, value in zip(indices.tolist(), values.tolist())
-        ]
-
-    # -------------------------------------------------------------- streams
+        values, indices = (part.tolist() for part in probabilities.topk(k))
+        return [(self.labels[i], value) for i, value in zip(indices, values)]
 
     def tag_stream(
-        self, source, window=None, hop=None, top_k=5, sample_rate=None
-    ):
-        """Name what is heard when, in hours of sound and bounded memory.
+        self,
+        source: str | Path | Iterable[torch.Tensor],
+        window: float | None = None,
+        hop: float | None = None,
+        top_k: int | None = 5,
+        sample_rate: int | None = None,
+    ) -> Iterator[TaggedWindow]:
+        """Tag hours of sound over time, in bounded memory.
 
-        Every window is computed as a clip of its own.  All have the same
-        length: the last one is moved back to end with the stream.
+        Every window is processed as a separate clip.  All have the same
+        length: the last one is shifted back to end with the stream.
 
         Arguments
         ---------
         source : str, Path or iterable of torch.Tensor
             A file, or a stream in blocks [n] or [n, channels].
         window : float, optional
-            Seconds of a window; None: 10, or what the model hears of a clip
-            if that is less.
+            Length of a window in seconds; None: 10, or `max_duration` if that
+            is less.
         hop : float, optional
-            Seconds from one window's start to the next's, at most a window;
-            None: half a window.
+            Seconds between the starts of windows, at most ``window``; None:
+            half a window.
         top_k : int or None
-            How many tags; None for all classes.
+            Number of tags; None means all classes.
         sample_rate : int, optional
-            Of the blocks, in Hz; None: the model's.
+            Sample rate of the blocks in Hz; None: the model's.
 
         Yields
         ------
         TaggedWindow
-            Seconds, tags as of `tag_file`, and all probabilities.
+            Seconds, tags (see `tag_file`), and all probabilities.
 
         Raises
         ------
         ValueError
-            If window and hop do not fit each other, or the model does not
-            hear as much as a window.
+            If the hop is longer than the window, or the window longer than
+            `max_duration`.
         AudioError
-            If the file cannot be read, when the fault is reached.
+            If the file cannot be read, as soon as the error is found.
         """
         if isinstance(source, (str, os.PathLike)):
             name, rate = source, audio_info(source).sample_rate
@@ -353,22 +365,16 @@ class AudioTagger(Pretrained):
             blocks = map(_mono, source)
         size, step = self._window_samples(window, hop, rate)
         cut = windows(blocks, size, step)
+        normalize = self.hparams.audio_normalizer
         while chunk := list(islice(cut, _STREAM_BATCH)):
-            wavs = [
-                self.hparams.audio_normalizer(wav, rate, name)
-                for _, wav in chunk
-            ]
+            wavs = [normalize(wav, rate, name) for _, wav in chunk]
             rows = self._run(wavs, with_classifier=True)
             for (start, wav), row in zip(chunk, rows):
-                yield TaggedWindow(
-                    start / rate,
-                    (start + len(wav)) / rate,
-                    self._top(row, top_k),
-                    row,
-                )
+                stop, tags = start + len(wav), self._top(row, top_k)
+                yield TaggedWindow(start / rate, stop / rate, tags, row)
 
     def _window_samples(self, window, hop, rate):
-        """Return a window and a hop in samples of the stream."""
+        """Return the length of a window and of a hop in samples."""
         heard = self.max_duration
         if window is None:
             window = min(heard or DEFAULT_WINDOW, DEFAULT_WINDOW)
@@ -377,17 +383,17 @@ class AudioTagger(Pretrained):
         if not 1 <= step <= size:
             raise ValueError(
                 f"window is {window} s and hop {hop} s; both must be positive, "
-                "and a hop no longer than a window."
+                "and the hop no longer than the window."
             )
         if heard and window > heard:
             raise ValueError(
-                f"window is {window} s; this model hears {heard} s at a time: "
-                "give a window no longer than that."
+                f"window is {window} s, but this model hears {heard} s at a "
+                "time: choose a window no longer than that."
             )
         return size, step
 
 
 def _mono(block):
-    """Return a block [n] of a stream's block [n] or [n, channels]."""
+    """Downmix a block [n] or [n, channels] to [n]."""
     block = torch.as_tensor(block).float()
     return block.mean(dim=1) if block.ndim == 2 else block

@@ -1,40 +1,41 @@
-"""Speaker verification: scores of trials, their normalisation, EER, minDCF.
+"""Speaker verification: scores of trials, score normalisation, EER, minDCF.
 
-Everything is bounded: embeddings are held once per file, scores once per
-trial, and the rest is worked through in blocks. EER and minDCF sort the
-scores, O(n log n), where a table of thresholds x scores takes gigabytes for
-the lists of VoxCeleb1.
+Memory is bounded: one embedding per file and one score per trial, the rest in
+blocks. EER and minDCF sort the scores, O(n log n); a table of thresholds x
+scores would take gigabytes for the trial lists of VoxCeleb1.
 """
 
 import numpy as np
 
-# Rows worked on at a time
+# Rows per block
 _BLOCK = 4096
 
 
-def error_rates(labels, scores):
-    """Miss and false-alarm rate at every threshold that makes a difference.
+def error_rates(
+    labels: np.ndarray, scores: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute miss and false-alarm rates at all distinct thresholds.
 
     Arguments
     ---------
     labels : np.ndarray
-        1 for trials of one speaker, 0 for trials of two, [n].
+        1 for same-speaker trials, 0 for different-speaker trials, [n].
     scores : np.ndarray
         [n]; a trial is accepted if its score exceeds the threshold.
 
     Returns
     -------
     thresholds : np.ndarray
-        Minus infinity and every distinct score, rising.
+        Minus infinity and all distinct scores, ascending.
     miss : np.ndarray
-        Share of same-speaker trials that are rejected.
+        Fraction of same-speaker trials that are rejected.
     false_alarm : np.ndarray
-        Share of different-speaker trials that are accepted.
+        Fraction of different-speaker trials that are accepted.
 
     Raises
     ------
     ValueError
-        If one kind of trial is lacking, or a score is not finite.
+        If one kind of trial is missing, or a score is not finite.
 
     Example
     -------
@@ -47,8 +48,8 @@ def error_rates(labels, scores):
     n_same, n_all = int((labels == 1).sum()), len(labels)
     if not 0 < n_same < n_all:
         raise ValueError(
-            f"{n_same} of {n_all} trials are of one speaker: the error rates "
-            "need both kinds, labels 1 and 0."
+            f"{n_same} of {n_all} trials are same-speaker trials: the error "
+            "rates need both kinds, labels 1 and 0."
         )
     if not np.isfinite(scores).all():
         raise ValueError(
@@ -56,7 +57,7 @@ def error_rates(labels, scores):
         )
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    # the last of equal scores: they are rejected together
+    # Equal scores are rejected together: keep the last of them
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     same_below = np.cumsum(labels[order] == 1)[last]
     all_below = last + 1
@@ -69,11 +70,13 @@ def error_rates(labels, scores):
     )
 
 
-def equal_error_rate(labels, scores):
-    """The error rate where misses and false alarms are equally frequent.
+def equal_error_rate(
+    labels: np.ndarray, scores: np.ndarray
+) -> tuple[float, float]:
+    """Compute the equal error rate (EER).
 
-    At the threshold where the two rates are closest, their mean, as
-    SpeechBrain's ``EER``.
+    It is the mean of miss and false-alarm rate at the threshold where they are
+    closest, like SpeechBrain's ``EER``.
 
     Arguments
     ---------
@@ -85,7 +88,7 @@ def equal_error_rate(labels, scores):
     eer : float
         In [0, 1].
     threshold : float
-        Where it is reached.
+        The threshold where it is reached.
 
     Example
     -------
@@ -99,20 +102,26 @@ def equal_error_rate(labels, scores):
     return float(miss[best] + false_alarm[best]) / 2, float(thresholds[best])
 
 
-def min_dcf(labels, scores, p_target=0.01, c_miss=1.0, c_fa=1.0):
-    """The smallest detection cost over all thresholds, normalised.
+def min_dcf(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    p_target: float = 0.01,
+    c_miss: float = 1.0,
+    c_fa: float = 1.0,
+) -> tuple[float, float]:
+    """Compute the normalised minimum detection cost (minDCF).
 
-    cost = c_miss p_target miss + c_fa (1 - p_target) false_alarm, divided by
-    the smaller cost of the two answers that need no system, "always" and
-    "never" (NIST SRE). SpeechBrain's ``minDCF`` is not divided: for
-    ``p_target=0.01`` a hundredth of this.
+    The minimum over all thresholds of c_miss p_target miss + c_fa (1 -
+    p_target) false_alarm, divided by the cost of the better trivial system,
+    which accepts or rejects all trials (NIST SRE). SpeechBrain's ``minDCF`` is
+    not normalised: for ``p_target=0.01`` it is a hundredth of this.
 
     Arguments
     ---------
     labels, scores : np.ndarray
         See `error_rates`.
     p_target : float
-        Prior of a trial to be of one speaker, in (0, 1).
+        Prior probability of a same-speaker trial, in (0, 1).
     c_miss, c_fa : float
         Costs of a miss and of a false alarm.
 
@@ -121,7 +130,7 @@ def min_dcf(labels, scores, p_target=0.01, c_miss=1.0, c_fa=1.0):
     cost : float
         In [0, 1].
     threshold : float
-        Where it is reached; minus infinity accepts everything.
+        The threshold where it is reached; minus infinity accepts all trials.
 
     Example
     -------
@@ -131,7 +140,7 @@ def min_dcf(labels, scores, p_target=0.01, c_miss=1.0, c_fa=1.0):
     (0.5, 0.65)
     """
     if not 0 < p_target < 1:
-        raise ValueError(f"p_target is {p_target}; between 0 and 1.")
+        raise ValueError(f"p_target is {p_target}; it must be between 0 and 1.")
     thresholds, miss, false_alarm = error_rates(labels, scores)
     of_miss, of_fa = c_miss * p_target, c_fa * (1 - p_target)
     costs = of_miss * miss + of_fa * false_alarm
@@ -140,8 +149,10 @@ def min_dcf(labels, scores, p_target=0.01, c_miss=1.0, c_fa=1.0):
     return cost, float(thresholds[best])
 
 
-def error_figures(labels, scores, **costs):
-    """EER and minDCF with their thresholds, for a record.
+def error_figures(
+    labels: np.ndarray, scores: np.ndarray, **costs: float
+) -> dict[str, float]:
+    """Compute EER and minDCF with their thresholds.
 
     Arguments
     ---------
@@ -170,15 +181,17 @@ def error_figures(labels, scores, **costs):
     }
 
 
-def cosine_scores(embeddings, first, second):
-    """Cosines of the pairs of a trial list.
+def cosine_scores(
+    embeddings: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray:
+    """Compute the cosine similarity of each trial.
 
     Arguments
     ---------
     embeddings : np.ndarray
-        Of files, [n_files, D], rows of length 1; may lie on disk.
+        One per file, [n_files, D], L2-normalised; may be memory-mapped.
     first, second : np.ndarray
-        Files of each trial, [n].
+        Indices of each trial's files, [n].
 
     Returns
     -------
@@ -201,27 +214,30 @@ def cosine_scores(embeddings, first, second):
     return scores
 
 
-def cohort_statistics(embeddings, cohort, top_n=None):
-    """Mean and deviation of each file's scores against its nearest impostors.
+def cohort_statistics(
+    embeddings: np.ndarray, cohort: np.ndarray, top_n: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute mean and standard deviation of each file's cohort scores.
 
     Arguments
     ---------
     embeddings : np.ndarray
-        Of files, [n_files, D], rows of length 1.
+        One per file, [n_files, D], L2-normalised.
     cohort : np.ndarray
-        Of utterances of other speakers, [n_cohort, D], rows of length 1.
+        Embeddings of utterances of other speakers, [n_cohort, D],
+        L2-normalised.
     top_n : int, optional
-        How many of the highest scores count; None: all.
+        Number of highest scores to use; None: all.
 
     Returns
     -------
     mean, std : np.ndarray
-        [n_files]; the deviation is that of a sample (n - 1).
+        [n_files]; the sample standard deviation (n - 1).
 
     Raises
     ------
     ValueError
-        If fewer than two scores are left, or they do not vary.
+        If there are fewer than two scores, or they do not vary.
 
     Example
     -------
@@ -234,8 +250,8 @@ def cohort_statistics(embeddings, cohort, top_n=None):
     top_n = min(top_n or len(cohort), len(cohort))
     if top_n < 2:
         raise ValueError(
-            f"a cohort of {len(cohort)} with top_n {top_n} has no deviation; "
-            "both must be 2 or more."
+            f"a cohort of {len(cohort)} with top_n {top_n} has no standard "
+            "deviation: both must be at least 2."
         )
     mean, std = (np.empty(len(embeddings)) for _ in range(2))
     block = max(1, _BLOCK * 512 // len(cohort))
@@ -248,26 +264,31 @@ def cohort_statistics(embeddings, cohort, top_n=None):
         std[part] = scores.std(axis=1, ddof=1, dtype=np.float64)
     if not (std > 0).all():
         raise ValueError(
-            "the scores of a file against the cohort are all equal: are its "
-            "utterances copies of one another?"
+            "the scores of a file against the cohort are all equal: does the "
+            "cohort consist of copies of one utterance?"
         )
     return mean, std
 
 
-def s_norm(scores, first, second, statistics):
-    """Symmetric normalisation: adaptive with ``top_n`` in the statistics.
+def s_norm(
+    scores: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    statistics: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Apply symmetric score normalisation (AS-norm with ``top_n``).
 
-    Half the sum of the score in deviations of the first and of the second
-    file's impostors.
+    The mean of the z-scores with respect to the cohort scores of the first and
+    of the second file.
 
     Arguments
     ---------
     scores : np.ndarray
-        Cosines, [n].
+        Cosine similarities, [n].
     first, second : np.ndarray
-        Files of each trial, [n].
+        Indices of each trial's files, [n].
     statistics : tuple of np.ndarray
-        ``mean`` and ``std`` per file, of `cohort_statistics`.
+        ``mean`` and ``std`` per file, from `cohort_statistics`.
 
     Returns
     -------

@@ -1,6 +1,8 @@
-"""From files and streams to the waveforms that a model was trained on."""
+"""Turn files and streams into waveforms like those of the training data."""
 
 import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 
@@ -10,30 +12,30 @@ from audiomamba.nnet.lengths import check_choice
 
 
 class _Centre:
-    """Chooses the middle of a clip, where `RandomCrop` chooses any part."""
+    """Crops the centre of a clip, where `RandomCrop` crops a random part."""
 
     def offset(self, item_id, spare):
         return spare // 2
 
 
 class WaveformNormalizer:
-    """Makes any recording what the recipe's reader made of its clips.
+    """Prepares a recording like the recipe's reader.
 
-    Mono, at the model's rate, not longer than in training, mean removed.  In
-    an exported model it is the ``audio_normalizer`` that SpeechBrain's
-    ``load_audio`` calls, in place of SpeechBrain's own, which resamples the
-    channels instead of the samples of a recording with several.
+    The result is mono, at the model's sample rate, no longer than in training
+    and, by default, with the mean removed.  In an exported model this is the
+    ``audio_normalizer`` that SpeechBrain's ``load_audio`` calls; SpeechBrain's
+    own resamples a multichannel recording along the wrong axis.
 
     Arguments
     ---------
     sample_rate : int
-        The model's, in Hz.
+        The model's sample rate in Hz.
     max_duration : float, optional
-        Seconds that are kept; None keeps all.
+        Seconds to keep; None keeps all.
     remove_mean : bool
-        Whether the recipe's reader subtracts the mean of what is kept.
+        Subtract the mean of the part that is kept.
     keep : str
-        Which part is kept of a longer recording: "start" or "centre".
+        Part of a longer recording to keep: "start" or "centre".
 
     Example
     -------
@@ -46,10 +48,10 @@ class WaveformNormalizer:
 
     def __init__(
         self,
-        sample_rate=16000,
-        max_duration=None,
-        remove_mean=True,
-        keep="start",
+        sample_rate: int = 16000,
+        max_duration: float | None = None,
+        remove_mean: bool = True,
+        keep: str = "start",
     ):
         check_choice("keep", keep, ("start", "centre"))
         self.sample_rate = sample_rate
@@ -61,7 +63,12 @@ class WaveformNormalizer:
             "", sample_rate, max_duration, crop, remove_mean
         )
 
-    def __call__(self, audio, sample_rate, name="a waveform"):
+    def __call__(
+        self,
+        audio: torch.Tensor,
+        sample_rate: int,
+        name: str | Path = "a waveform",
+    ) -> torch.Tensor:
         """Normalise a recording in memory.
 
         Arguments
@@ -69,9 +76,9 @@ class WaveformNormalizer:
         audio : torch.Tensor
             [N] or [N, channels].
         sample_rate : int
-            Its rate in Hz.
+            Its sample rate in Hz.
         name : str or Path
-            What it is, for an error.
+            Name of the recording, for error messages.
 
         Returns
         -------
@@ -81,7 +88,7 @@ class WaveformNormalizer:
         wav = audio.float()
         wav = wav.mean(dim=1) if wav.ndim == 2 else wav
         if self.max_duration:
-            # Before resampling, as the reader: its filter hears no further
+            # Crop before resampling, like the reader: the filter sees the edge
             kept = math.ceil(self.max_duration * sample_rate)
             spare = max(0, len(wav) - kept)
             first = spare // 2 if self.keep == "centre" else 0
@@ -92,13 +99,13 @@ class WaveformNormalizer:
         wav = wav - wav.mean() if self.remove_mean else wav
         return wav.to(audio.device)
 
-    def read(self, path):
-        """Read and normalise a file; only what is kept is decoded.
+    def read(self, path: str | Path) -> torch.Tensor:
+        """Read and normalise a file; only the part to keep is decoded.
 
         Arguments
         ---------
         path : str or Path
-            Anything that soundfile reads.
+            Any format that soundfile reads.
 
         Returns
         -------
@@ -108,30 +115,32 @@ class WaveformNormalizer:
         Raises
         ------
         AudioError
-            If it cannot be read; names the file, the fault, the remedy.
+            If the file cannot be read.
         """
         return self._reader(str(path), str(path), 0, -1)
 
 
-def windows(blocks, size, hop):
-    """Cut a stream into overlapping windows, in bounded memory.
+def windows(
+    blocks: Iterable[torch.Tensor], size: int, hop: int
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Split a stream into overlapping windows, in bounded memory.
 
-    All windows have the full size, but for a stream that is shorter than one.
-    Where the hops do not end with the stream, the last window is moved back.
+    All windows have the full size unless the whole stream is shorter.  The last
+    one is shifted back to end with the stream.
 
     Arguments
     ---------
     blocks : iterable of torch.Tensor
-        The stream in pieces [n] of any sizes.
+        The stream in blocks [n] of any size.
     size : int
-        Samples of a window.
+        Length of a window in samples.
     hop : int
-        Samples from one window's start to the next's, at most ``size``.
+        Samples between the starts of windows, at most ``size``.
 
     Yields
     ------
     int
-        The window's first sample.
+        Index of the window's first sample.
     torch.Tensor
         Its samples.
 

@@ -1,4 +1,4 @@
-"""Audio Mamba in place of the Transformer of SpeechBrain's CTC recipes."""
+"""Audio Mamba in place of the Transformer in SpeechBrain's CTC recipes."""
 
 import torch
 import torch.nn.functional as F
@@ -9,19 +9,19 @@ from audiomamba.nnet.patch_embed import grid_length
 
 
 class CTCEncoder(torch.nn.Module):
-    """Encoder of spectrograms, called as SpeechBrain's ``TransformerASR``.
+    """Encoder of spectrograms with the interface of ``TransformerASR``.
 
     A batch of T frames has ceil(T / stride) steps of equal duration.  Past the
-    end of a clip, its last step is repeated: SpeechBrain finds the number of a
-    clip's steps by rounding its relative length, which may give one step too
-    many, and CTC merges repeated outputs.  So greedy decoding of a clip gives
-    the same alone and in any batch.
+    end of a clip, its last step is repeated: SpeechBrain rounds the relative
+    length to a number of steps, which may be one too many, and CTC merges
+    repeated outputs.  So greedy decoding of a clip gives the same result alone
+    and in any batch.
 
     Arguments
     ---------
     encoder : AudioMamba
-        With patches as high as the spectrogram, for example ``patch_size:
-        [80, 4]`` and ``stride: [80, 4]`` for steps of 40 ms.
+        An encoder with patches as high as the spectrogram, for example
+        ``patch_size: [80, 4]`` and ``stride: [80, 4]`` for steps of 40 ms.
 
     Example
     -------
@@ -64,7 +64,7 @@ class CTCEncoder(torch.nn.Module):
         src : torch.Tensor
             [B, T, n_mels].
         tgt : None
-            SpeechBrain passes it; there is no decoder.
+            Must be None: there is no decoder.
         wav_len : torch.Tensor or None
             Relative lengths in (0, 1], [B].
 
@@ -73,7 +73,7 @@ class CTCEncoder(torch.nn.Module):
         enc_out : torch.Tensor
             [B, T', D].
         pred : None
-            The place of the decoder's output in SpeechBrain's models.
+            In SpeechBrain's models, the output of the decoder.
 
         Raises
         ------

@@ -1,14 +1,14 @@
-"""Parameters and floating-point operations of a model, counted.
+"""Count the parameters and floating-point operations of a model.
 
-PyTorch's counter knows matrix products, convolutions and attention.  Here it
-learns the operators of this package.  Counted are the multiplications,
-additions and exponentials of the recurrence and its skip; activations, norms
-and other element-wise work are left out, as the counter leaves them out
-everywhere.
+PyTorch's counter covers matrix products, convolutions and attention; this
+module adds the operators of this package.  It counts multiplications, additions
+and exponentials of the recurrence and its skip connection, but no activations,
+norms and other element-wise operations, which PyTorch's counter ignores too.
 """
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,8 +17,8 @@ from audiomamba.lobes.clip_encoder import encode
 from audiomamba.ops import operators
 
 # Operations per step, channel, state and direction.  Forward: the product
-# delta A, its exponential, the product (delta u) B, the recurrence's
-# multiplication and addition, and those of the sum over C h.
+# delta A, its exponential, the product (delta u) B, multiplication and addition
+# of the recurrence, and those of the sum over C h.
 SCAN_PER_STATE = 7
 # Backward: the states again (5), their adjoint (3), and a multiplication and
 # an addition each for C, the decay, A, delta, B and the input.
@@ -26,21 +26,21 @@ SCAN_BACKWARD_PER_STATE = 5 + 3 + 6 * 2
 
 
 def _scan_size(u, A, A_b):
-    """Return steps x channels x directions, and states, from the shapes."""
+    """Return steps x channels x directions and the number of states."""
     directions = [shape for shape in (A, A_b) if shape is not None]
     return math.prod(u) * len(directions), directions[0][1]
 
 
 def _scan(u, delta, A, A_b, B, C, D, *rest, **keywords):
-    """Count a scan: per state, delta u, and the skip."""
+    """Count a scan: the states, delta u, and the skip connection."""
     size, n_states = _scan_size(u, A, A_b)
     return size * (SCAN_PER_STATE * n_states + 1 + (0 if D is None else 2))
 
 
 def _scan_backward(grad_output, u, delta, A, A_b, B, C, D, *rest, **keywords):
-    """Count a scan's backward pass: delta u and its two gradients, the skip's.
+    """Count a scan's gradients: states, delta u with its two, skip connection.
 
-    The gate's share is element-wise.
+    The gate is element-wise and not counted.
     """
     size, n_states = _scan_size(u, A, A_b)
     skip = 0 if D is None else 4
@@ -48,7 +48,7 @@ def _scan_backward(grad_output, u, delta, A, A_b, B, C, D, *rest, **keywords):
 
 
 def _conv(x, weight, *rest, **keywords):
-    """Count a depthwise convolution, its padding included."""
+    """Count a depthwise convolution, padding included."""
     return 2 * math.prod(x) * weight[1]
 
 
@@ -58,7 +58,7 @@ def _conv_backward(grad_output, x, weight, *rest, **keywords):
 
 
 def _selection(xz, conv_weight, x_proj, dt_proj):
-    """Return what a mixer's convolution and its thin projections cost."""
+    """Count a mixer's convolution and its two inner projections."""
     n_batch, n_steps, width = xz
     conv = _conv((n_batch, n_steps, width // 2), conv_weight)
     weights = math.prod(x_proj) + math.prod(dt_proj)
@@ -77,14 +77,14 @@ def _inner_backward(
     grad_output, xz, conv_weight, bias, x_proj, dt_proj, dt_bias, *scan,
     **keywords,
 ):  # fmt: skip
-    """Count the gradients, and what is computed once more for them."""
+    """Count a mixer's gradients, including what they recompute."""
     conv, projections = _selection(xz, conv_weight, x_proj, dt_proj)
     A, A_b, D = scan[:3]
     adjoint = _scan_backward(None, grad_output, None, A, A_b, None, None, D)
     return 3 * (conv + projections) + adjoint
 
 
-# They take shapes.
+# The functions take shapes.
 _FORMULAS = {
     operators.scan: _scan,
     operators.scan_backward: _scan_backward,
@@ -95,11 +95,13 @@ _FORMULAS = {
 }
 
 
-def count_flops(module, *shapes, training=False):
+def count_flops(
+    module: torch.nn.Module, *shapes: Sequence[int], training: bool = False
+) -> int:
     """Count the floating-point operations of a call.
 
     Nothing is computed: a copy of the module runs on PyTorch's meta device.
-    A multiplication and an addition count as two.
+    A multiply-add counts as two operations.
 
     Arguments
     ---------
@@ -108,7 +110,7 @@ def count_flops(module, *shapes, training=False):
     *shapes : sequence of int
         Shapes of its inputs, for example [1, 1024, 128].
     training : bool
-        Count the backward pass as well.
+        Include the backward pass.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def count_flops(module, *shapes, training=False):
     module = copy.deepcopy(module).to("meta")
     inputs = [torch.empty(*shape, device="meta") for shape in shapes]
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    # The counter follows modules by their gradients, which must be on.
+    # The counter tracks modules through autograd, which must be enabled.
     with counter, torch.enable_grad():
         output = module(*inputs)
         if training:
@@ -132,12 +134,12 @@ def count_flops(module, *shapes, training=False):
 
 
 class ClipModel(torch.nn.Module):
-    """Encoder and classifier in a row, on features alone.
+    """An encoder followed by a classifier, called with features alone.
 
     Arguments
     ---------
     encoder : torch.nn.Module
-        Any of SpeechBrain's.
+        Any encoder, see `audiomamba.lobes.clip_encoder.encode`.
     classifier : torch.nn.Module
         Takes [B, 1, D].
 
@@ -150,22 +152,27 @@ class ClipModel(torch.nn.Module):
     torch.Size([2, 1, 3])
     """
 
-    def __init__(self, encoder, classifier):
+    def __init__(self, encoder: torch.nn.Module, classifier: torch.nn.Module):
         super().__init__()
         self.encoder, self.classifier = encoder, classifier
 
-    def forward(self, feats):
-        """Compute logits [B, 1, C] of feats [B, T, F]."""
+    def forward(self, feats: torch.Tensor) -> torch.Tensor:
+        """Compute logits [B, 1, C] from feats [B, T, F]."""
         return self.classifier(encode(self.encoder, feats))
 
 
-def count_clip(encoder, classifier, n_frames, n_mels=128):
-    """Count the operations of one clip: its test, and a step of training.
+def count_clip(
+    encoder: torch.nn.Module,
+    classifier: torch.nn.Module,
+    n_frames: int,
+    n_mels: int = 128,
+) -> dict[str, int]:
+    """Count the operations of one clip, in inference and in training.
 
     Arguments
     ---------
     encoder : torch.nn.Module
-        Any of SpeechBrain's.
+        Any encoder, see `audiomamba.lobes.clip_encoder.encode`.
     classifier : torch.nn.Module
         Takes [B, 1, D].
     n_frames : int
@@ -176,7 +183,7 @@ def count_clip(encoder, classifier, n_frames, n_mels=128):
     Returns
     -------
     dict
-        ``forward``, and ``training``: the forward and the backward pass.
+        ``forward``, and ``training``: forward and backward pass.
 
     Example
     -------
@@ -192,8 +199,8 @@ def count_clip(encoder, classifier, n_frames, n_mels=128):
     }
 
 
-def count_parameters(module):
-    """Count the parameters that training changes.
+def count_parameters(module: torch.nn.Module) -> int:
+    """Count the trainable parameters.
 
     Arguments
     ---------

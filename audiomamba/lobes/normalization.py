@@ -1,4 +1,4 @@
-"""Normalisation of spectrograms by the statistics of a corpus."""
+"""Normalisation of spectrograms with the statistics of a corpus."""
 
 import math
 
@@ -8,25 +8,25 @@ import torch
 class SpectrogramNorm(torch.nn.Module):
     """(x - mean) / (2 std), with one mean and one std per corpus.
 
-    The factor 2 is the paper's (after AST): normalised features have a
-    standard deviation of one half. Padding is normalised like everything
-    else; `tools/compute_statistics.py` finds mean and std of a corpus. No
-    normalisation, as for EPIC-Sounds, is ``mean=0.0, std=0.5``.
+    The factor 2 is the paper's, from AST: normalised features have a standard
+    deviation of 0.5. Padding is normalised as well. Compute mean and std of a
+    corpus with `tools/compute_statistics.py`; ``mean=0.0, std=0.5`` leaves
+    features unchanged, as for EPIC-Sounds.
 
-    The two figures come from the YAML. They follow the module's device, but
-    stay out of checkpoints.
+    Both values come from the YAML. They move with the module's device, but are
+    not saved in checkpoints.
 
     Arguments
     ---------
     mean : float
         Mean of the features over all frames and bins of the training data.
     std : float
-        Their standard deviation.
+        Standard deviation of the same.
 
     Raises
     ------
     ValueError
-        If the mean is not finite, or the std not finite and positive.
+        If the mean is not finite, or the std is not finite and positive.
 
     Example
     -------
@@ -35,32 +35,34 @@ class SpectrogramNorm(torch.nn.Module):
     tensor([[[0., 1.]]])
     """
 
-    def __init__(self, mean, std):
+    def __init__(self, mean: float, std: float):
         super().__init__()
         if not math.isfinite(mean):
-            raise ValueError(f"mean is {mean}; it must be a finite number.")
+            raise ValueError(f"mean is {mean}; it must be finite.")
         if not (math.isfinite(std) and std > 0):
             raise ValueError(
-                f"std is {std}; it must be positive. "
-                "tools/compute_statistics.py finds that of a corpus."
+                f"std is {std}; it must be finite and positive. "
+                "tools/compute_statistics.py computes that of a corpus."
             )
         for name, value in (("mean", mean), ("std", std)):
             value = torch.tensor(float(value))
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, feats, lengths=None):
-        """Normalise.
+    def forward(
+        self, feats: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Normalise features.
 
         Arguments
         ---------
         feats : torch.Tensor
-            Of any shape.
+            Features of any shape.
         lengths : torch.Tensor, optional
-            Not used; SpeechBrain's normalisations are called with it.
+            Ignored; accepted like SpeechBrain's normalisations do.
 
         Returns
         -------
         torch.Tensor
-            As ``feats``.
+            The same shape as ``feats``.
         """
         return (feats - self.mean) / (2 * self.std)
