@@ -274,8 +274,8 @@ class AudioTagger(Pretrained):
         wav = torch.as_tensor(clip)
         if wav.ndim != 1 or not len(wav):
             raise ValueError(
-                f"A waveform has shape {list(wav.shape)}; it must be [samples], "
-                "mono and not empty."
+                f"A waveform has shape {list(wav.shape)}; it must be mono, "
+                "[samples], and not empty."
             )
         return normalizer(wav.cpu(), self.sample_rate)
 

@@ -1,11 +1,14 @@
-"""Losses over logits [B, C] and targets as indices [B] or rows [B, C]."""
+"""Losses of logits [B, C] and targets: class indices [B] or rows [B, C]."""
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from speechbrain.dataio.batch import PaddedData
 
 
-def plain_targets(targets):
-    """Return targets as a loss takes them, from what a batch holds.
+def plain_targets(targets: torch.Tensor | PaddedData) -> torch.Tensor:
+    """Return a batch's targets in the form that losses take.
 
     Arguments
     ---------
@@ -19,7 +22,6 @@ def plain_targets(targets):
 
     Example
     -------
-    >>> import torch
     >>> plain_targets(torch.tensor([[2], [0]]))
     tensor([2, 0])
     """
@@ -31,13 +33,13 @@ def plain_targets(targets):
     return targets
 
 
-def as_indices(targets):
-    """Return class indices, from indices or (soft) rows.
+def as_indices(targets: torch.Tensor) -> torch.Tensor:
+    """Convert indices or (soft) rows to class indices.
 
     Arguments
     ---------
     targets : torch.Tensor
-        Class indices [B], or rows [B, C], of which the largest entry counts.
+        Class indices [B], or rows [B, C], of which the argmax is taken.
 
     Returns
     -------
@@ -46,15 +48,14 @@ def as_indices(targets):
 
     Example
     -------
-    >>> import torch
     >>> as_indices(torch.tensor([[0.3, 0.7], [1.0, 0.0]]))
     tensor([1, 0])
     """
     return targets if targets.dim() == 1 else targets.argmax(dim=-1)
 
 
-def as_rows(targets, n_classes):
-    """Return multi-hot rows, from indices or (soft) rows.
+def as_rows(targets: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """Convert indices or (soft) rows to rows.
 
     Arguments
     ---------
@@ -70,7 +71,6 @@ def as_rows(targets, n_classes):
 
     Example
     -------
-    >>> import torch
     >>> as_rows(torch.tensor([1, 0]), 2)
     tensor([[0., 1.],
             [1., 0.]])
@@ -80,8 +80,8 @@ def as_rows(targets, n_classes):
     return targets.float()
 
 
-def cross_entropy(logits, targets):
-    """Cross-entropy; soft targets count by their argmax, as in the paper.
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Compute the cross-entropy; soft targets are replaced by their argmax.
 
     Arguments
     ---------
@@ -97,15 +97,16 @@ def cross_entropy(logits, targets):
 
     Example
     -------
-    >>> import torch
     >>> cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
     tensor(0.6931)
     """
     return F.cross_entropy(logits.float(), as_indices(targets))
 
 
-def binary_cross_entropy(logits, targets):
-    """Binary cross-entropy with logits, mean over clips and classes.
+def binary_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Compute the binary cross-entropy, averaged over clips and classes.
 
     Arguments
     ---------
@@ -121,7 +122,6 @@ def binary_cross_entropy(logits, targets):
 
     Example
     -------
-    >>> import torch
     >>> binary_cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
     tensor(0.6931)
     """
@@ -130,7 +130,7 @@ def binary_cross_entropy(logits, targets):
 
 
 class SpeechBrainLoss:
-    """One of SpeechBrain's losses, for logits [B, C] and targets [B].
+    """Adapter of a SpeechBrain loss to logits [B, C] and targets [B].
 
     Arguments
     ---------
@@ -139,7 +139,6 @@ class SpeechBrainLoss:
 
     Example
     -------
-    >>> import torch
     >>> from speechbrain.nnet.losses import (
     ...     AdditiveAngularMargin,
     ...     LogSoftmaxWrapper,
@@ -151,10 +150,12 @@ class SpeechBrainLoss:
     tensor(True)
     """
 
-    def __init__(self, loss):
+    def __init__(self, loss: Callable[..., torch.Tensor]):
         self.loss = loss
 
-    def __call__(self, logits, targets):
+    def __call__(
+        self, logits: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
         """Compute the mean loss.
 
         Arguments
@@ -167,7 +168,7 @@ class SpeechBrainLoss:
         Returns
         -------
         torch.Tensor
-            float32.
+            The mean loss, float32.
         """
         targets = as_indices(targets)
         return self.loss(logits.float().unsqueeze(1), targets.unsqueeze(1))

@@ -1,18 +1,20 @@
-"""Clip classification metrics from scikit-learn, over whole splits.
+"""Metrics of clip classification over whole splits.
 
-Average precision is undefined for a class without positive clips, the area
-under the ROC curve for one with only positive or only negative clips.  Such
-classes are left out of the means; `class_table` shows them empty.
+Average precision is undefined for classes without positive clips, the ROC AUC
+also for those without negative ones.  They are left out of the means.
 """
 
 import math
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import torch
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.files import write_csv
+from audiomamba.nnet.lengths import check_choice
 from audiomamba.training.environment import all_gather
 
 logger = get_logger(__name__)
@@ -20,10 +22,12 @@ logger = get_logger(__name__)
 ACTIVATIONS = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}
 
 
-def top_k_accuracy(scores, targets, k=1):
-    """Share of clips whose class is among the ``k`` highest scores.
+def top_k_accuracy(
+    scores: np.ndarray, targets: np.ndarray, k: int = 1
+) -> float:
+    """Compute the fraction of clips whose class has one of the k top scores.
 
-    Ties go to the lower class index.
+    Ties are resolved in favour of the lower class index.
 
     Arguments
     ---------
@@ -32,7 +36,7 @@ def top_k_accuracy(scores, targets, k=1):
     targets : np.ndarray
         Class indices [clips].
     k : int
-        Number of classes that count.
+        Number of top scores.
 
     Returns
     -------
@@ -49,8 +53,8 @@ def top_k_accuracy(scores, targets, k=1):
     return float((ranked == targets[:, None]).any(axis=1).mean())
 
 
-def average_precisions(scores, rows):
-    """Average precision per class; NaN for classes without a positive.
+def average_precisions(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Compute the average precision per class, NaN without positive clips.
 
     Arguments
     ---------
@@ -72,16 +76,11 @@ def average_precisions(scores, rows):
     """
     from sklearn.metrics import average_precision_score
 
-    result = np.full(rows.shape[1], np.nan)
-    for index in np.flatnonzero(rows.any(axis=0)):
-        result[index] = average_precision_score(
-            rows[:, index], scores[:, index]
-        )
-    return result
+    return _per_class(average_precision_score, scores, rows, rows.any(axis=0))
 
 
-def areas_under_curve(scores, rows):
-    """ROC area per class; NaN for classes with one kind of clip only.
+def areas_under_curve(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Compute the ROC AUC per class, NaN without positive or negative clips.
 
     Arguments
     ---------
@@ -103,54 +102,57 @@ def areas_under_curve(scores, rows):
     """
     from sklearn.metrics import roc_auc_score
 
-    result = np.full(rows.shape[1], np.nan)
     mixed = rows.any(axis=0) & ~rows.all(axis=0)
-    for index in np.flatnonzero(mixed):
-        result[index] = roc_auc_score(rows[:, index], scores[:, index])
+    return _per_class(roc_auc_score, scores, rows, mixed)
+
+
+def _per_class(metric, scores, rows, defined):
+    """Return the metric per class, NaN where it is not defined."""
+    result = np.full(rows.shape[1], np.nan)
+    for index in np.flatnonzero(defined):
+        result[index] = metric(rows[:, index], scores[:, index])
     return result
 
 
-def d_prime(auc):
-    """Separation of two unit normal distributions with that ROC area.
+def d_prime(auc: float) -> float:
+    """Compute d', the distance of two unit normal distributions with this AUC.
 
     Arguments
     ---------
     auc : float
-        Mean area under the ROC curve.
+        Mean ROC AUC.
 
     Returns
     -------
     float
-        sqrt(2) times the normal quantile of the area; infinite at 0 and 1.
+        sqrt(2) times the normal quantile of ``auc``; infinite at 0 and 1.
 
     Example
     -------
     >>> d_prime(0.5)
     0.0
     """
-    from statistics import NormalDist
-
     if auc in (0.0, 1.0):
         return math.copysign(math.inf, auc - 0.5)
     return math.sqrt(2) * NormalDist().inv_cdf(auc)
 
 
-def mean_of_defined(values):
-    """Mean of the entries that are not NaN; NaN if there are none."""
+def mean_of_defined(values: np.ndarray) -> float:
+    """Return the mean of the entries that are not NaN, or NaN."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
 
 
 class ClassificationMetrics:
-    """Collects the scores of a split and computes its metrics at the end.
+    """Collects the scores of a split and computes its metrics.
 
     Arguments
     ---------
     names : list of str
-        From ``accuracy``, ``top5``, ``mAP``, ``mAUC``, ``d_prime``; the first
-        chooses the epoch and is the headline of the results.
+        Out of ``accuracy``, ``top5``, ``mAP``, ``mAUC``, ``d_prime``; the first
+        one selects the best epoch and is the headline of the results.
     activation : str
-        From logits to scores: ``softmax`` for cross-entropy, ``sigmoid`` for
+        Maps logits to scores: ``softmax`` for cross-entropy, ``sigmoid`` for
         binary cross-entropy.
 
     Example
@@ -166,42 +168,45 @@ class ClassificationMetrics:
     NAMES = ("accuracy", "top5", "mAP", "mAUC", "d_prime")
     higher_is_better = True
 
-    def __init__(self, names, activation="softmax"):
+    def __init__(self, names: list[str], activation: str = "softmax"):
         unknown = [name for name in names if name not in self.NAMES]
         if unknown or not names:
             raise ValueError(
                 f"metric names {list(names)}: choose from {list(self.NAMES)}."
             )
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation {activation!r}: choose from {list(ACTIVATIONS)}."
-            )
+        check_choice("activation", activation, ACTIVATIONS)
         self.names = list(names)
         self.activation = activation
         self.clear()
 
     @property
-    def headline(self):
-        """Name of the metric that chooses the epoch."""
+    def headline(self) -> str:
+        """Name of the metric that selects the best epoch."""
         return self.names[0]
 
-    def clear(self):
-        """Drop all clips."""
+    def clear(self) -> None:
+        """Remove all clips."""
         self.ids, self.scores, self.targets = [], [], []
         self.loss_sum = 0.0
 
-    def append(self, ids, logits, targets, loss):
+    def append(
+        self,
+        ids: list[str],
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        loss: float | torch.Tensor,
+    ) -> None:
         """Add one batch.
 
         Arguments
         ---------
         ids : list of str
-            Names of the clips.
+            IDs of the clips.
         logits : torch.Tensor
             [B, C].
         targets : torch.Tensor
             Class indices [B] or multi-hot rows [B, C].
-        loss : float
+        loss : float or torch.Tensor
             Mean loss of the batch.
         """
         scores = ACTIVATIONS[self.activation](logits.detach().float())
@@ -210,8 +215,8 @@ class ClassificationMetrics:
         self.targets.append(targets.cpu().numpy())
         self.loss_sum += float(loss) * len(ids)
 
-    def gather(self):
-        """All-gather what the ranks of a distributed run collected."""
+    def gather(self) -> None:
+        """All-gather the scores across ranks."""
         own = (self.ids, self.scores, self.targets, self.loss_sum)
         ids, scores, targets, sums = zip(*all_gather(own))
         self.ids, self.scores, self.targets = (
@@ -220,8 +225,8 @@ class ClassificationMetrics:
         )
         self.loss_sum = sum(sums)
 
-    def arrays(self):
-        """Collected clips as arrays.
+    def arrays(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Return the collected clips as arrays.
 
         Returns
         -------
@@ -232,29 +237,28 @@ class ClassificationMetrics:
         Raises
         ------
         ValueError
-            If nothing was collected, or a score is not finite.
+            If no clip was collected, or a score is not finite.
         """
         if not self.ids:
-            raise ValueError("no clip was evaluated: the split is empty.")
+            raise ValueError("No clip was evaluated: the split is empty.")
         scores = np.concatenate(self.scores)
         broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if broken.size:
             raise ValueError(
                 f"{broken.size} of {len(scores)} clips have scores that are "
-                f"not finite, the first is {self.ids[broken[0]]!r}. Either "
-                "the training diverged (lower lr, or set max_grad_norm) or "
-                "this clip is damaged."
+                f"not finite, the first is {self.ids[broken[0]]!r}. Lower lr or "
+                "set max_grad_norm if training diverged, or check this clip."
             )
         return self.ids, scores, np.concatenate(self.targets)
 
-    def summarise(self):
-        """Compute the chosen metrics and the loss.
+    def summarise(self) -> dict[str, float]:
+        """Compute the chosen metrics and the mean loss.
 
         Returns
         -------
         dict
-            Plain floats by name, ``loss`` included; with class-wise metrics
-            also ``n_classes_scored``, the number of classes in the mean.
+            Metrics by name, ``loss`` and, with class-wise metrics,
+            ``n_classes_scored``: the number of classes in the mean.
         """
         _, scores, targets = self.arrays()
         values, summary = {}, {}
@@ -272,8 +276,8 @@ class ClassificationMetrics:
         summary.update({name: values[name] for name in self.names})
         return {**summary, "loss": self.loss_sum / len(self.ids)}
 
-    def class_table(self, labels):
-        """One row per class.
+    def class_table(self, labels: list[str]) -> pd.DataFrame:
+        """Compute metrics per class.
 
         Arguments
         ---------
@@ -284,10 +288,8 @@ class ClassificationMetrics:
         -------
         pandas.DataFrame
             ``label``, ``clips``, ``average_precision``, ``auc`` and, for
-            single-label targets, ``recall`` and ``precision``.
+            single-label targets, ``recall`` and ``precision`` per class.
         """
-        import pandas as pd
-
         _, scores, targets = self.arrays()
         rows = multi_hot(targets, scores.shape[1])
         table = pd.DataFrame(
@@ -298,7 +300,7 @@ class ClassificationMetrics:
                 "auc": areas_under_curve(scores, rows),
             }
         )
-        if (rows.sum(axis=1) == 1).all():
+        if _one_label_each(rows):
             from sklearn.metrics import precision_recall_fscore_support
 
             precision, recall, _, _ = precision_recall_fscore_support(
@@ -310,13 +312,13 @@ class ClassificationMetrics:
             table["recall"], table["precision"] = recall, precision
         return table
 
-    def write_reports(self, folder, labels):
+    def write_reports(self, folder: str | Path, labels: list[str]) -> None:
         """Write ``classes.csv`` and, for up to 50 classes, ``confusion.png``.
 
         Arguments
         ---------
         folder : str or Path
-            Where to.
+            Folder to write to.
         labels : list of str
             Names of the classes, by index.
         """
@@ -324,29 +326,29 @@ class ClassificationMetrics:
         try:
             self.plot_confusion(labels, Path(folder, "confusion.png"))
         except ModuleNotFoundError as error:
-            logger.info(f"no confusion.png: {error}; the extra 'plots' has it.")
+            logger.info(f"No confusion.png: {error}; install audiomamba[plots]")
 
-    def plot_confusion(self, labels, path, max_classes=50):
+    def plot_confusion(
+        self, labels: list[str], path: str | Path, max_classes: int = 50
+    ) -> bool:
         """Plot the confusion matrix; needs matplotlib (extra ``plots``).
 
         Arguments
         ---------
         labels : list of str
             Names of the classes, by index.
-        path : str
-            Picture to write.
+        path : str or Path
+            Image file to write.
         max_classes : int
-            Nothing is drawn for more classes, nor if a clip has several
-            labels or none.
+            Nothing is plotted for more classes, or for multi-label clips.
 
         Returns
         -------
         bool
-            Whether a picture was drawn.
+            Whether an image was written.
         """
         _, scores, targets = self.arrays()
-        several = targets.ndim == 2 and ((targets > 0).sum(axis=1) != 1).any()
-        if several or len(labels) > max_classes:
+        if len(labels) > max_classes or not _one_label_each(targets):
             return False
         from matplotlib.figure import Figure
         from sklearn.metrics import ConfusionMatrixDisplay
@@ -369,8 +371,8 @@ class ClassificationMetrics:
         return True
 
 
-def multi_hot(targets, n_classes):
-    """Targets as boolean rows [clips, classes].
+def multi_hot(targets: np.ndarray, n_classes: int) -> np.ndarray:
+    """Convert targets to boolean rows [clips, classes].
 
     Example
     -------
@@ -383,13 +385,16 @@ def multi_hot(targets, n_classes):
     return targets > 0
 
 
+def _one_label_each(targets):
+    """Return whether every clip has exactly one label."""
+    return targets.ndim == 1 or ((targets > 0).sum(axis=1) == 1).all()
+
+
 def _single_labels(targets):
-    """Class indices; refuses rows that have not exactly one label."""
-    if targets.ndim == 1:
-        return targets
-    if not ((targets > 0).sum(axis=1) == 1).all():
+    """Return class indices; every row must have exactly one label."""
+    if not _one_label_each(targets):
         raise ValueError(
-            "accuracy, top5 and the confusion matrix need one label per clip; "
-            "use mAP for clips with several."
+            "accuracy, top5 and the confusion matrix need exactly one label "
+            "per clip; use mAP for multi-label data."
         )
-    return targets.argmax(axis=1)
+    return targets if targets.ndim == 1 else targets.argmax(axis=1)

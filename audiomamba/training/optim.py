@@ -1,31 +1,36 @@
-"""Parameter groups, learning rates and gradient clipping for every group."""
+"""Parameter groups, their learning rates, and gradient clipping."""
+
+from collections.abc import Iterable
 
 import torch
 
 
-def parameter_groups(modules, head="classifier", head_lr_scale=1.0):
-    """Split parameters by weight decay and by learning-rate scale.
+def parameter_groups(
+    modules: torch.nn.ModuleDict,
+    head: str = "classifier",
+    head_lr_scale: float = 1.0,
+) -> list[dict]:
+    """Group parameters by weight decay and learning-rate scale.
 
-    Parameters tagged ``_no_weight_decay = True`` (``A_log``, ``D``, position
+    Parameters tagged ``_no_weight_decay = True`` (``A_log``, ``D``, positional
     embedding, class token) go to groups with ``weight_decay`` 0.  Each group
-    carries ``lr_scale``, which `scale_learning_rates` and
-    `set_learning_rates` keep.  Frozen parameters are left out, shared ones
-    appear once, and the order is that of the modules, so that an optimiser's
-    state fits again after a restart.
+    has an ``lr_scale``, which `scale_learning_rates` and `set_learning_rates`
+    respect.  Frozen parameters are left out and shared ones appear once, in the
+    order of the modules, so an optimiser's state matches after a restart.
 
     Arguments
     ---------
     modules : torch.nn.ModuleDict
         The modules to optimise, by name.
     head : str
-        Name of the module whose rate is scaled.
+        Name of the module whose learning rate is scaled.
     head_lr_scale : float
-        Rate of the head relative to the rest.
+        Learning rate of the head relative to the rest.
 
     Returns
     -------
     list of dict
-        Groups for a torch optimiser; empty ones are left out.
+        Non-empty groups for a PyTorch optimiser.
 
     Example
     -------
@@ -56,13 +61,13 @@ def parameter_groups(modules, head="classifier", head_lr_scale=1.0):
     return list(groups.values())
 
 
-def scale_learning_rates(optimizer):
-    """Give each group its initial rate: the optimiser's times ``lr_scale``.
+def scale_learning_rates(optimizer: torch.optim.Optimizer) -> None:
+    """Multiply each group's initial learning rate by its ``lr_scale``.
 
     Arguments
     ---------
     optimizer : torch.optim.Optimizer
-        Just made from `parameter_groups`.
+        A new optimiser of `parameter_groups`.
 
     Example
     -------
@@ -77,34 +82,36 @@ def scale_learning_rates(optimizer):
         group["lr"] = group["initial_lr"]
 
 
-def set_learning_rates(optimizer, factor):
-    """Set each group's rate to its own initial rate times ``factor``.
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set each group's learning rate to its initial one times ``factor``.
 
     Arguments
     ---------
     optimizer : torch.optim.Optimizer
-        An optimiser that went through `scale_learning_rates`.
+        An optimiser prepared by `scale_learning_rates`.
     factor : float
-        A schedule's factor.
+        The factor from a schedule.
     """
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
-def clip_gradients(optimizers, max_norm):
-    """Clip the gradients of all groups of all optimisers as one vector.
+def clip_gradients(
+    optimizers: Iterable[torch.optim.Optimizer], max_norm: float
+) -> torch.Tensor:
+    """Clip the global norm of the gradients of all optimisers, in place.
 
     Arguments
     ---------
     optimizers : iterable of torch.optim.Optimizer
-        Their gradients are scaled in place.
+        Optimisers whose gradients are clipped.
     max_norm : float
-        Largest allowed norm; ``inf`` only measures.
+        Maximum norm; ``inf`` only measures.
 
     Returns
     -------
     torch.Tensor
-        The norm before clipping; not finite where any gradient is not.
+        The norm before clipping; not finite if any gradient is not.
 
     Example
     -------
@@ -126,13 +133,13 @@ def clip_gradients(optimizers, max_norm):
     return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
 
 
-def checked_max_norm(max_norm):
-    """Return ``max_norm`` or refuse one that would turn gradients round.
+def checked_max_norm(max_norm: float) -> float:
+    """Return ``max_norm`` if it is positive.
 
     Arguments
     ---------
     max_norm : float
-        Largest gradient norm.
+        Maximum gradient norm.
 
     Returns
     -------
@@ -142,8 +149,8 @@ def checked_max_norm(max_norm):
     Raises
     ------
     ValueError
-        If it is not positive: a negative norm, which some programs take for
-        "off", would reverse every gradient.
+        If it is not positive: a negative norm, which means "off" elsewhere,
+        would reverse all gradients.
 
     Example
     -------
@@ -153,6 +160,6 @@ def checked_max_norm(max_norm):
     if not max_norm > 0:
         raise ValueError(
             f"max_grad_norm is {max_norm}; it must be positive. "
-            "Write max_grad_norm: .inf to switch clipping off."
+            "Set max_grad_norm: .inf to disable clipping."
         )
     return float(max_norm)

@@ -1,9 +1,9 @@
 """Learning-rate schedules as pure functions of the position in a run.
 
-A schedule maps (optimiser step, epoch, optimiser steps per epoch) to a factor.
-The Brain multiplies each parameter group's own initial rate by it, so a head's
-or a layer's scale survives, and a resumed run needs no scheduler state: step
-and epoch are in every checkpoint.
+A schedule maps (optimiser step, epoch, optimiser steps per epoch) to a factor
+of the learning rate.  The Brain multiplies each parameter group's initial
+learning rate by it, so relative scales are kept, and a resumed run needs no
+scheduler state: step and epoch are in every checkpoint.
 
 ``step`` counts finished optimiser steps from 0, ``epoch`` counts from 1.
 """
@@ -13,20 +13,20 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 
-def stepped_warmup(step, warmup_steps, every):
-    """Warm-up of the paper's code: a staircase that begins at zero.
+def stepped_warmup(step: int, warmup_steps: int, every: int) -> float:
+    """Compute the warm-up of the paper's code: a staircase from zero.
 
-    Every ``every`` steps the factor becomes ``step / warmup_steps``; it keeps
-    that value in between, so the first ``every`` steps change no weight.
+    Every ``every`` steps the factor is set to ``step / warmup_steps`` and then
+    kept, so the first ``every`` steps change no weight.
 
     Arguments
     ---------
     step : int
         Finished optimiser steps.
     warmup_steps : int
-        Length of the warm-up; 0 switches it off.
+        Length of the warm-up; 0 disables it.
     every : int
-        Width of a stair in steps.
+        Number of steps between updates of the factor.
 
     Returns
     -------
@@ -47,9 +47,9 @@ def stepped_warmup(step, warmup_steps, every):
 class WarmupMultiStep:
     """The paper's schedule: stepped warm-up, then a drop every few epochs.
 
-    The drop is that of ``MultiStepLR(range(start, 1000, every), factor)``
-    stepped at the end of each epoch: with ``start=5, every=2`` epoch 6 is the
-    first at ``factor``, epoch 8 at ``factor ** 2``.
+    Equals ``MultiStepLR(range(start, 1000, every), factor)``, stepped at the
+    end of each epoch: with ``start=5, every=2`` epoch 6 is the first with
+    ``factor``, epoch 8 the first with ``factor ** 2``.
 
     Arguments
     ---------
@@ -58,11 +58,11 @@ class WarmupMultiStep:
     every : int
         Number of epochs between drops.
     factor : float
-        What a drop multiplies the rate by.
+        Factor of each drop.
     warmup_steps : int
         Optimiser steps of warm-up; 0 for none.
     warmup_every : int
-        Width of a stair of the warm-up.
+        Number of steps between updates during warm-up.
 
     Example
     -------
@@ -86,8 +86,8 @@ class WarmupMultiStep:
                 "both must be 1 or more."
             )
 
-    def __call__(self, step, epoch, steps_per_epoch):
-        """Return the factor of the rate; see the module's docstring."""
+    def __call__(self, step: int, epoch: int, steps_per_epoch: int) -> float:
+        """Return the factor; see the module's docstring."""
         finished = epoch - 1
         drops = max(0, (finished - self.start) // self.every + 1)
         warm = stepped_warmup(step, self.warmup_steps, self.warmup_every)
@@ -96,12 +96,12 @@ class WarmupMultiStep:
 
 @dataclass(frozen=True)
 class WarmupEpochSteps:
-    """EPIC-SOUNDS: linear warm-up over epochs, then a rate per epoch range.
+    """EPIC-SOUNDS: linear warm-up over epochs, then a factor per epoch range.
 
-    The authors' code warms up from ``first`` to 1 and rewrites the full rate
-    on every later step, so the decay it declares never acts.  ``variant``
-    chooses: ``intended`` follows the declared decay, ``effective`` does what
-    that code does.
+    The authors' code warms up from ``first`` to 1 and then resets the full
+    learning rate at every step, so its configured decay has no effect.
+    ``variant="intended"`` applies the decay, ``"effective"`` does what that
+    code does.
 
     Arguments
     ---------
@@ -110,7 +110,7 @@ class WarmupEpochSteps:
     first : float
         Factor of the first step.
     milestones : dict
-        Number of finished epochs -> factor from then on.
+        Number of finished epochs -> factor from there on.
     variant : str
         ``intended`` or ``effective``.
 
@@ -136,8 +136,8 @@ class WarmupEpochSteps:
                 f"variant={self.variant!r}: choose 'intended' or 'effective'."
             )
 
-    def __call__(self, step, epoch, steps_per_epoch):
-        """Return the factor of the rate; see the module's docstring."""
+    def __call__(self, step: int, epoch: int, steps_per_epoch: int) -> float:
+        """Return the factor; see the module's docstring."""
         warmup_steps = self.warmup_epochs * steps_per_epoch
         if step < warmup_steps:
             return self.first + (1 - self.first) * step / warmup_steps
@@ -150,14 +150,14 @@ class WarmupEpochSteps:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """Linear warm-up, then half a cosine down to ``final``.
+    """Linear warm-up, then cosine decay to ``final``.
 
     Arguments
     ---------
     n_epochs : int
-        Epochs of the whole run.
+        Number of epochs of the run.
     warmup_epochs : float
-        Epochs of warm-up; the first step has a small rate, not zero.
+        Epochs of warm-up; the first step has a small learning rate, not zero.
     final : float
         Factor at the end of the run.
 
@@ -179,8 +179,8 @@ class WarmupCosine:
                 f"n_epochs={self.n_epochs}."
             )
 
-    def __call__(self, step, epoch, steps_per_epoch):
-        """Return the factor of the rate; see the module's docstring."""
+    def __call__(self, step: int, epoch: int, steps_per_epoch: int) -> float:
+        """Return the factor; see the module's docstring."""
         warmup = self.warmup_epochs * steps_per_epoch
         if step < warmup:
             return min(1.0, (step + 1) / warmup)

@@ -3,7 +3,13 @@
 import numpy as np
 from numba import njit, prange
 
-from audiomamba.ops.cpu.vector_math import KERNEL, f32, vectorise
+from audiomamba.ops.cpu.vector_math import (
+    KERNEL,
+    accumulate,
+    f32,
+    product,
+    vectorise,
+)
 
 # Rows per task.
 SPAN = 32
@@ -15,7 +21,7 @@ def _inverse_root(row, eps):
     vectorise()
     total = f32(0.0)
     for k in range(row.shape[0]):
-        total += row[k] * row[k]
+        total = accumulate(total, row[k] * row[k])
     return f32(1.0) / np.sqrt(total / f32(row.shape[0]) + eps)
 
 
@@ -42,10 +48,10 @@ def _row_gradient(grad, row, weight, scale, dx, dweight):
     width = row.shape[0]
     along = f32(0.0)
     for k in range(width):
-        along += grad[k] * weight[k] * row[k]
+        along = accumulate(along, grad[k] * weight[k] * row[k])
     along *= scale * scale / f32(width)
     for k in range(width):
-        dx[k] = scale * (grad[k] * weight[k] - row[k] * along)
+        dx[k] = scale * (grad[k] * weight[k] - product(row[k], along))
         dweight[k] += grad[k] * row[k] * scale
 
 

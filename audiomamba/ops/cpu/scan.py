@@ -23,6 +23,7 @@ from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
     f32,
+    product,
     sigmoid,
     softplus,
     vectorise,
@@ -45,7 +46,7 @@ def _scan_step(delta, drive, rate, b_n, c_n, decay, state, total):
         b, c = widen(b_n[n]), widen(c_n[n])
         decay_row(delta, rate[n], decay)
         for k in range(LANES):
-            s = decay[k] * state[n, k] + drive[k] * b
+            s = decay[k] * state[n, k] + product(drive[k], b)
             state[n, k] = s
             total[k] += c * s
 

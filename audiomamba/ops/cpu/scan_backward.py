@@ -24,7 +24,9 @@ from audiomamba.ops.cpu.scan import load_parameters, load_steps, prepare
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
+    accumulate,
     f32,
+    product,
     sigmoid,
     vectorise,
     widen,
@@ -58,7 +60,8 @@ def _mark_borders(
             b = widen(b_n[n])
             decay_row(delta[step], rate[n], decay)
             for k in range(LANES):
-                state[n, k] = decay[k] * state[n, k] + drive[step, k] * b
+                s = product(drive[step, k], b)
+                state[n, k] = decay[k] * state[n, k] + s
 
 
 @njit(**KERNEL)
@@ -69,7 +72,7 @@ def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
         b, c = widen(b_n[n]), widen(c_n[n])
         decay_row(delta, rate[n], decays[n])
         for k in range(LANES):
-            s = decays[n, k] * before[n, k] + drive[k] * b
+            s = decays[n, k] * before[n, k] + product(drive[k], b)
             after[n, k] = s
             y[k] += c * s
 
@@ -90,8 +93,8 @@ def _adjoint_step(
         sum_b, sum_c = f32(0.0), f32(0.0)
         for k in range(LANES):
             d_state = adjoint[n, k] + grad[k] * c
-            sum_b += d_state * drive[k]
-            sum_c += grad[k] * after[n, k]
+            sum_b = accumulate(sum_b, d_state * drive[k])
+            sum_c = accumulate(sum_c, grad[k] * after[n, k])
             d_drive[k] += d_state * b
             passed = d_state * decays[n, k]
             d_exponent = passed * before[n, k]
@@ -202,8 +205,8 @@ def _store_inputs(
         delta_row, raw_row, d_row = delta[step], raw[step], d_delta[step]
         for k in range(width):
             d_xd, g, x = drive_row[k], grad_row[k], widen(u_row[k])
-            du_row[k] = d_xd * delta_row[k] + g * skip[k]
-            d = d_xd * x + d_row[k] * LN_2
+            du_row[k] = d_xd * delta_row[k] + product(g, skip[k])
+            d = d_xd * x + product(d_row[k], LN_2)
             if use_softplus:
                 d *= sigmoid(raw_row[k] + offset[k])
             ddelta_row[k] = d

@@ -28,13 +28,12 @@ _ARTANH = tuple(f32(2.0 / k) for k in (13, 11, 9, 7, 5, 3, 1))
 
 # Python's error model would test every division for zero, which keeps a loop
 # from being vectorised.
-KERNEL = dict(
-    cache=True,
-    error_model="numpy",
-    fastmath={"contract", "nsz", "arcp", "reassoc"},
-)
-# No reassociation here: it would simplify `x + ROUND - ROUND` to x.
-_EXACT = {**KERNEL, "fastmath": {"contract", "nsz"}}
+# Every kernel has its own copy of the functions that it calls, and LLVM
+# optimises each copy by itself.  The process that compiles the kernels runs
+# other copies than one that loads them from the cache, and both must give the
+# same bits.  So rounding is not left to LLVM: "reassoc" and "arcp" are missing,
+# and `accumulate` and `product` stand where LLVM would have a choice.
+KERNEL = dict(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 
 
 @intrinsic
@@ -59,6 +58,31 @@ def vectorise(typing_context):
         return context.get_dummy_value()
 
     return types.none(), generate
+
+
+@intrinsic
+def accumulate(typing_context, total, x):
+    """Return total + x; a loop of such sums may be vectorised."""
+
+    def generate(context, builder, signature, arguments):
+        flags = ("reassoc", "contract", "nsz")
+        return builder.fadd(*arguments, flags=flags)
+
+    return total(total, x), generate
+
+
+@intrinsic
+def product(typing_context, a, b):
+    """Return a * b, rounded.
+
+    In a sum of two products LLVM could fuse either one with the addition.
+    """
+
+    def generate(context, builder, signature, arguments):
+        # Without flags of its own it would get those of the function.
+        return builder.fmul(*arguments, flags=("nsz",))
+
+    return a(a, b), generate
 
 
 @intrinsic
@@ -90,14 +114,14 @@ def widen(x):
     return f32(x)
 
 
-@overload(widen, jit_options=_EXACT)
+@overload(widen, jit_options=KERNEL)
 def _widen(x):
     if x == types.int16:
         return lambda x: i32(i32(x) << i32(16)).view(f32)
     return lambda x: x
 
 
-@njit(**_EXACT)
+@njit(**KERNEL)
 def exp2(x):
     """Return 2 ** x for x <= 127; below 2 ** -126 it stays there."""
     x = max(x, f32(-126.0))
@@ -113,13 +137,13 @@ def exp2(x):
     return i32(p.view(i32) + exponent).view(f32)
 
 
-@njit(**_EXACT)
+@njit(**KERNEL)
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
     return f32(1.0) / (f32(1.0) + exp2(-LOG2_E * max(x, f32(-87.0))))
 
 
-@njit(**_EXACT)
+@njit(**KERNEL)
 def softplus(x):
     """Return log(1 + exp(x)), accurate where it is tiny as well."""
     t = exp2(-LOG2_E * abs(x))
