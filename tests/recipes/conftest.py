@@ -100,6 +100,13 @@ def make_start(run_recipe):
     return make_start
 
 
+@pytest.fixture(scope="module")
+def trained(start, tmp_path_factory):
+    """Output folder and log of the paper's recipe with a small model."""
+    folder = tmp_path_factory.mktemp("run")
+    return folder, start(folder, "aum_base")
+
+
 @pytest.fixture
 def check_second_start(start, trained, tmp_path):
     """Check which manifests a second run writes.

@@ -34,13 +34,6 @@ def start(make_start, corpus):
     )
 
 
-@pytest.fixture(scope="module")
-def trained(start, tmp_path_factory):
-    """Output folder and log of the paper's recipe with a small model."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, start(folder, "aum_base")
-
-
 def test_manifests_hold_the_lists(trained, corpus):
     tables = {
         split: read_manifest(trained[0] / "manifests" / f"{split}.csv")

@@ -20,13 +20,6 @@ def start(make_start, corpus):
     return make_start("EPIC-Sounds", corpus, n_frames=128, precision="fp32")
 
 
-@pytest.fixture(scope="module")
-def trained(start, tmp_path_factory):
-    """Output folder and log of the paper's recipe with a small model."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, start(folder, "aum_base")
-
-
 def listed(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))

@@ -29,13 +29,6 @@ def start(make_start, corpus):
     return make_start("SpeechCommands", corpus, precision="fp32")
 
 
-@pytest.fixture(scope="module")
-def trained(start, tmp_path_factory):
-    """Output folder and log of the paper's recipe with a small model."""
-    folder = tmp_path_factory.mktemp("run")
-    return folder, start(folder, "aum_base")
-
-
 def manifests(folder):
     return {split: read_manifest(folder / f"{split}.csv") for split in SPLITS}
 
