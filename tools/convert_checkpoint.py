@@ -187,6 +187,12 @@ def convert(
         If the checkpoint, the labels or the recipe do not fit.
     """
     encoder, head = load_official(checkpoint, **arguments)
+    if not isinstance(encoder, AudioMamba):
+        raise ExportError(
+            f"{checkpoint} holds an {type(encoder).__name__}, and this tool "
+            "converts AudioMamba only. Give it to init_from of a recipe as "
+            "it is, or load it with audiomamba.load_official."
+        )
     if head is None:
         raise ExportError(
             f"{checkpoint} has no classifier of sounds, so it cannot tag. "
@@ -196,7 +202,7 @@ def convert(
     names = find_labels(head.out_features, labels, recipe)
     with open(recipe, encoding="utf-8") as file:
         text = resolve_references(file).read()
-    parts, options, _ = read_recipe(text, recipe)
+    parts, options = read_recipe(text, recipe)
     features = parts["compute_features"]
     if features.get("n_frames") not in (None, encoder.n_frames):
         # max_duration is that of the recipe's n_frames.

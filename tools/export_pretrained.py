@@ -30,7 +30,7 @@ def parse_arguments(argv=None):
         "--labels",
         type=Path,
         metavar="CSV",
-        help="the label file, if the run's own no longer exists",
+        help="the label file, if the run is of an older version",
     )
     add("--push", metavar="OWNER/NAME", help="hub repository to upload to")
     add("--private", action="store_true", help="create it as private")

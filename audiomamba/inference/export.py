@@ -15,6 +15,7 @@ from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.inference.card import model_card
 from audiomamba.inference.tagger import HPARAMS_FILE, AudioTagger
+from audiomamba.pretrained.weights import label_difference, read_class_names
 from audiomamba.training.checkpoints import best_first
 
 PARTS = tuple(AudioTagger.MODULES_NEEDED)
@@ -66,7 +67,7 @@ def _plain(node):
     return node
 
 
-def read_recipe(text: str, name: str | Path) -> tuple[dict, dict, dict]:
+def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
     """Read a model's modules and options from a recipe's YAML.
 
     Arguments
@@ -114,7 +115,7 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict, dict]:
         **{name: recipe.get(name, value) for name, value in reader.items()},
         "activation": recipe["metrics"].get("activation", "softmax"),
     }
-    return {key: _plain(recipe[key]) for key in PARTS}, options, recipe
+    return {key: _plain(recipe[key]) for key in PARTS}, options
 
 
 def new_node(class_name: str, arguments: dict) -> CommentedMap:
@@ -303,25 +304,23 @@ def class_names(path: str | Path) -> list[str]:
     return read_labels(path, column)
 
 
-def _find_labels(folder, recipe, record):
-    """Return a run's label file, even if the run's folder was moved."""
-    named = recipe.get("label_file")
-    if named is None:
+def _names_of(checkpoint, labels):
+    """Return the class names of a checkpoint, compared with a label file."""
+    saved = checkpoint.paramfiles.get("label_encoder")
+    known = read_class_names(saved) if saved else None
+    given = class_names(labels) if labels else None
+    if known is None and given is None:
         raise ExportError(
-            f"{folder / HPARAMS_FILE} has no label_file: pass the label file "
-            "with --labels."
+            f"{checkpoint.path} has no class names, as it was saved by an "
+            "older version: pass the label file with --labels."
         )
-    places = [Path(record["folder"], named)]
-    if Path(named).is_relative_to(recipe["output_folder"]):
-        within = Path(named).relative_to(recipe["output_folder"])
-        places.insert(0, folder / within)
-    found = next(filter(Path.is_file, places), None)
-    if found is not None:
-        return found
-    raise ExportError(
-        f"The label file of {folder} was not found at "
-        f"{', '.join(map(str, places))}: pass it with --labels."
-    )
+    difference = known and given and label_difference(known, given)
+    if difference:
+        raise ExportError(
+            f"{checkpoint.path} was trained on other classes than those in "
+            f"{labels}: {difference}. Leave out --labels."
+        )
+    return known or given
 
 
 def _chosen_checkpoint(folder, record):
@@ -335,8 +334,8 @@ def _chosen_checkpoint(folder, record):
         epoch = found and found.meta["epoch"]
         raise ExportError(
             f"{folder}: results.json is for epoch {record['epoch']}, but the "
-            f"best checkpoint in save/ for epoch {epoch}. Run train.py with "
-            "--test_only to test the checkpoints in save/."
+            f"best checkpoint in save/ for epoch {epoch}. Start train.py "
+            "again: it resumes, tests and writes new results."
         )
     return found
 
@@ -355,7 +354,8 @@ def export_run(
     target : str or Path
         The folder to write; must be empty or not exist.
     labels : str or Path, optional
-        The label file, if the run's own was moved.
+        A label file, for checkpoints of older versions, which have no class
+        names.
 
     Returns
     -------
@@ -366,7 +366,8 @@ def export_run(
     Raises
     ------
     ExportError
-        If the folder holds no finished run, or its parts do not match.
+        If the folder holds no finished run, its parts do not match, or it was
+        trained on other classes than ``labels`` lists.
     """
     folder = Path(output_folder)
     for name in (HPARAMS_FILE, "results.json", "save"):
@@ -376,7 +377,7 @@ def export_run(
                 "finished run. Let train.py finish training and testing."
             )
     text = (folder / HPARAMS_FILE).read_text(encoding="utf-8")
-    parts, options, recipe = read_recipe(text, folder / HPARAMS_FILE)
+    parts, options = read_recipe(text, folder / HPARAMS_FILE)
     record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     chosen = _chosen_checkpoint(folder, record)
     weights = {
@@ -384,7 +385,7 @@ def export_run(
         for name, path in chosen.paramfiles.items()
         if name in PARTS
     }
-    names = class_names(labels or _find_labels(folder, recipe, record))
+    names = _names_of(chosen, labels)
     # Do not publish a path on this machine
     record = {k: v for k, v in record.items() if k != "folder"}
     return write_model(

@@ -246,8 +246,8 @@ class ClassificationMetrics:
         if broken.size:
             raise ValueError(
                 f"{broken.size} of {len(scores)} clips have scores that are "
-                f"not finite, the first is {self.ids[broken[0]]!r}. Lower lr or "
-                "set max_grad_norm if training diverged, or check this clip."
+                f"not finite; the first is {self.ids[broken[0]]!r}. Check it, "
+                "or lower lr or set max_grad_norm if training diverged."
             )
         return self.ids, scores, np.concatenate(self.targets)
 

@@ -22,15 +22,6 @@ FLOORS = [
 SOURCES = ["audiomamba/*.py", "recipes/*.py", "tools/*.py"]
 # Files over 400 lines, and functions over 60 without their docstrings: no
 # others may be added, and these may only become shorter.
-LONG_FILES = {
-    "audiomamba/inference/export.py": 402,
-    "audiomamba/ops/triton/adjoint.py": 406,
-    "audiomamba/training/brain.py": 417,
-}
-LONG_FUNCTIONS = {
-    "audiomamba/ops/triton/__init__.py:scan_backward": 65,
-    "tools/benchmark.py:_arguments": 72,
-}
 
 
 def tracked(*patterns):
@@ -146,10 +137,10 @@ def test_files_have_400_lines_and_functions_60_at_most(pattern):
     for path in tracked(pattern):
         name = path.relative_to(ROOT).as_posix()
         length = len(path.read_text().splitlines())
-        assert length <= LONG_FILES.get(name, 400), f"{name}: {length}"
+        assert length <= 400, f"{name}: {length}"
         for function in functions(path):
             key, length = f"{name}:{function.name}", n_lines(function)
-            assert length <= LONG_FUNCTIONS.get(key, 60), f"{key}: {length}"
+            assert length <= 60, f"{key}: {length}"
 
 
 def test_training_has_at_most_13_modules():

@@ -9,10 +9,10 @@ import soundfile
 import torch
 
 from audiomamba.dataio.files import write_json
-from audiomamba.dataio.manifest import write_labels
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.inference.export import export_run
 from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.hparams import load_hparams
 from audiomamba.training.results import run_record
 from audiomamba.training.run import write_settings
@@ -25,7 +25,6 @@ seed: 1
 init_from: null
 output_folder: {folder}
 save_folder: !ref <output_folder>/save
-label_file: !ref <output_folder>/manifests/labels.csv
 n_classes: 3
 sample_rate: 16000
 max_duration: 0.615
@@ -122,9 +121,9 @@ def _train(folder, clips, mask_padding):
     torch.manual_seed(0)
     hparams = load_hparams(source)
     write_settings(folder, source, {})
-    write_labels(hparams["label_file"], LABELS)
     reader = AudioReader(clips, 16000, hparams["max_duration"])
     dataset = ClipDataset(clips / "all.csv", reader, LabelEncoder(LABELS))
+    hparams["checkpointer"].add_recoverable("label_encoder", ClassNames(LABELS))
     brain = ClassificationBrain(
         hparams["modules"],
         hparams["opt_class"],

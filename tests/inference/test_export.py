@@ -8,6 +8,7 @@ import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
+from audiomamba.dataio.manifest import write_labels
 from audiomamba.inference import AudioTagger, export_run
 from audiomamba.inference.export import ExportError, read_recipe
 from audiomamba.pretrained.weights import read_tensors as read_weights
@@ -85,29 +86,38 @@ def test_results_of_another_epoch_are_refused(run, tmp_path):
     record = json.loads((folder / "results.json").read_text())
     record["epoch"] = 77
     (folder / "results.json").write_text(json.dumps(record))
-    with pytest.raises(ExportError, match="epoch 77.*--test_only"):
+    with pytest.raises(ExportError, match="epoch 77.*train.py again"):
         export_run(folder, tmp_path / "target")
 
 
-def test_wrong_labels_are_refused_and_leave_no_files(run, tmp_path):
+@pytest.mark.parametrize(
+    "names, difference",
+    [
+        (["one", "two"], "3 classes instead of 2"),
+        (LABELS[::-1], "the same 3 classes in another order"),
+    ],
+)
+def test_other_labels_are_refused_and_leave_no_files(
+    run, tmp_path, names, difference
+):
     labels = tmp_path / "labels.csv"
-    labels.write_text("index,label\n0,one\n1,two\n")
-    with pytest.raises(ExportError, match="3 outputs.*2 labels"):
+    write_labels(labels, names)
+    with pytest.raises(ExportError, match=difference):
         export_run(run.folder, tmp_path / "target", labels)
     assert list(tmp_path.iterdir()) == [labels]
 
 
-def test_missing_labels_are_named(run, tmp_path):
+def test_a_run_without_class_names_needs_a_label_file(run, tmp_path):
+    """Checkpoints of the first version have none."""
     folder = shutil.copytree(run.folder, tmp_path / "run")
-    shutil.rmtree(folder / "manifests")
-    record = json.loads((folder / "results.json").read_text())
-    record["folder"] = str(tmp_path)
-    (folder / "results.json").write_text(json.dumps(record))
-    text = (folder / "hyperparams.yaml").read_text()
-    text = text.replace("manifests/labels.csv", "manifests/gone.csv")
-    (folder / "hyperparams.yaml").write_text(text)
-    with pytest.raises(ExportError, match="gone.csv.*--labels"):
+    for path in folder.glob("save/*/label_encoder.ckpt"):
+        path.unlink()
+    with pytest.raises(ExportError, match="no class names.*--labels"):
         export_run(folder, tmp_path / "target")
+    labels = tmp_path / "labels.csv"
+    write_labels(labels, LABELS)
+    exported = export_run(folder, tmp_path / "target", labels)
+    assert AudioTagger.from_hparams(exported, run_opts=CPU).labels == LABELS
 
 
 def test_an_existing_target_is_kept(run, tmp_path):

@@ -6,6 +6,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 
 from audiomamba import AudioMamba
 from audiomamba.inference import AudioTagger
+from audiomamba.lobes.ast import AudioSpectrogramTransformer
 from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.pretrained import initialise
 
@@ -138,6 +139,16 @@ def test_a_checkpoint_without_a_classifier_is_refused(files, convert, options):
     torch.save(encoder.state_dict(), folder / "headless.pth")
     with pytest.raises(SystemExit, match="no classifier.*init_from"):
         convert(folder / "headless.pth", folder / "model", *options)
+
+
+def test_a_checkpoint_of_another_encoder_is_refused(files, convert, options):
+    folder, *_ = files
+    encoder = AudioSpectrogramTransformer(
+        n_mels=128, n_frames=64, embed_dim=64, depth=1, n_heads=1
+    )
+    torch.save(encoder.state_dict(), folder / "ast.pth")
+    with pytest.raises(SystemExit, match="AudioSpectrogramTransformer.*init_"):
+        convert(folder / "ast.pth", folder / "model", *options)
 
 
 def test_a_wrong_class_token_is_refused(files, convert, options):
