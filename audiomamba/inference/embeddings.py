@@ -192,7 +192,7 @@ def embed_manifest(
         batch_sampler=duration_batches(table["duration"], limit),
         num_workers=num_workers,
     )
-    # An old key must not remain beside a new array
+    # The old key must not be left next to a new array
     record.unlink(missing_ok=True)
     with replaced_file(path) as draft:
         _embed(embedder, loader, rows, draft)

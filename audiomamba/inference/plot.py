@@ -105,7 +105,7 @@ def plot_tags(
         for index in shown.tolist()
     ]
     below.set_yticks(range(len(names)), names)
-    below.set_title("probability, its peak beside each name", loc="left")
+    below.set_title("probability, with the peak of each class", loc="left")
     figure.colorbar(image, ax=below, pad=0.01)
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
