@@ -130,9 +130,8 @@ def duration_batches(
     >>> duration_batches([1.0, 9.0, 2.0, 2.0], max_seconds=4.0)
     [[1], [2, 3], [0]]
     """
-    durations = np.asarray(durations)
-    batches = []
-    for index in np.argsort(-durations, kind="stable").tolist():
+    batches: list[list[int]] = []
+    for index in np.argsort(-np.asarray(durations), kind="stable").tolist():
         if batches:
             longest = durations[batches[-1][0]]
             if longest * (len(batches[-1]) + 1) <= max_seconds:

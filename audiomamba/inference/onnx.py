@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,7 +48,8 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    exported = torch.onnx.export(
+    # With dynamo=True it returns a program, never None
+    exported: Any = torch.onnx.export(
         export_program(tagger),
         dynamo=True,
         custom_translation_table=TRANSLATIONS,

@@ -4,7 +4,7 @@ Needs onnxscript (extra ``onnx``), so import this module only where it is used.
 The recurrence is ONNX's ``Scan``: runtimes need no custom operator.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from onnxscript import FLOAT, graph, script
 from onnxscript import opset18 as op
@@ -158,7 +158,7 @@ def mamba_inner(
     return scan(u, delta, A, A_b, B, C, D, z, dt_bias, True, lengths)
 
 
-TRANSLATIONS = {
+TRANSLATIONS: dict[Callable, Callable] = {
     operators.scan.default: scan,
     operators.causal_conv1d.default: causal_conv1d,
     operators.mamba_inner.default: mamba_inner,

@@ -17,7 +17,7 @@ _MAX_COLUMNS = 2000
 _LIMITS = (0.05, 0.995)
 
 
-def require_matplotlib():
+def require_matplotlib() -> None:
     """Exit with a clear message if matplotlib is not installed."""
     from importlib.util import find_spec
 

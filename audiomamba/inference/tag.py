@@ -104,8 +104,8 @@ def _rows(tags):
 
 def as_json(
     path: str,
-    tags: list[tuple[str, float]] | None,
-    windows: "list[TaggedWindow] | None",
+    tags: list[tuple[str, float]],
+    windows: "list[TaggedWindow] | None" = None,
 ) -> str:
     """Format a file's result as a line of JSON.
 
@@ -113,10 +113,10 @@ def as_json(
     ---------
     path : str
         The file.
-    tags : list of tuple or None
+    tags : list of tuple
         (label, probability) for the whole clip.
     windows : list of TaggedWindow or None
-        Results per window; takes precedence over ``tags``.
+        Results per window, which replace ``tags``.
 
     Returns
     -------
@@ -124,10 +124,10 @@ def as_json(
 
     Example
     -------
-    >>> as_json("a.wav", [("Dog", 0.75)], None)
+    >>> as_json("a.wav", [("Dog", 0.75)])
     '{"file": "a.wav", "tags": [{"label": "Dog", "probability": 0.75}]}'
     """
-    result = {"file": path}
+    result: dict[str, object] = {"file": path}
     if windows is None:
         result["tags"] = _rows(tags)
     else:
@@ -144,8 +144,8 @@ def as_json(
 
 def as_text(
     path: str,
-    tags: list[tuple[str, float]] | None,
-    windows: "list[TaggedWindow] | None",
+    tags: list[tuple[str, float]],
+    windows: "list[TaggedWindow] | None" = None,
 ) -> str:
     """Format a file's result as readable lines.
 
@@ -160,7 +160,7 @@ def as_text(
 
     Example
     -------
-    >>> print(as_text("a.wav", [("Dog", 0.75), ("Rain", 0.02)], None))
+    >>> print(as_text("a.wav", [("Dog", 0.75), ("Rain", 0.02)]))
     a.wav
       75.0%  Dog
        2.0%  Rain
@@ -191,25 +191,19 @@ def tag(tagger: "AudioTagger", path: str, arguments: argparse.Namespace) -> str:
     str
         The text to print.
     """
-    tags = windows = None
-    wants = (arguments.window, arguments.hop, arguments.plot)
-    if all(want is None for want in wants):
-        tags = tagger.tag_file(path, arguments.top)
-    else:
-        windows = list(
-            tagger.tag_stream(
-                path, arguments.window, arguments.hop, arguments.top
-            )
-        )
+    write = as_json if arguments.json else as_text
+    window, hop, top = arguments.window, arguments.hop, arguments.top
+    if window is None and hop is None and arguments.plot is None:
+        return write(path, tagger.tag_file(path, top))
+    windows = list(tagger.tag_stream(path, window, hop, top))
     if arguments.plot:
         from audiomamba.inference.plot import plot_tags
 
         target = arguments.plot
         if not target.suffix:
             target = target / f"{Path(path).name}.png"
-        plot_tags(path, windows, tagger.labels, target, arguments.top)
-    write = as_json if arguments.json else as_text
-    return write(path, tags, windows)
+        plot_tags(path, windows, tagger.labels, target, top)
+    return write(path, [], windows)
 
 
 def load_model(arguments: argparse.Namespace) -> "AudioTagger":

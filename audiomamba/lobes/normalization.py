@@ -35,6 +35,9 @@ class SpectrogramNorm(torch.nn.Module):
     tensor([[[0., 1.]]])
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, mean: float, std: float):
         super().__init__()
         if not math.isfinite(mean):
@@ -45,8 +48,8 @@ class SpectrogramNorm(torch.nn.Module):
                 "tools/compute_statistics.py computes that of a corpus."
             )
         for name, value in (("mean", mean), ("std", std)):
-            value = torch.tensor(float(value))
-            self.register_buffer(name, value, persistent=False)
+            buffer = torch.tensor(float(value))
+            self.register_buffer(name, buffer, persistent=False)
 
     def forward(
         self, feats: torch.Tensor, lengths: torch.Tensor | None = None
