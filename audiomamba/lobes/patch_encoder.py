@@ -1,5 +1,7 @@
 """Base of the encoders that turn spectrogram patches into a row of tokens."""
 
+from abc import ABC, abstractmethod
+
 import torch
 
 from audiomamba.nnet.lengths import check_choice, check_feats, clear_padding
@@ -15,7 +17,7 @@ from audiomamba.nnet.tokens import TokenRow
 OUTPUTS = ("embedding", "frames", "tokens")
 
 
-class PatchEncoder(torch.nn.Module):
+class PatchEncoder(torch.nn.Module, ABC):
     """Patches and class tokens in a row; a subclass adds the layers over it.
 
     A subclass defines `_encode` and `_pool`.  The arguments are those of
@@ -108,13 +110,13 @@ class PatchEncoder(torch.nn.Module):
             cls_tokens = torch.cat(tokens) + cls_tokens
         return row.arrange(patches + positions, cls_tokens), row
 
+    @abstractmethod
     def _encode(self, x, lengths):
         """Pass tokens [B, L, D] and their number [B] through the layers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pool(self, x, row, output):
         """Return the embedding, the frames or the tokens."""
-        raise NotImplementedError
 
     def forward(
         self,

@@ -1,11 +1,13 @@
 """Augmentation of spectrograms: masks, time warp, noise and roll."""
 
+from abc import ABC, abstractmethod
+
 import torch
 
 from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
 
-class _SpectrogramAugment(torch.nn.Module):
+class _SpectrogramAugment(torch.nn.Module, ABC):
     """Base of augmentations that change each clip within its own frames.
 
     Subclasses define ``augment(feats, n_own)``; whatever they do to padding
@@ -50,6 +52,7 @@ class _SpectrogramAugment(torch.nn.Module):
         padding = padding_mask(n_own, n_frames)[..., None]
         return torch.where(padding, feats, self.augment(feats, n_own))
 
+    @abstractmethod
     def augment(self, feats: torch.Tensor, n_own: torch.Tensor) -> torch.Tensor:
         """Augment every clip within its own frames.
 
@@ -65,7 +68,6 @@ class _SpectrogramAugment(torch.nn.Module):
         torch.Tensor
             [B, T, F].
         """
-        raise NotImplementedError
 
 
 class SpectrogramMask(_SpectrogramAugment):
