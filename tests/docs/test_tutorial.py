@@ -38,7 +38,7 @@ def outputs(tmp_path_factory):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert run.returncode == 0, f"{code}\n{run.stdout[-4000:]}"
         found[code] = run.stdout

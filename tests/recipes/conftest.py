@@ -33,7 +33,7 @@ def _command(script, *arguments, cwd, fails=False):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert (run.returncode != 0) == fails, run.stdout[-4000:]
     return run.stdout

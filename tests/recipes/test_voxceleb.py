@@ -196,7 +196,7 @@ def test_two_processes_train_and_evaluate_together(
         tmp_path, corpus, launcher=torchrun.split(), number_of_epochs=1
     )
     try:
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=600)
     finally:
         process.kill()
     assert process.returncode == 0, output[-6000:]
