@@ -137,7 +137,8 @@ def hardware_words(hardware: dict) -> str:
     """Name what a run computed on."""
     if str(hardware["device"]).startswith("cuda"):
         return f"{hardware['processes']} x {hardware['name']}"
-    return f"{hardware['name']}, {hardware['cpu_threads']} threads"
+    n_threads = hardware["cpu_threads"]
+    return f"{hardware['name']}, {n_threads} thread{'s' * (n_threads != 1)}"
 
 
 def place_of(record: dict) -> Path:
