@@ -323,6 +323,7 @@ class Run:
             return
         started = environment(device)
         if self.recorded and not self.debug:
+            self._warn_of_versions(started["versions"])
             started = {key: self.recorded[key] for key in started}
         record = {
             "hparams_file": self.hparams_file,
@@ -339,6 +340,16 @@ class Run:
             for path in sorted(folder.glob("*.csv"))
             if path.name != "coverage.csv"
         }
+
+    def _warn_of_versions(self, versions):
+        found = differences(self.recorded["versions"], versions)
+        if found:
+            logger.warning(
+                "%s was started with other versions: %s. The resumed run may "
+                "differ in its last digits from one without a break.",
+                self.output_folder,
+                ", ".join(f"{name} {old} -> {new}" for name, old, new in found),
+            )
 
     def _check_identity(self, identity):
         """Compare what is known only after the preparation."""

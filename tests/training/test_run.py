@@ -144,6 +144,18 @@ def test_other_data_processes_or_engines_are_refused(start, monkeypatch):
     start()
 
 
+def test_resuming_with_other_versions_warns(start, monkeypatch, caplog):
+    start()
+    start()
+    assert not caplog.messages
+    present = environment.package_versions()
+    monkeypatch.setattr(
+        environment, "package_versions", lambda: {**present, "torch": "1.0"}
+    )
+    start()
+    assert f"other versions: torch {present['torch']} -> 1.0" in caplog.text
+
+
 def test_ranks_with_different_engines_are_refused(start, monkeypatch):
     monkeypatch.setattr(run, "all_gather", lambda value: [value, "triton"])
     with pytest.raises(RunError, match="different engines"):
