@@ -165,7 +165,7 @@ def load_initial_weights(hparams, labels, test_only):
     if test_only and not trained and not with_classifier:
         raise CheckpointError(
             f"{source} has no classifier for the {len(labels)} classes of the "
-            "data, so there is nothing to test.  Train it first, without "
+            "data, so there is nothing to test. Train it first, without "
             "--test_only; or give the data that it was trained on, with all "
             "their classes."
         )
