@@ -165,7 +165,7 @@ def check_protocols(protocols, has_valid):
     if "honest" in protocols and not has_valid:
         raise PreparationError(
             "protocol 'honest' needs a validation split that is not the "
-            "reported one.  With valid_share, give a share, or protocols: "
+            "reported one. With valid_share, give a share, or protocols: "
             "[paper] or [last]."
         )
 
