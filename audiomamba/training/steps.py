@@ -64,7 +64,7 @@ class Progress:
     enable : bool
         Whether to show the bar.
     done : int
-        Batches that a resumed epoch has behind it.
+        Batches of a resumed epoch that are already done.
 
     Example
     -------
