@@ -11,8 +11,7 @@ from audiomamba.nnet.patch_embed import (
     grid_length,
     to_pair,
 )
-from audiomamba.nnet.position import PositionEmbedding
-from audiomamba.nnet.tokens import TokenRow
+from audiomamba.nnet.tokens import PositionEmbedding, TokenRow
 
 OUTPUTS = ("embedding", "frames", "tokens")
 

@@ -6,8 +6,7 @@ The tensors have the authors' names, which are also those of `AudioMamba`.
 import re
 
 from audiomamba.lobes.audio_mamba import CLS_NAMES, AudioMamba
-from audiomamba.nnet.position import resample_table
-from audiomamba.nnet.tokens import CLS_TOKENS
+from audiomamba.nnet.tokens import CLS_TOKENS, resample_table
 from audiomamba.pretrained.family import (
     KERNEL,
     TABLE,

@@ -1,4 +1,4 @@
-"""Training: the Brain, parameter groups, schedules, metrics and records.
+"""Training: the Brain, parameter groups and schedules, metrics and records.
 
 Import the modules by their full path, for example
 ``from audiomamba.training.brain import ClassificationBrain``.

@@ -128,7 +128,7 @@ class CarefulBrain(sb.Brain):
 
     Example
     -------
-    >>> from audiomamba.training.schedules import WarmupMultiStep
+    >>> from audiomamba.training.optim import WarmupMultiStep
     >>> class Regression(CarefulBrain):
     ...     def compute_forward(self, batch, stage):
     ...         return self.modules.classifier(batch)

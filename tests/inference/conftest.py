@@ -59,7 +59,7 @@ modules:
 compute_loss: !name:audiomamba.training.losses.cross_entropy
 opt_class: !name:torch.optim.AdamW
     lr: 0.01
-lr_schedule: !new:audiomamba.training.schedules.WarmupCosine
+lr_schedule: !new:audiomamba.training.optim.WarmupCosine
     n_epochs: 2
     warmup_epochs: 1
     final: 0.01

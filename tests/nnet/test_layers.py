@@ -12,8 +12,13 @@ from audiomamba.nnet.patch_embed import (
     resize_patch_kernel,
     to_pair,
 )
-from audiomamba.nnet.position import PositionEmbedding, columns_of
-from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS, TokenRow
+from audiomamba.nnet.tokens import (
+    CLS_TOKENS,
+    TOKEN_ORDERS,
+    PositionEmbedding,
+    TokenRow,
+    columns_of,
+)
 
 
 def test_patch_embeddings_equal_a_convolution():

@@ -13,7 +13,7 @@ from audiomamba.training.checkpoints import AtomicCheckpointer
 from audiomamba.training.epoch_log import EpochLog
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.metrics import ClassificationMetrics
-from audiomamba.training.schedules import WarmupMultiStep
+from audiomamba.training.optim import WarmupMultiStep
 
 N_CLASSES = 3
 

@@ -34,7 +34,7 @@ init_from: null
 embedding_model: !new:torch.nn.Linear {{in_features: 2, out_features: 3}}
 opt_class: !name:torch.optim.Adam
     lr: !ref <lr>
-lr_schedule: !new:audiomamba.training.schedules.WarmupCosine
+lr_schedule: !new:audiomamba.training.optim.WarmupCosine
     n_epochs: !ref <number_of_epochs>
 """
 LABELS = ["cat", "dog"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiomamba.training.schedules import (
+from audiomamba.training.optim import (
     WarmupCosine,
     WarmupEpochSteps,
     WarmupMultiStep,
