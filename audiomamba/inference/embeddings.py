@@ -17,8 +17,8 @@ from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
-from audiomamba.training.checkpoints import best_first
 from audiomamba.training.hparams import load_hparams
+from audiomamba.training.protocols import best_first
 
 logger = get_logger(__name__)
 

@@ -16,7 +16,7 @@ from audiomamba.dataio.manifest import read_labels
 from audiomamba.inference.card import model_card
 from audiomamba.inference.tagger import HPARAMS_FILE, AudioTagger
 from audiomamba.pretrained.weights import label_difference, read_class_names
-from audiomamba.training.checkpoints import best_first
+from audiomamba.training.protocols import best_first, weights_of
 
 PARTS = tuple(AudioTagger.MODULES_NEEDED)
 # Defaults of the recipes' readers, for keys that the YAML does not have
@@ -380,11 +380,7 @@ def export_run(
     parts, options = read_recipe(text, folder / HPARAMS_FILE)
     record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     chosen = _chosen_checkpoint(folder, record)
-    weights = {
-        name: torch.load(path, map_location="cpu", weights_only=True)
-        for name, path in chosen.paramfiles.items()
-        if name in PARTS
-    }
+    weights = weights_of(chosen, record["protocol"])
     names = _names_of(chosen, labels)
     # Do not publish a path on this machine
     record = {k: v for k, v in record.items() if k != "folder"}

@@ -1,19 +1,19 @@
-"""The Brains of the recipes: which epoch to test, and clip classification."""
+"""The Brain of the recipes: trains, and tests the weights of each protocol."""
 
-import numpy as np
 import torch
 from speechbrain.core import Stage
 from torch.nn.parallel import DistributedDataParallel
 
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.pretrained.weights import CheckpointError
-from audiomamba.training.checkpoints import (
+from audiomamba.training.environment import all_gather
+from audiomamba.training.protocols import (
     PROTOCOLS,
     best_first,
+    check_averages,
     check_protocols,
+    make_averages,
 )
-from audiomamba.training.environment import all_gather
-from audiomamba.training.losses import plain_targets
 from audiomamba.training.steps import CarefulBrain
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
@@ -32,13 +32,27 @@ class RecipeBrain(CarefulBrain):
         As for `CarefulBrain`; the checkpointer an ``AtomicCheckpointer``.
     """
 
-    REQUIRED = (*CarefulBrain.REQUIRED, "metrics", "protocols", "epoch_log")
+    REQUIRED = (
+        *CarefulBrain.REQUIRED,
+        "metrics",
+        "protocols",
+        "average_from",
+        "ema_decay",
+        "epoch_log",
+    )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         check_protocols(self.hparams.protocols, has_valid=True)
         self.reported_set = None
         self.clips = {}
+        # Training may wrap the modules, which share their parameters with these
+        self.model = torch.nn.ModuleDict(dict(self.modules))
+        self.averages = make_averages(
+            self.model, self.hparams.average_from, self.hparams.ema_decay
+        )
+        for name, average in self.averages.items():
+            self.checkpointer.add_recoverable(name, average)
 
     # ------------------------------------------------------------- forward
 
@@ -89,6 +103,12 @@ class RecipeBrain(CarefulBrain):
         self.clips["train"] = len(train_set)
         self.validates_on_reported = reported_set is valid_set
         check_protocols(self.hparams.protocols, not self.validates_on_reported)
+        check_averages(
+            self.hparams.protocols,
+            self.hparams.average_from,
+            self.hparams.ema_decay,
+            self.n_epochs,
+        )
         if not self.validates_on_reported:
             self.clips["valid"] = len(valid_set)
         if "paper" in self.hparams.protocols and not self.test_only:
@@ -106,6 +126,12 @@ class RecipeBrain(CarefulBrain):
             train_loader_kwargs or {},
             valid_loader_kwargs or {},
         )
+
+    def optimizers_step(self):
+        """Take a step, and follow it with the moving average."""
+        super().optimizers_step()
+        if "ema" in self.averages:
+            self.averages["ema"].update_parameters(self.model)
 
     def _evaluation_loader(self, dataset, loader_kwargs):
         return self.make_dataloader(
@@ -165,6 +191,8 @@ class RecipeBrain(CarefulBrain):
 
     def _end_epoch(self, epoch, stats):
         """Log one line and save a checkpoint that every protocol can find."""
+        if "average" in self.averages and epoch >= self.hparams.average_from:
+            self.averages["average"].update_parameters(self.model)
         validated = "test" if self.validates_on_reported else "valid"
         # Since the training of this epoch started, validation included
         seconds = {"seconds": round(self.timed.seconds, 1)}
@@ -243,6 +271,9 @@ class RecipeBrain(CarefulBrain):
             headline = self.hparams.metrics.headline
             key = f"{split}_{headline}" if split else "epoch"
             chosen = self._load_best(key)
+            if protocol in self.averages:
+                average = self.averages[protocol].module
+                self.model.load_state_dict(average.state_dict())
             tested[protocol] = {
                 "epoch": chosen["epoch"],
                 "rule": rule,
@@ -250,122 +281,3 @@ class RecipeBrain(CarefulBrain):
                 "test": self._score(loader, "test"),
             }
         return {name: tested[name] for name in self.hparams.protocols}
-
-
-class ClassificationBrain(RecipeBrain):
-    """Trains and tests a clip classifier over any SpeechBrain encoder.
-
-    The hyperparameters ``wav_augment``, ``spec_augment`` and ``norm_augment``
-    are objects or null, called in training with (wavs, lengths, targets), and
-    with (feats, lengths) before and after normalisation.
-
-    Arguments
-    ---------
-    *args, **kwargs
-        As for `RecipeBrain`; the modules ``compute_features``,
-        ``mean_var_norm``, ``embedding_model`` and ``classifier``.
-    """
-
-    REQUIRED = (
-        *RecipeBrain.REQUIRED,
-        "n_classes",
-        "compute_loss",
-        "wav_augment",
-        "spec_augment",
-        "norm_augment",
-    )
-
-    def compute_forward(self, batch, stage):
-        """Compute logits.
-
-        Arguments
-        ---------
-        batch : PaddedBatch
-            With ``sig`` and, unless the data are unlabelled, ``target``.
-        stage : Stage
-            Augmentation is for training only.
-
-        Returns
-        -------
-        tuple
-            Logits [B, C], and the targets after augmentation or ``None``.
-        """
-        batch = batch.to(self.device)
-        wavs, lengths = batch.sig
-        has_target = hasattr(batch, "target")
-        targets = plain_targets(batch.target) if has_target else None
-        hparams, augment = self.hparams, ()
-        if stage == Stage.TRAIN:
-            augment = (hparams.spec_augment, hparams.norm_augment)
-            if hparams.wav_augment is not None:
-                wavs, lengths, targets = hparams.wav_augment(
-                    wavs, lengths, targets
-                )
-        emb = self.clip_encoder(stage)(wavs, lengths, *augment)
-        return self.module("classifier", stage)(emb).squeeze(1), targets
-
-    def compute_objectives(self, predictions, batch, stage):
-        """Compute the mean loss and, outside of training, collect scores.
-
-        Arguments
-        ---------
-        predictions : tuple
-            From `compute_forward`.
-        batch : PaddedBatch
-            With ``id``.
-        stage : Stage
-            Where in the run.
-
-        Returns
-        -------
-        torch.Tensor
-            The mean loss.
-        """
-        logits, targets = predictions
-        loss = self.hparams.compute_loss(logits, targets)
-        if stage != Stage.TRAIN:
-            self.hparams.metrics.append(batch.id, logits, targets, loss)
-        return loss
-
-    @torch.no_grad()
-    def predict(self, dataset, loader_kwargs=None):
-        """Compute the logits of unlabelled clips, for challenges.
-
-        Under torchrun all ranks must call it; each computes its share and gets
-        the whole.
-
-        Arguments
-        ---------
-        dataset : DynamicItemDataset
-            With ``id`` and ``sig``.
-        loader_kwargs : dict, optional
-            Options of its loader.
-
-        Returns
-        -------
-        tuple
-            ids (list of str, sorted) and logits [clips, classes], float32.
-
-        Raises
-        ------
-        ValueError
-            If a logit is not finite; names the clip.
-        """
-        loader = self._evaluation_loader(dataset, loader_kwargs)
-        self.modules.eval()
-        own = {}
-        for batch in self.progress(loader, "predict"):
-            with self.evaluation_ctx:
-                logits, _ = self.compute_forward(batch, Stage.TEST)
-            own.update(zip(batch.id, logits.float().cpu().numpy()))
-        found = {k: row for part in all_gather(own) for k, row in part.items()}
-        ids = sorted(found)
-        scores = np.stack([found[name] for name in ids])
-        broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if broken.size:
-            raise ValueError(
-                f"{broken.size} of {len(ids)} clips have non-finite scores, "
-                f"the first is {ids[broken[0]]!r}: the clip is damaged, or the "
-                "training diverged."
-            )
-        return ids, scores

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and which of them is tested.
+"""Checkpoints: written whole or not at all.
 
 SpeechBrain's checkpointer writes the meta file before the parameters, in the
 final folder: a process killed in between leaves a checkpoint that the next
@@ -7,7 +7,6 @@ and renamed when it is whole.
 """
 
 import logging
-import math
 import numbers
 import shutil
 
@@ -30,29 +29,16 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.logger import get_logger
 
-from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import (
     CheckpointError,
     label_difference,
     read_class_names,
 )
+from audiomamba.training.protocols import best_first
 
 logger = get_logger(__name__)
 
 UNFINISHED = "unfinished-"
-# protocol -> (split that chooses the epoch, or None; the rule in words)
-PROTOCOLS = {
-    "honest": (
-        "valid",
-        "best epoch on the validation split, of equals the earliest",
-    ),
-    "paper": (
-        "test",
-        "best epoch on the reported split, as the authors, of equals the "
-        "earliest",
-    ),
-    "last": (None, "last epoch, whatever its figures"),
-}
 
 
 def plain_scalars(meta):
@@ -99,75 +85,6 @@ def _size(value):
     if isinstance(value, torch.Tensor):
         return value.numel()
     return value.size if isinstance(value, (np.generic, np.ndarray)) else None
-
-
-def best_first(key, higher_is_better=True):
-    """Importance of a checkpoint: the best value, of equals the earliest.
-
-    The earliest, as the published code replaces its best model only by a
-    strictly better one.  Checkpoints without the key, as those within an epoch,
-    come last.
-
-    Arguments
-    ---------
-    key : str
-        Name of a value in the meta.
-    higher_is_better : bool
-        False for error rates.
-
-    Returns
-    -------
-    callable
-        For ``importance_key`` of the checkpointer's methods.
-
-    Example
-    -------
-    >>> from speechbrain.utils.checkpoints import Checkpoint
-    >>> metas = [{"epoch": epoch, "accuracy": 0.9} for epoch in (1, 2)]
-    >>> ckpts = [Checkpoint(str(meta), meta, {}) for meta in metas]
-    >>> max(ckpts, key=best_first("accuracy")).meta["epoch"]
-    1
-    """
-
-    def importance(ckpt):
-        if key not in ckpt.meta:
-            return -math.inf, 0
-        value = ckpt.meta[key] if higher_is_better else -ckpt.meta[key]
-        return value, -ckpt.meta["epoch"]
-
-    return importance
-
-
-def check_protocols(protocols, has_valid):
-    """Refuse protocols that are unknown, or have no split to choose by.
-
-    Arguments
-    ---------
-    protocols : list of str
-        Keys of ``PROTOCOLS``, the headline first.
-    has_valid : bool
-        Whether there is a validation split.
-
-    Raises
-    ------
-    PreparationError
-        (a ValueError) Naming what is wrong.
-
-    Example
-    -------
-    >>> check_protocols(["paper", "last"], has_valid=False)
-    """
-    if not protocols or set(protocols) - set(PROTOCOLS):
-        raise PreparationError(
-            f"protocols: {protocols}; a list of {', '.join(PROTOCOLS)}, the "
-            "headline first."
-        )
-    if "honest" in protocols and not has_valid:
-        raise PreparationError(
-            "protocol 'honest' needs a validation split that is not the "
-            "reported one. With valid_share, give a share, or protocols: "
-            "[paper] or [last]."
-        )
 
 
 @register_checkpoint_hooks

@@ -5,6 +5,7 @@ import sys
 from contextlib import contextmanager
 
 import torch
+from speechbrain.core import Stage
 from speechbrain.utils.distributed import (
     ddp_init_group,
     infer_device,
@@ -14,14 +15,16 @@ from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.scores import ScoreError
 from audiomamba.pretrained.weights import CheckpointError
-from audiomamba.training.brain import ClassificationBrain
-from audiomamba.training.checkpoints import ClassNames, check_protocols
+from audiomamba.training.checkpoints import ClassNames
+from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.hparams import (
     fit_precision,
     load_hparams,
     parse_arguments,
 )
+from audiomamba.training.protocols import check_averages, check_protocols
 from audiomamba.training.results import run_record, save_results
 from audiomamba.training.run import Run, RunError
 
@@ -70,6 +73,14 @@ def run_recipe(
             run_opts,
             checkpointer,
         )
+        if hparams.get("distillation") and not run_opts["test_only"]:
+            hparams["distillation"].prepare(
+                brain.clip_encoder(Stage.VALID),
+                labels,
+                hparams["sample_rate"],
+                datasets["train"].data_ids,
+                brain.device,
+            )
         brain.fit(
             hparams["epoch_counter"],
             datasets["train"],
@@ -103,8 +114,14 @@ def prepare_run(run, prepare, run_opts):
     list of str
         Class names, by index.
     """
-    has_valid = run.settings.get("valid_share", 1) != 0
-    check_protocols(run.settings["protocols"], has_valid)
+    settings, protocols = run.settings, run.settings["protocols"]
+    check_protocols(protocols, settings.get("valid_share", 1) != 0)
+    check_averages(
+        protocols,
+        settings["average_from"],
+        settings["ema_decay"],
+        settings["number_of_epochs"],
+    )
     run_on_main(prepare, [run.settings])
     labels = read_labels(run.settings["label_file"])
     device = run_opts["device"] or infer_device()
@@ -122,7 +139,7 @@ def process_group():
     """
     try:
         yield
-    except (PreparationError, CheckpointError, RunError) as error:
+    except (PreparationError, CheckpointError, RunError, ScoreError) as error:
         # once on every machine
         if os.environ.get("LOCAL_RANK", "0") == "0":
             logger.error(error, main_process_only=False)

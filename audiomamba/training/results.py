@@ -1,15 +1,155 @@
-"""``results.json``: what a run reached, and all that is needed to repeat it."""
+"""What a run writes down: a line per epoch, the learning curve, the results.
+
+``results.json`` says what a run reached, and all that is needed to repeat it.
+"""
 
 from pathlib import Path
 
+import pandas as pd
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
 from torch.nn.parallel import DistributedDataParallel
 
-from audiomamba.dataio.files import write_json
+from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.lobes.flops import count_clip
 from audiomamba.training.environment import environment
-from audiomamba.training.epoch_log import describe
+
+logger = get_logger(__name__)
+
+PERCENT = ("accuracy", "top5", "mAP", "mAUC", "data_wait", "taught")
+
+
+def readable(name, value):
+    """Format one value as a person reads it.
+
+    Example
+    -------
+    >>> readable("mAP", 0.327), readable("lr", 1e-5), readable("loss", 0.12345)
+    ('32.70 %', '1.00e-05', '0.1235')
+    """
+    base = name.split("_", 1)[-1] if name.startswith("test_") else name
+    if base in PERCENT:
+        return f"{100 * value:.2f} %"
+    if name == "seconds":
+        return f"{value:.1f}"
+    if name == "lr":
+        return f"{value:.2e}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def describe(values):
+    """Join names and readable values.
+
+    Example
+    -------
+    >>> describe({"loss": 0.5, "accuracy": 0.912})
+    'loss 0.5000, accuracy 91.20 %'
+    """
+    return ", ".join(
+        f"{name} {readable(name, value)}" for name, value in values.items()
+    )
+
+
+def clock(seconds):
+    """Format a duration.
+
+    Example
+    -------
+    >>> clock(42), clock(312), clock(93784)
+    ('42 s', '5 min', '26.1 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+class EpochLog:
+    """Writes ``train_log.txt`` for people and ``curve.csv`` for programs.
+
+    A resumed run replaces the rows of the epochs that it trains again, so
+    ``curve.csv`` always has one row per epoch.
+
+    Arguments
+    ---------
+    folder : str
+        Where the two files go.
+
+    Example
+    -------
+    >>> folder = getfixture("tmpdir")
+    >>> log = EpochLog(folder)
+    >>> parts = {"train": {"loss": 0.7}, "valid": {"accuracy": 0.5}}
+    >>> log.write(1, parts, "accuracy")
+    >>> log.history()
+    [{'epoch': 1, 'train_loss': 0.7, 'valid_accuracy': 0.5}]
+    """
+
+    def __init__(self, folder):
+        self.text = Path(folder) / "train_log.txt"
+        self.table = Path(folder) / "curve.csv"
+
+    @main_process_only
+    def note(self, line):
+        """Add a line to the log file and to the program's log."""
+        self.text.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.text, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        logger.info(line)
+
+    @main_process_only
+    def write(self, epoch, parts, headline, n_epochs=None):
+        """Log one epoch: a short line for people, every figure in the table.
+
+        Arguments
+        ---------
+        epoch : int
+            Number of the epoch, from 1.
+        parts : dict of dict
+            Values by name for ``train``, ``valid`` and maybe ``test``.
+        headline : str
+            The metric that the line shows.
+        n_epochs : int
+            Epochs of the whole run.
+        """
+        row = {"epoch": epoch}
+        for part, values in parts.items():
+            row.update({f"{part}_{key}": v for key, v in values.items()})
+        rows = [old for old in self.history() if old["epoch"] < epoch] + [row]
+        write_csv(self.table, pd.DataFrame(rows))
+        self.note(self._line(rows, parts, headline, n_epochs))
+
+    def _line(self, rows, parts, headline, n_epochs):
+        epoch, train = rows[-1]["epoch"], parts["train"]
+        fields = [f"epoch {epoch}" + (f"/{n_epochs}" if n_epochs else "")]
+        fields.append(f"loss {readable('loss', train['loss'])}")
+        scores = [
+            f"{part} {readable(headline, values[headline])}"
+            for part, values in parts.items()
+            if headline in values
+        ]
+        fields.append(f"{headline}: {', '.join(scores)}")
+        if train.get("skipped"):
+            fields.append(f"{train['skipped']} steps skipped")
+        times = [row["epoch_seconds"] for row in rows if "epoch_seconds" in row]
+        if times and n_epochs:
+            left = sum(times) / len(times) * (n_epochs - epoch)
+            fields.append(f"{clock(left)} left" if epoch < n_epochs else "done")
+        return " | ".join(fields)
+
+    def history(self):
+        """Return the learning curve so far.
+
+        Returns
+        -------
+        list of dict
+            One per epoch, in order; empty before the first.
+        """
+        if not self.table.exists():
+            return []
+        return pd.read_csv(self.table).to_dict("records")
+
 
 logger = get_logger(__name__)
 

@@ -28,6 +28,7 @@ from audiomamba.ops import current_engine
 from audiomamba.pretrained.weights import label_difference
 from audiomamba.training.environment import all_gather, environment
 from audiomamba.training.hparams import as_yaml, read_settings, resolved_text
+from audiomamba.training.protocols import MODEL
 
 logger = get_logger(__name__)
 
@@ -41,8 +42,6 @@ FREE = (
     "ckpt_interval_minutes",
 )
 GROWS = "number_of_epochs"
-# What a checkpoint has to fit
-MODEL = ("embedding_model", "classifier")
 
 
 class RunError(ValueError):

@@ -20,7 +20,7 @@ import pandas as pd
 
 from audiomamba.dataio.files import write_json
 from audiomamba.training.environment import command_line
-from audiomamba.training.epoch_log import describe
+from audiomamba.training.results import describe
 
 FOLDS = (1, 2, 3, 4, 5)
 RULES = {

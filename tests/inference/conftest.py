@@ -11,8 +11,8 @@ import torch
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.inference.export import export_run
-from audiomamba.training.brain import ClassificationBrain
 from audiomamba.training.checkpoints import ClassNames
+from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.hparams import load_hparams
 from audiomamba.training.results import run_record
 from audiomamba.training.run import write_settings
@@ -65,13 +65,16 @@ lr_schedule: !new:audiomamba.training.optim.WarmupCosine
     final: 0.01
 head_lr_scale: 1.0
 protocols: [honest]
+average_from: null
+ema_decay: null
+distillation: null
 wav_augment: null
 spec_augment: null
 norm_augment: null
 metrics: !new:audiomamba.training.metrics.ClassificationMetrics
     names: [accuracy]
     activation: softmax
-epoch_log: !new:audiomamba.training.epoch_log.EpochLog
+epoch_log: !new:audiomamba.training.results.EpochLog
     folder: !ref <output_folder>
 checkpointer: !new:audiomamba.training.checkpoints.AtomicCheckpointer
     checkpoints_dir: !ref <save_folder>

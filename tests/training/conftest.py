@@ -8,12 +8,12 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 
 from audiomamba.nnet.classifier import LinearClassifier
-from audiomamba.training.brain import ClassificationBrain
 from audiomamba.training.checkpoints import AtomicCheckpointer
-from audiomamba.training.epoch_log import EpochLog
+from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.metrics import ClassificationMetrics
 from audiomamba.training.optim import WarmupMultiStep
+from audiomamba.training.results import EpochLog
 
 N_CLASSES = 3
 
@@ -100,6 +100,9 @@ def make_run(tmp_path):
             "lr_schedule": WarmupMultiStep(1, 1, 0.5, 4, 2),
             "head_lr_scale": 10.0,
             "protocols": ["honest", "paper"],
+            "average_from": None,
+            "ema_decay": None,
+            "distillation": None,
             "epoch_log": EpochLog(folder),
             "wav_augment": noisy_mix,
             "spec_augment": None,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.classification import ClassificationBrain
 
 
 class Stopped(Exception):
@@ -30,6 +30,12 @@ CASES = {
         "grad_accumulation_factor": 4,
     },
     "with workers": {"ckpt_interval_steps": 2, "num_workers": 2},
+    "with averages": {
+        "ckpt_interval_steps": 2,
+        "average_from": 2,
+        "ema_decay": 0.8,
+        "protocols": ["average", "ema", "paper"],
+    },
 }
 
 
@@ -49,6 +55,10 @@ def test_a_stopped_run_ends_with_the_same_bits(make_run, options, stop):
     assert second.brain.optimizer_step == whole.brain.optimizer_step
     for name, value in whole.weights().items():
         assert torch.equal(value, second.weights()[name]), name
+    for protocol, average in whole.brain.averages.items():
+        resumed = second.brain.averages[protocol].state_dict()
+        for name, value in average.state_dict().items():
+            assert torch.equal(value, resumed[name]), (protocol, name)
     curves = [run.hparams["epoch_log"].history() for run in (whole, second)]
     for one, other in zip(*curves):
         for key in ("train_loss", "train_lr", "valid_loss", "test_accuracy"):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from audiomamba.training.brain import ClassificationBrain
+from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.optim import parameter_groups
 from audiomamba.training.results import run_record

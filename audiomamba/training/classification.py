@@ -1,0 +1,157 @@
+"""Clip classification over any encoder, with or without a teacher."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from speechbrain.core import Stage
+
+from audiomamba.lobes.clip_encoder import encode
+from audiomamba.training.brain import RecipeBrain
+from audiomamba.training.environment import all_gather
+from audiomamba.training.losses import plain_targets
+
+
+class Predictions(NamedTuple):
+    """Logits [B, C], targets after augmentation, and what a teacher says."""
+
+    logits: torch.Tensor
+    targets: torch.Tensor | None
+    taught: tuple | None = None
+
+
+class ClassificationBrain(RecipeBrain):
+    """Trains and tests a clip classifier over any SpeechBrain encoder.
+
+    The hyperparameters ``wav_augment``, ``spec_augment`` and ``norm_augment``
+    are objects or null, called in training with (wavs, lengths, targets), and
+    with (feats, lengths) before and after normalisation.  ``distillation`` is
+    null, or an `audiomamba.pretrained.distillation.Distillation`.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        As for `RecipeBrain`; the modules ``compute_features``,
+        ``mean_var_norm``, ``embedding_model`` and ``classifier``.
+    """
+
+    REQUIRED = (
+        *RecipeBrain.REQUIRED,
+        "n_classes",
+        "compute_loss",
+        "distillation",
+        "wav_augment",
+        "spec_augment",
+        "norm_augment",
+    )
+
+    def compute_forward(self, batch, stage):
+        """Compute logits.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+            With ``sig`` and, unless the data are unlabelled, ``target``.
+        stage : Stage
+            Augmentation is for training only.
+
+        Returns
+        -------
+        Predictions
+        """
+        batch = batch.to(self.device)
+        wavs, lengths = clips, _ = batch.sig
+        has_target = hasattr(batch, "target")
+        targets = plain_targets(batch.target) if has_target else None
+        hparams, augment = self.hparams, ()
+        if stage == Stage.TRAIN:
+            augment = (hparams.spec_augment, hparams.norm_augment)
+            if hparams.wav_augment is not None:
+                wavs, lengths, targets = hparams.wav_augment(
+                    wavs, lengths, targets
+                )
+        clip_encoder = self.clip_encoder(stage)
+        feats, n_frames = clip_encoder.features(wavs, lengths, *augment)
+        emb = encode(clip_encoder.embedding_model, feats, n_frames)
+        logits = self.module("classifier", stage)(emb).squeeze(1)
+        taught = None
+        if stage == Stage.TRAIN and hparams.distillation is not None:
+            taught = hparams.distillation.ask(
+                batch.id, clips, wavs, lengths, feats, n_frames
+            )
+        return Predictions(logits, targets, taught)
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """As for `RecipeBrain`; count the clips that a teacher scored."""
+        super().on_stage_end(stage, stage_loss, epoch)
+        distillation = self.hparams.distillation
+        if stage == Stage.TRAIN and distillation and distillation.n_heard:
+            self.train_stats["taught"] = distillation.taught_share()
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Compute the mean loss and, outside of training, collect scores.
+
+        Arguments
+        ---------
+        predictions : Predictions
+            From `compute_forward`.
+        batch : PaddedBatch
+            With ``id``.
+        stage : Stage
+            Where in the run.
+
+        Returns
+        -------
+        torch.Tensor
+            The mean loss.
+        """
+        logits, targets, taught = predictions
+        loss = self.hparams.compute_loss(logits, targets)
+        if taught is not None:
+            loss = self.hparams.distillation(loss, logits, taught)
+        if stage != Stage.TRAIN:
+            self.hparams.metrics.append(batch.id, logits, targets, loss)
+        return loss
+
+    @torch.no_grad()
+    def predict(self, dataset, loader_kwargs=None):
+        """Compute the logits of unlabelled clips, for challenges.
+
+        Under torchrun all ranks must call it; each computes its share and gets
+        the whole.
+
+        Arguments
+        ---------
+        dataset : DynamicItemDataset
+            With ``id`` and ``sig``.
+        loader_kwargs : dict, optional
+            Options of its loader.
+
+        Returns
+        -------
+        tuple
+            ids (list of str, sorted) and logits [clips, classes], float32.
+
+        Raises
+        ------
+        ValueError
+            If a logit is not finite; names the clip.
+        """
+        loader = self._evaluation_loader(dataset, loader_kwargs)
+        self.modules.eval()
+        own = {}
+        for batch in self.progress(loader, "predict"):
+            with self.evaluation_ctx:
+                logits = self.compute_forward(batch, Stage.TEST).logits
+            own.update(zip(batch.id, logits.float().cpu().numpy()))
+        found = {k: row for part in all_gather(own) for k, row in part.items()}
+        ids = sorted(found)
+        scores = np.stack([found[name] for name in ids])
+        broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        if broken.size:
+            raise ValueError(
+                f"{broken.size} of {len(ids)} clips have non-finite scores, "
+                f"the first is {ids[broken[0]]!r}: the clip is damaged, or the "
+                "training diverged."
+            )
+        return ids, scores
