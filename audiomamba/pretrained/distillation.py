@@ -25,11 +25,13 @@ class Distillation:
     the loss is binary, summed over classes and averaged over clips.  The
     temperature divides the teacher's logits only.
 
-    For a clip without a teacher's score the loss counts in full.
+    For a clip without a teacher's score the loss counts in full.  Without
+    teachers and scores, as in the recipes unless they are given, the object is
+    false, and the recipe trains on the labels alone.
 
     Arguments
     ---------
-    teachers : list of str
+    teachers : str or list of str
         Trained models, see `Teacher`; the mean of their class probabilities
         counts.
     scores : str or Path
@@ -43,13 +45,13 @@ class Distillation:
     Raises
     ------
     ValueError
-        If weight or temperature are out of range; if both or neither of
-        teachers and scores are given.
+        If weight or temperature are out of range, or both teachers and scores
+        are given.
     """
 
     def __init__(
         self,
-        teachers: Sequence[str | Path] = (),
+        teachers: str | Sequence[str] = (),
         scores: str | Path | None = None,
         weight: float = 0.5,
         temperature: float = 1.0,
@@ -60,14 +62,20 @@ class Distillation:
             raise ValueError(
                 f"temperature is {temperature}; it must be positive and finite."
             )
-        if isinstance(teachers, str) or bool(teachers) == bool(scores):
+        if teachers and scores:
             raise ValueError(
-                f"teachers are {teachers!r} and scores {scores!r}; give a list "
-                "of models as teachers, or a file of tools/store_scores.py."
+                f"teachers are {teachers!r} and their stored scores {scores}: "
+                "give one of the two."
             )
-        self.teachers, self.scores = teachers, scores
+        self.teachers = (
+            [teachers] if isinstance(teachers, str) else list(teachers)
+        )
+        self.scores = scores
         self.weight, self.temperature = weight, temperature
         self.n_heard, self.n_taught = 0, torch.zeros(())
+
+    def __bool__(self):
+        return bool(self.teachers or self.scores)
 
     def prepare(
         self,

@@ -25,8 +25,8 @@ class ClassificationBrain(RecipeBrain):
 
     The hyperparameters ``wav_augment``, ``spec_augment`` and ``norm_augment``
     are objects or null, called in training with (wavs, lengths, targets), and
-    with (feats, lengths) before and after normalisation.  ``distillation`` is
-    null, or an `audiomamba.pretrained.distillation.Distillation`.
+    with (feats, lengths) before and after normalisation.  ``distillation``
+    is an `audiomamba.pretrained.distillation.Distillation`.
 
     Arguments
     ---------
@@ -75,7 +75,7 @@ class ClassificationBrain(RecipeBrain):
         emb = encode(clip_encoder.embedding_model, feats, n_frames)
         logits = self.module("classifier", stage)(emb).squeeze(1)
         taught = None
-        if stage == Stage.TRAIN and hparams.distillation is not None:
+        if stage == Stage.TRAIN and hparams.distillation:
             taught = hparams.distillation.ask(
                 batch.id, clips, wavs, lengths, feats, n_frames
             )

@@ -19,7 +19,7 @@ from audiomamba.dataio.problems import PreparationError
 logger = get_logger(__name__)
 
 # Keys whose values are names of files and folders: text, never YAML
-_PATH_KEY = re.compile(r"\w*_(folder|file|csv|manifest)|init_from")
+_PATH_KEY = re.compile(r"\w*_(folder|file|csv|manifest|scores)|init_from")
 
 
 def parse_arguments(argv):

@@ -231,14 +231,18 @@ def test_bad_scores_are_refused(stored, tmp_path, clip_encoder):
         ({"weight": 1.5}, "weight is 1.5"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"temperature": float("inf")}, "temperature is inf"),
-        ({"teachers": "one"}, "give a list"),
-        ({"teachers": []}, "give a list"),
-        ({"scores": "s.h5"}, "give a list"),
+        ({"scores": "s.h5"}, "give one of the two"),
     ],
 )
 def test_arguments_without_meaning_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Distillation(**{"teachers": ["one"], **options})
+
+
+def test_without_a_teacher_it_is_off():
+    assert not Distillation()
+    assert Distillation("one").teachers == ["one"]
+    assert Distillation(["one"]) and Distillation(scores="s.h5")
 
 
 def test_a_teacher_of_other_classes_is_refused(teachers, clip_encoder):
