@@ -192,8 +192,14 @@ def test_two_processes_train_and_evaluate_together(
     start, corpus, tmp_path, read_results
 ):
     torchrun = "-m torch.distributed.run --standalone --nproc_per_node=2"
+    averages = {"average_from": 1, "ema_decay": 0.9}
+    protocols = {"protocols": "[ema, average, last]", **averages}
     process = launch(
-        tmp_path, corpus, launcher=torchrun.split(), number_of_epochs=1
+        tmp_path,
+        corpus,
+        launcher=torchrun.split(),
+        number_of_epochs=1,
+        **protocols,
     )
     try:
         output, _ = process.communicate(timeout=600)
@@ -202,7 +208,10 @@ def test_two_processes_train_and_evaluate_together(
     assert process.returncode == 0, output[-6000:]
     shared = read_results(tmp_path)
     assert shared["hardware"]["processes"] == 2
-    start(tmp_path, "aum_tiny", "--test_only", number_of_epochs=1)
+    tested = {name: r["test"] for name, r in shared["protocols"].items()}
+    assert tested["average"] == pytest.approx(tested["last"], rel=1e-5)
+    assert tested["ema"]["loss"] != pytest.approx(tested["last"]["loss"])
+    start(tmp_path, "aum_tiny", "--test_only", number_of_epochs=1, **protocols)
     alone = read_results(tmp_path / "test_only")
     together = shared["metrics"]
     assert alone["metrics"] == pytest.approx(together, rel=1e-5)
