@@ -3,10 +3,12 @@ from .audio_mamba import AudioMamba, aum_base, aum_small, aum_tiny
 from .augment import Mixup, SpectrogramMask, TimeRollNoise, TimeWarp
 from .clip_encoder import ClipEncoder
 from .ctc import CTCEncoder
+from .dass import DASS, dass_medium, dass_small
 from .features import KaldiFbank, LogMelSpectrogram
 from .normalization import SpectrogramNorm
 
 __all__ = [
+    "DASS",
     "AudioMamba",
     "AudioSpectrogramTransformer",
     "CTCEncoder",
@@ -21,4 +23,6 @@ __all__ = [
     "aum_base",
     "aum_small",
     "aum_tiny",
+    "dass_medium",
+    "dass_small",
 ]

@@ -15,7 +15,7 @@ from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.pretrained.family import (
     KERNEL,
     TABLE,
-    Checkpoint,
+    PatchCheckpoint,
     PatchFamily,
     Wanted,
 )
@@ -110,7 +110,9 @@ class ASTFamily(PatchFamily):
         """Whether the tensors include those of an attention layer."""
         return any(ATTENTION.search(key) for key in tensors)
 
-    def read(self, tensors: Tensors, name: str, wanted: Wanted) -> Checkpoint:
+    def read(
+        self, tensors: Tensors, name: str, wanted: Wanted
+    ) -> PatchCheckpoint:
         """Return a checkpoint by `AudioSpectrogramTransformer`'s names."""
         if wanted.cls_token not in ("front", "middle"):
             # "middle" is the default of load_official.
@@ -131,9 +133,14 @@ class ASTFamily(PatchFamily):
             layout = self._square_layout(tensors, n_cls, name)
         else:
             layout = self._find_layout(tensors, n_cls, wanted, name)
-        return Checkpoint(name, tensors, arguments, n_cls, layout, dropped)
+        width = arguments["embed_dim"]
+        return PatchCheckpoint(
+            name, tensors, arguments, width, dropped, n_cls, layout
+        )
 
-    def fit(self, checkpoint: Checkpoint, encoder: PatchEncoder) -> list[str]:
+    def fit(
+        self, checkpoint: PatchCheckpoint, encoder: PatchEncoder
+    ) -> list[str]:
         """Resample patch kernel and position table to an encoder, in place."""
         if checkpoint.n_cls != len(encoder.tokens):
             raise CheckpointError(

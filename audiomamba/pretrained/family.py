@@ -57,10 +57,8 @@ class Checkpoint:
         Those of the encoder, and of the classifier as ``head.*``.
     arguments : dict
         Arguments of the encoder's constructor.
-    n_cls : int
-        Number of class tokens.
-    layout : Layout
-        The patches of its position table.
+    embed_dim : int
+        Width of the embedding.
     dropped : list of str
         Names of the tensors that are not used.
     """
@@ -68,9 +66,24 @@ class Checkpoint:
     name: str
     tensors: Tensors
     arguments: dict[str, Any]
+    embed_dim: int
+    dropped: list[str]
+
+
+@dataclass
+class PatchCheckpoint(Checkpoint):
+    """A checkpoint of a `PatchEncoder`.
+
+    Arguments
+    ---------
+    n_cls : int
+        Number of class tokens.
+    layout : Layout
+        The patches of its position table.
+    """
+
     n_cls: int
     layout: Layout
-    dropped: list[str]
 
 
 class PatchFamily:
@@ -78,7 +91,7 @@ class PatchFamily:
 
     A family of other encoders has the same attributes and methods.  Subclasses
     define the following and ``read(tensors, name, wanted)``, which returns a
-    `Checkpoint`.
+    `PatchCheckpoint`.
 
     Attributes
     ----------
@@ -107,7 +120,9 @@ class PatchFamily:
             token_order=encoder.token_order,
         )
 
-    def build(self, checkpoint: Checkpoint, wanted: Wanted) -> PatchEncoder:
+    def build(
+        self, checkpoint: PatchCheckpoint, wanted: Wanted
+    ) -> PatchEncoder:
         """Return a new encoder for a checkpoint, its weights not yet loaded."""
         layout = checkpoint.layout
         own_patch = to_pair(checkpoint.tensors[KERNEL].shape[2:])
@@ -119,7 +134,9 @@ class PatchFamily:
             **checkpoint.arguments,
         )
 
-    def fit(self, checkpoint: Checkpoint, encoder: PatchEncoder) -> list[str]:
+    def fit(
+        self, checkpoint: PatchCheckpoint, encoder: PatchEncoder
+    ) -> list[str]:
         """Resample patch kernel and position table to an encoder, in place.
 
         Returns what was resampled, for the log.

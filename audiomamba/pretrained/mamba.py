@@ -10,7 +10,7 @@ from audiomamba.nnet.tokens import CLS_TOKENS, resample_table
 from audiomamba.pretrained.family import (
     KERNEL,
     TABLE,
-    Checkpoint,
+    PatchCheckpoint,
     PatchFamily,
     Wanted,
 )
@@ -30,7 +30,9 @@ class MambaFamily(PatchFamily):
         """Whether the tensors include those of a Mamba mixer."""
         return any(BLOCK.search(key) for key in tensors)
 
-    def read(self, tensors: Tensors, name: str, wanted: Wanted) -> Checkpoint:
+    def read(
+        self, tensors: Tensors, name: str, wanted: Wanted
+    ) -> PatchCheckpoint:
         """Return a checkpoint by the names of `AudioMamba`."""
         tensors, dropped = _strip_prefix(tensors, name), []
         n_cls = _count_cls_tokens(tensors, wanted.cls_token, name)
@@ -44,7 +46,10 @@ class MambaFamily(PatchFamily):
             layout = self._square_layout(tensors, n_cls, name)
         else:
             layout = self._find_layout(tensors, n_cls, wanted, name)
-        return Checkpoint(name, tensors, arguments, n_cls, layout, dropped)
+        width = arguments["embed_dim"]
+        return PatchCheckpoint(
+            name, tensors, arguments, width, dropped, n_cls, layout
+        )
 
 
 def _strip_prefix(tensors, name):

@@ -4,9 +4,11 @@ import logging
 
 import torch
 
+from audiomamba.lobes.dass import DASS
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.patch_embed import Size
 from audiomamba.pretrained.ast import ASTFamily
+from audiomamba.pretrained.dass import DASSFamily
 from audiomamba.pretrained.family import Wanted
 from audiomamba.pretrained.mamba import MambaFamily
 from audiomamba.pretrained.weights import (
@@ -20,7 +22,7 @@ from audiomamba.pretrained.weights import (
 
 logger = logging.getLogger(__name__)
 
-FAMILIES = (MambaFamily(), ASTFamily())
+FAMILIES = (MambaFamily(), ASTFamily(), DASSFamily())
 
 
 def load_official(
@@ -32,20 +34,23 @@ def load_official(
     stride: Size | None = None,
     token_order: str = "frequency",
     n_mels: int = 128,
-) -> tuple[PatchEncoder, torch.nn.Linear | None]:
+) -> tuple[PatchEncoder | DASS, torch.nn.Linear | None]:
     """Load a published checkpoint.
 
     The family is recognised by the tensors: Audio Mamba (the AuM repository)
-    and Vim, or AST and DeiT.  So are width, depth, scan, patch size and patch
-    grid.  Patch kernel and position table are resampled where another patch
-    size or grid is wanted, and adapted from images as the family's authors do.
+    and Vim, AST and DeiT, or DASS and VMamba.  So are width, depth, scan, patch
+    size and patch grid.  Patch kernel and position table are resampled where
+    another patch size or grid is wanted, and adapted from images as the
+    family's authors do.  DASS takes clips of any length as it is: it has no
+    table, and refuses ``patch_size``, ``stride`` and ``token_order``.
 
     Arguments
     ---------
     checkpoint : str, Path or dict
         A file (``.pth``, ``.pt``, ``.ckpt``, ``.safetensors``), a folder, a
         Hugging Face repository ``owner/name`` or a state dict; by the names of
-        the AuM or AST repository, of timm or of ``transformers``.
+        the AuM, AST, DASS or VMamba repository, of timm, of ``transformers`` or
+        of DASS's copies on the hub.
     cls_token : str or None
         Place of Audio Mamba's class token, which the tensors do not tell:
         "front", "middle", "end", "both" or None.
@@ -65,7 +70,7 @@ def load_official(
 
     Returns
     -------
-    encoder : AudioMamba or AudioSpectrogramTransformer
+    encoder : AudioMamba, AudioSpectrogramTransformer or DASS
         In evaluation mode.
     classifier : torch.nn.Linear or None
         None where the checkpoint has no audio classifier.
@@ -120,7 +125,7 @@ def initialise(
 
     Arguments
     ---------
-    encoder : AudioMamba or AudioSpectrogramTransformer
+    encoder : AudioMamba, AudioSpectrogramTransformer or DASS
         Filled in place; its class token and token order must be those of the
         checkpoint.
     classifier : torch.nn.Module or None
@@ -200,7 +205,7 @@ def _take_classifier(given):
     }
     if not parts:
         return None
-    embed_dim = given.arguments["embed_dim"]
+    embed_dim = given.embed_dim
     shapes = {key: list(value.shape) for key, value in parts.items()}
     n_classes = shapes.get("weight", [0])[0]
     if shapes != {"weight": [n_classes, embed_dim], "bias": [n_classes]}:

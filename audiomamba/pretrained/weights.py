@@ -5,6 +5,7 @@ class names as Python literals.
 """
 
 import argparse
+import collections
 import pickle
 import re
 import zipfile
@@ -37,6 +38,12 @@ LABEL_ERRORS = (
     MemoryError,
 )
 
+# Settings beside the weights: Vim's command line, and VMamba's configuration,
+# which is read as a plain mapping.
+INERT: list = [
+    argparse.Namespace,
+    (collections.OrderedDict, "yacs.config.CfgNode"),
+]
 Tensors = dict[str, torch.Tensor]
 # A file, a folder, a hub repository, or the tensors themselves.
 Source = str | Path | Tensors
@@ -159,8 +166,7 @@ def _read_file(path):
                 "download it again."
             ) from error
     try:
-        # Vim's files carry their command line as an inert Namespace.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(INERT):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # PyTorch's message also says how to read the file nevertheless.

@@ -1,0 +1,252 @@
+"""DASS: a state-space encoder that scans a spectrogram in four directions.
+
+Bhati, Gong, Karlinsky, Kuehne, Feris and Glass, "DASS: Distilled Audio State
+Space Models Are Stronger and More Duration-Scalable Learners", arXiv
+2407.04082.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from audiomamba.lobes.patch_encoder import OUTPUTS
+from audiomamba.nnet.block import drop_path_rates
+from audiomamba.nnet.cross_scan import CrossScanBlock
+from audiomamba.nnet.grid import Downsample, GridNorm, GridStem, clear_columns
+from audiomamba.nnet.lengths import absolute_lengths, check_choice, check_feats
+
+
+class DASS(torch.nn.Module):
+    """Encoder of spectrograms of any length, without position embeddings.
+
+    It can replace `audiomamba.lobes.AudioMamba`: input and outputs are the
+    same.  The grid of frames and frequencies is a quarter of the spectrogram
+    on both axes, and half as large in each stage after the first, so that with
+    four stages a frame of the output is 32 frames of the input.
+
+    Arguments
+    ---------
+    n_mels : int
+        Mel bins of the input.
+    widths : sequence of int
+        Channels of each stage; the first must be even.
+    depths : sequence of int
+        Blocks of each stage.
+    output : str
+        "embedding": one vector per clip, the mean over the last grid;
+        "frames": one per time step, the mean over frequencies; "tokens": the
+        last grid itself, with frequency running fastest.
+    mask_padding : bool
+        Whether ``lengths`` are used.  False makes padding content, as in the
+        authors' training.
+    drop_path : float
+        Rate of stochastic depth in the last block; it grows linearly from 0.
+    state_size : int
+        States per channel and direction.
+
+    Raises
+    ------
+    ValueError
+        If an argument has a value that is not allowed.
+
+    Example
+    -------
+    >>> encoder = DASS(widths=[8, 16, 32, 64], depths=[1, 1, 1, 1]).eval()
+    >>> feats = torch.randn(2, 64, 128)
+    >>> encoder(feats).shape
+    torch.Size([2, 1, 64])
+    >>> encoder(feats, torch.tensor([0.5, 1.0]), output="frames").shape
+    torch.Size([2, 2, 64])
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 128,
+        widths: Sequence[int] = (96, 192, 384, 768),
+        depths: Sequence[int] = (2, 2, 8, 2),
+        output: str = "embedding",
+        mask_padding: bool = True,
+        drop_path: float = 0.0,
+        state_size: int = 1,
+    ):
+        super().__init__()
+        check_choice("output", output, OUTPUTS)
+        _check_sizes(widths, depths, n_mels=n_mels, state_size=state_size)
+        if not 0 <= drop_path < 1:
+            raise ValueError(
+                f"drop_path is {drop_path}; it must be at least 0 and less "
+                "than 1, the rate at which every branch is dropped."
+            )
+        self.n_mels, self.embed_dim = n_mels, widths[-1]
+        self.widths, self.depths = tuple(widths), tuple(depths)
+        self.state_size = state_size
+        self.output, self.mask_padding = output, mask_padding
+        self.patch_embed = GridStem(widths[0])
+        rates = iter(drop_path_rates(drop_path, sum(depths)))
+        self.layers = torch.nn.ModuleList(
+            Stage(
+                width,
+                [next(rates) for _ in range(depth)],
+                state_size,
+                new_width,
+            )
+            for width, depth, new_width in zip(
+                widths, depths, [*widths[1:], None], strict=True
+            )
+        )
+        self.norm = GridNorm(self.embed_dim)
+
+    def forward(
+        self,
+        feats: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        output: str | None = None,
+    ) -> torch.Tensor:
+        """Encode a batch of spectrograms.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            Normalised log-mel spectrograms, [B, T, n_mels].
+        lengths : torch.Tensor or None
+            Relative lengths in (0, 1], [B].  With lengths, a clip gives the
+            same result alone and in any batch; without, padding is content.
+        output : str or None
+            Another output than the constructor's.
+
+        Returns
+        -------
+        torch.Tensor
+            "embedding": [B, 1, D]; "frames": [B, T', D], zero past a clip's
+            end; "tokens": [B, T' F', D], likewise.
+
+        Raises
+        ------
+        ValueError
+            If the input is not [B, T, n_mels], or has no frame.
+        """
+        output = output or self.output
+        check_choice("output", output, OUTPUTS)
+        check_feats(feats, self.n_mels)
+        n_columns = None
+        if lengths is not None and self.mask_padding:
+            n_columns = absolute_lengths(
+                lengths.to(feats.device), feats.shape[1]
+            )
+        grid, n_columns = self.patch_embed(feats, n_columns)
+        for stage in self.layers:
+            grid, n_columns = stage(grid, n_columns)
+        grid = clear_columns(self.norm(grid), n_columns)
+        if output == "tokens":
+            return grid.flatten(1, 2)
+        frames = grid.mean(2)
+        if output == "frames":
+            return frames
+        if n_columns is None:
+            return frames.mean(1, keepdim=True)
+        return frames.sum(1, keepdim=True) / n_columns[:, None, None]
+
+
+class Stage(torch.nn.Module):
+    """Blocks of one width; the grid is halved after them, or not.
+
+    Arguments
+    ---------
+    width : int
+        Channels D.
+    drop_path : list of float
+        Rate of stochastic depth of each block.
+    state_size : int
+        States per channel and direction.
+    new_width : int or None
+        Channels after halving the grid; None to leave it as it is.
+
+    Example
+    -------
+    >>> stage = Stage(16, [0.0, 0.1], state_size=1, new_width=32)
+    >>> grid, _ = stage(torch.randn(2, 10, 4, 16), None)
+    >>> grid.shape
+    torch.Size([2, 5, 2, 32])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        drop_path: list[float],
+        state_size: int,
+        new_width: int | None,
+    ):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList(
+            CrossScanBlock(width, rate, state_size) for rate in drop_path
+        )
+        self.downsample = Downsample(width, new_width) if new_width else None
+
+    def forward(
+        self, grid: torch.Tensor, n_columns: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the grid [B, T', F', D'] of a grid [B, T, F, D].
+
+        ``n_columns`` counts each clip's columns, [B], before and after.
+        """
+        for block in self.blocks:
+            grid = block(grid, n_columns)
+        if self.downsample is None:
+            return grid, n_columns
+        return self.downsample(grid, n_columns)
+
+
+def _check_sizes(widths, depths, **others):
+    """Refuse sizes that no encoder can have."""
+    sizes = [*widths, *depths, *others.values()]
+    if any(size != int(size) or size < 1 for size in sizes):
+        raise ValueError(
+            f"widths {list(widths)}, depths {list(depths)}"
+            + "".join(f", {name} {size}" for name, size in others.items())
+            + " must be positive integers."
+        )
+    if len(widths) != len(depths) or not widths or widths[0] % 2:
+        raise ValueError(
+            f"widths {list(widths)} and depths {list(depths)} must have one "
+            "number per stage, the first width an even one."
+        )
+
+
+def dass_small(**arguments) -> DASS:
+    """Build DASS-small: depths 2, 2, 8, 2.
+
+    Arguments
+    ---------
+    **arguments
+        Other arguments of `DASS`.
+
+    Returns
+    -------
+    DASS
+
+    Example
+    -------
+    >>> dass_small(drop_path=0.2).depths
+    (2, 2, 8, 2)
+    """
+    return DASS(**{"depths": (2, 2, 8, 2), **arguments})
+
+
+def dass_medium(**arguments) -> DASS:
+    """Build DASS-medium: depths 2, 2, 20, 2.
+
+    Arguments
+    ---------
+    **arguments
+        Other arguments of `DASS`.
+
+    Returns
+    -------
+    DASS
+
+    Example
+    -------
+    >>> dass_medium(drop_path=0.3).depths
+    (2, 2, 20, 2)
+    """
+    return DASS(**{"depths": (2, 2, 20, 2), **arguments})
