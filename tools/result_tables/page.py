@@ -17,6 +17,7 @@ HEADINGS = {
     "ours": "ours",
     "difference": "difference",
     "honest": "honest",
+    "average": "average",
     "seeds": "seeds",
     "parameters": "M parameters",
     "gflop": "GFLOP",
@@ -62,11 +63,18 @@ def short_commit(commit: str) -> str:
     return name[:8] + dash + dirty or "-"
 
 
+def _average(runs):
+    """The score of averaged weights, of runs that tested them."""
+    values = pd.to_numeric(runs["average"]).dropna()
+    return {} if values.empty else {"average": spread(values)}
+
+
 def measured(runs: pd.DataFrame) -> dict[str, str]:
     """Return what runs of one row have in common, by keys of ``HEADINGS``."""
     return {
         "ours": spread(runs["value"]),
         "honest": spread(runs["honest"]),
+        **_average(runs),
         "seeds": ", ".join(map(str, runs["seed"])),
         "hardware": "; ".join(runs["hardware"].unique()),
         "hours": f"{runs['hours'].mean():.2f}",

@@ -21,7 +21,7 @@ NEEDED = ("dataset", "hparams_file", "metric", "seed", "command", "n_classes")
 RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50", "ESC10": "ESC50"}
 COLUMNS = (
     "recipe hparams overrides corpus seed metric value protocol epoch honest "
-    "parameters gflop hardware hours commit command record"
+    "average parameters gflop hardware hours commit command record"
 ).split()
 
 
@@ -106,10 +106,15 @@ def describe(record: dict, path: str) -> dict:
     """
     rows = rows_of(record)
     metric = record["metric"]["name"]
-    honest = next(
-        (record["protocols"][n] for n in HONEST if n in record["protocols"]),
-        None,
-    )
+
+    def score(*protocols):
+        """The score of the first protocol that was tested, in percent."""
+        for name in protocols:
+            if name in record["protocols"]:
+                value = record["protocols"][name]["test"][metric]
+                return round(100 * value, 4)
+        return ""
+
     options = dict(rows[0].overrides) if rows else options_of(record["command"])
     flops = record.get("flops_per_clip")
     return {
@@ -122,7 +127,8 @@ def describe(record: dict, path: str) -> dict:
         "value": round(100 * record["metric"]["value"], 4),
         "protocol": record["protocol"],
         "epoch": record["epoch"],
-        "honest": round(100 * honest["test"][metric], 4) if honest else "",
+        "honest": score(*HONEST),
+        "average": score("average"),
         "parameters": record["parameters"],
         "gflop": round(flops["forward"] / 1e9, 3) if flops else "",
         "hardware": hardware_words(record["hardware"]),
