@@ -1,7 +1,10 @@
 """The Brain of the recipes: trains, and tests the weights of each protocol."""
 
+import math
+
 import torch
 from speechbrain.core import Stage
+from speechbrain.utils.epoch_loop import EpochCounterWithStopper
 from torch.nn.parallel import DistributedDataParallel
 
 from audiomamba.lobes.clip_encoder import ClipEncoder
@@ -35,6 +38,7 @@ class RecipeBrain(CarefulBrain):
     REQUIRED = (
         *CarefulBrain.REQUIRED,
         "metrics",
+        "patience",
         "protocols",
         "average_from",
         "ema_decay",
@@ -44,6 +48,9 @@ class RecipeBrain(CarefulBrain):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         check_protocols(self.hparams.protocols, has_valid=True)
+        patience = self.hparams.patience
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience is {patience}; give 1 or more, or null")
         self.reported_set = None
         self.clips = {}
         # Training may wrap the modules, which share their parameters with these
@@ -119,13 +126,55 @@ class RecipeBrain(CarefulBrain):
                     reported_set, valid_loader_kwargs
                 )
         super().fit(
-            epoch_counter,
+            self._epochs(epoch_counter),
             train_set,
             valid_set,
             progressbar,
             train_loader_kwargs or {},
             valid_loader_kwargs or {},
         )
+
+    def on_fit_start(self):
+        """Recover, and how long ago the best epoch was as well."""
+        super().on_fit_start()
+        latest = self._latest()
+        self.best_epoch = latest.get("best_epoch", 0)
+        self.best_score = latest.get("best_score")
+
+    def _meta(self):
+        """Add the best epoch, for early stopping."""
+        meta = super()._meta()
+        if self.best_epoch:
+            meta["best_epoch"] = self.best_epoch
+            meta["best_score"] = self.best_score
+        return meta
+
+    def _epochs(self, counter):
+        """Count the epochs, until the last or until patience runs out.
+
+        The patience is that of the YAML, or of SpeechBrain's stopping counter,
+        which takes an equal score for a better one and forgets a stop when it
+        is loaded, so it is not asked itself.
+        """
+        patience, ignored = self.hparams.patience or math.inf, 0
+        if isinstance(counter, EpochCounterWithStopper):
+            patience = min(patience, counter.limit_to_stop)
+            ignored = counter.limit_warmup
+        while counter.current < counter.limit:
+            waited = counter.current - max(self.best_epoch, ignored)
+            if waited >= patience:
+                self.hparams.epoch_log.note(
+                    f"stopped early: epoch {self.best_epoch} is the best, "
+                    f"patience {patience}"
+                )
+                return
+            yield next(counter)
+
+    def _keep_best(self, epoch, score):
+        """Remember the epoch with the best score, of equals the earliest."""
+        sign = 1 if self.hparams.metrics.higher_is_better else -1
+        if not self.best_epoch or sign * score > sign * self.best_score:
+            self.best_epoch, self.best_score = epoch, score
 
     def optimizers_step(self):
         """Take a step, and follow it with the moving average."""
@@ -203,6 +252,7 @@ class RecipeBrain(CarefulBrain):
         self.hparams.epoch_log.write(
             epoch, parts, metrics.headline, self.n_epochs
         )
+        self._keep_best(epoch, stats[metrics.headline])
         if self.checkpointer is None:
             return
         headlines = {

@@ -65,6 +65,7 @@ lr_schedule: !new:audiomamba.training.optim.WarmupCosine
     final: 0.01
 head_lr_scale: 1.0
 protocols: [honest]
+patience: null
 average_from: null
 ema_decay: null
 distillation: null

@@ -100,6 +100,7 @@ def make_run(tmp_path):
             "lr_schedule": WarmupMultiStep(1, 1, 0.5, 4, 2),
             "head_lr_scale": 10.0,
             "protocols": ["honest", "paper"],
+            "patience": None,
             "average_from": None,
             "ema_decay": None,
             "distillation": None,
