@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 import torch
 
+from audiomamba.dataio.problems import PreparationError
 
-class ScoreError(ValueError):
+
+class ScoreError(PreparationError):
     """A file of scores that cannot be used; says why and what to do."""
 
 

@@ -3,18 +3,67 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from audiomamba.lobes.clip_encoder import ClipEncoder
-from audiomamba.pretrained.teachers import (
-    Heard,
-    StoredScores,
-    Student,
-    Taught,
-    Teachers,
-)
+
+
+class Heard(NamedTuple):
+    """A training batch on its way to the student.
+
+    Attributes
+    ----------
+    ids : list of str
+        IDs of the clips.
+    clips : torch.Tensor
+        Waveforms before augmentation, [B, N].
+    wavs, lengths : torch.Tensor
+        Waveforms after augmentation, [B, N], and relative lengths [B].
+    feats, feat_lengths : torch.Tensor
+        The student's masked and normalised features, [B, T, F], and their
+        relative lengths [B].
+    """
+
+    ids: Sequence[str]
+    clips: torch.Tensor
+    wavs: torch.Tensor
+    lengths: torch.Tensor
+    feats: torch.Tensor
+    feat_lengths: torch.Tensor
+
+
+class Taught(NamedTuple):
+    """Class probabilities [B, C], and whether a clip has any, [B]."""
+
+    probabilities: torch.Tensor
+    known: torch.Tensor
+
+
+class Student(NamedTuple):
+    """What a teacher has to fit: the student's way to features, and its data.
+
+    Attributes
+    ----------
+    clip_encoder : ClipEncoder
+        Its features and normalisation are used.
+    labels : list of str
+        Class names, by index.
+    sample_rate : int
+        Of its waveforms, in Hz.
+    ids : sequence of str
+        IDs of the training clips.
+    device : str or torch.device
+        Where it is trained.
+    """
+
+    clip_encoder: ClipEncoder
+    labels: list[str]
+    sample_rate: int
+    ids: Sequence[str]
+    device: str | torch.device
 
 
 class Distillation:
@@ -97,11 +146,14 @@ class Distillation:
         CheckpointError, ScoreError
             If there is none, or they do not fit.
         """
-        self.teacher = (
-            StoredScores(self.scores)
-            if self.scores
-            else Teachers(self.teachers)
-        )
+        # Here, as most runs have no teacher and read no checkpoint
+        from audiomamba.pretrained.teachers import StoredScores, Teachers
+
+        self.teacher: StoredScores | Teachers
+        if self.scores:
+            self.teacher = StoredScores(self.scores)
+        else:
+            self.teacher = Teachers(self.teachers)
         self.teacher.prepare(
             Student(clip_encoder, labels, sample_rate, ids, device)
         )

@@ -6,7 +6,6 @@ A `Teacher` hears what the student hears; `StoredScores` were computed once, by
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from speechbrain.inference.interfaces import Pretrained
@@ -14,6 +13,7 @@ from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.scores import ScoreFile
 from audiomamba.lobes.clip_encoder import ClipEncoder, encode
+from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
 from audiomamba.pretrained.weights import (
     CheckpointError,
@@ -24,61 +24,6 @@ from audiomamba.pretrained.weights import (
 logger = get_logger(__name__)
 
 HPARAMS_FILE = "hyperparams.yaml"
-
-
-class Heard(NamedTuple):
-    """A training batch on its way to the student.
-
-    Attributes
-    ----------
-    ids : list of str
-        IDs of the clips.
-    clips : torch.Tensor
-        Waveforms before augmentation, [B, N].
-    wavs, lengths : torch.Tensor
-        Waveforms after augmentation, [B, N], and relative lengths [B].
-    feats, feat_lengths : torch.Tensor
-        The student's masked and normalised features, [B, T, F], and their
-        relative lengths [B].
-    """
-
-    ids: Sequence[str]
-    clips: torch.Tensor
-    wavs: torch.Tensor
-    lengths: torch.Tensor
-    feats: torch.Tensor
-    feat_lengths: torch.Tensor
-
-
-class Taught(NamedTuple):
-    """Class probabilities [B, C], and whether a clip has any, [B]."""
-
-    probabilities: torch.Tensor
-    known: torch.Tensor
-
-
-class Student(NamedTuple):
-    """What a teacher has to fit: the student's way to features, and its data.
-
-    Attributes
-    ----------
-    clip_encoder : ClipEncoder
-        Its features and normalisation are used.
-    labels : list of str
-        Class names, by index.
-    sample_rate : int
-        Of its waveforms, in Hz.
-    ids : sequence of str
-        IDs of the training clips.
-    device : str or torch.device
-        Where it is trained.
-    """
-
-    clip_encoder: ClipEncoder
-    labels: list[str]
-    sample_rate: int
-    ids: Sequence[str]
-    device: str | torch.device
 
 
 class _Exported(Pretrained):

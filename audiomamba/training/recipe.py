@@ -15,7 +15,6 @@ from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.scores import ScoreError
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.classification import ClassificationBrain
@@ -139,7 +138,7 @@ def process_group():
     """
     try:
         yield
-    except (PreparationError, CheckpointError, RunError, ScoreError) as error:
+    except (PreparationError, CheckpointError, RunError) as error:
         # once on every machine
         if os.environ.get("LOCAL_RANK", "0") == "0":
             logger.error(error, main_process_only=False)

@@ -11,8 +11,7 @@ from audiomamba.lobes import AudioMamba, KaldiFbank, SpectrogramNorm
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.pretrained import CheckpointError
-from audiomamba.pretrained.distillation import Distillation
-from audiomamba.pretrained.teachers import Taught
+from audiomamba.pretrained.distillation import Distillation, Taught
 
 LABELS = ["cat", "dog", "rain"]
 MELS = 32
