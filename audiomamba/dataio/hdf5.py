@@ -8,10 +8,10 @@ itself when it first reads.
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from audiomamba.dataio.audio import AudioError
+from audiomamba.dataio.samples import as_tensor, to_float
 
 
 class HDF5Audio:
@@ -29,6 +29,7 @@ class HDF5Audio:
     Example
     -------
     >>> import h5py
+    >>> import numpy as np
     >>> path = getfixture("tmp_path") / "audio.hdf5"
     >>> with h5py.File(path, "w") as file:
     ...     file["P01_01"] = np.linspace(-1, 1, 5, dtype=np.float32)
@@ -163,9 +164,10 @@ class HDF5Audio:
                 f"{self.path}: {name} cannot be read, the file is damaged or "
                 f"truncated ({error}); download it again"
             ) from error
-        if samples.dtype.kind == "i":
-            samples = samples / (np.iinfo(samples.dtype).max + 1.0)
-        samples = torch.from_numpy(samples.astype(np.float32))
+        try:
+            samples = to_float(as_tensor(samples), name)
+        except ValueError as error:
+            raise AudioError(f"{self.path}: {error}") from error
         if not torch.isfinite(samples).all():
             raise AudioError(
                 f"{self.path}: {name} has NaN or infinite samples between "
@@ -197,6 +199,7 @@ class HDF5Reader:
     Example
     -------
     >>> import h5py
+    >>> import numpy as np
     >>> folder = getfixture("tmp_path")
     >>> with h5py.File(folder / "a.hdf5", "w") as file:
     ...     file["P01_01"] = np.arange(10, dtype=np.float32)

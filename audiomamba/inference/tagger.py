@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +11,21 @@ from speechbrain.inference.interfaces import Pretrained
 from torch.nn.utils.rnn import pad_sequence
 
 from audiomamba.dataio.audio import audio_info, read_blocks
-from audiomamba.inference.waveforms import windows
+from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
+from audiomamba.inference.waveforms import (
+    bounded_batches,
+    equal_lengths,
+    window_samples,
+    windows,
+)
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.training.metrics import ACTIVATIONS
 
-Clip = str | os.PathLike | torch.Tensor
+# A path, or samples [N]
+Clip = str | os.PathLike | Samples
 HPARAMS_FILE = "hyperparams.yaml"
-DEFAULT_WINDOW = 10.0  # seconds
-# Windows of a stream per batch
-_STREAM_BATCH = 8
+# Most clips in a batch, most windows of a stream, most seconds with padding
+_BATCH_CLIPS, _BATCH_WINDOWS, _BATCH_SECONDS = 32, 8, 320
 
 
 class TaggedWindow(NamedTuple):
@@ -181,7 +187,8 @@ class AudioTagger(Pretrained):
         Arguments
         ---------
         clips : list
-            Paths, or waveforms [N] at the model's ``sample_rate``.
+            Paths, or waveforms [N] at the model's ``sample_rate``: floats in
+            [-1, 1], or integers of 8, 16 or 32 bits.
         top_k : int or None
             Number of tags; None means all classes.
 
@@ -190,7 +197,8 @@ class AudioTagger(Pretrained):
         list of list of tuple
             For every clip, see `tag_file`.
         """
-        return [self._top(row, top_k) for row in self.score_batch(clips)]
+        n_tags = self._n_tags(top_k)
+        return [self._top(row, n_tags) for row in self.score_batch(clips)]
 
     def score_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the probabilities of all classes.
@@ -205,7 +213,7 @@ class AudioTagger(Pretrained):
         torch.Tensor
             [B, C], in the order of `labels`, on the CPU.
         """
-        return self._run(map(self._waveform, clips), with_classifier=True)
+        return self._stacked(clips, with_classifier=True)
 
     def embed_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the embeddings of clips.
@@ -220,7 +228,7 @@ class AudioTagger(Pretrained):
         torch.Tensor
             [B, D], on the CPU.
         """
-        return self._run(map(self._waveform, clips), with_classifier=False)
+        return self._stacked(clips, with_classifier=False)
 
     def embed_file(self, path: str | Path) -> torch.Tensor:
         """Compute a file's embedding.
@@ -271,7 +279,7 @@ class AudioTagger(Pretrained):
         normalizer = self.hparams.audio_normalizer
         if isinstance(clip, (str, os.PathLike)):
             return normalizer.read(clip)
-        wav = torch.as_tensor(clip)
+        wav = as_tensor(clip)
         if wav.ndim != 1 or not len(wav):
             raise ValueError(
                 f"A waveform has shape {list(wav.shape)}; it must be mono, "
@@ -279,25 +287,25 @@ class AudioTagger(Pretrained):
             )
         return normalizer(wav.cpu(), self.sample_rate)
 
-    def _batches(self, wavs):
-        """Group the clips that can share a batch without changing a result.
+    def _waveforms(self, clips):
+        """Return an iterator over the clips, each read when it is needed."""
+        if isinstance(clips, (str, os.PathLike)):
+            raise ValueError(f"clips is {clips!r}; give a list: [{clips!r}].")
+        return map(self._waveform, clips)
 
-        All if the encoder is batch-invariant, else those of equal length.
-        """
-        if self.clip_encoder.batch_invariant:
-            return [range(len(wavs))]
-        by_length = {}
-        for index, wav in enumerate(wavs):
-            by_length.setdefault(len(wav), []).append(index)
-        return by_length.values()
+    def _run(self, wavs, with_classifier, max_clips=_BATCH_CLIPS):
+        """Yield one row per waveform, in order and in bounded memory."""
+        max_samples = _BATCH_SECONDS * self.sample_rate
+        for part in bounded_batches(wavs, max_clips, max_samples):
+            yield from self._rows(part, with_classifier)
 
-    def _run(self, wavs, with_classifier):
-        """Return one row per waveform, in order."""
-        wavs = list(wavs)
+    def _rows(self, wavs, with_classifier):
+        """Return one row per waveform of a batch."""
         # float32 is too coarse for the sample counts of clips over four minutes
         precise = torch.float32 if self.device == "mps" else torch.float64
         rows = [None] * len(wavs)
-        for batch in self._batches(wavs):
+        together = self.clip_encoder.batch_invariant
+        for batch in [range(len(wavs))] if together else equal_lengths(wavs):
             padded = pad_sequence([wavs[i] for i in batch], batch_first=True)
             n_own = torch.tensor([len(wavs[i]) for i in batch], dtype=precise)
             lengths = n_own / padded.shape[1]
@@ -308,17 +316,29 @@ class AudioTagger(Pretrained):
                     result = self._embed(padded, lengths).squeeze(1).float()
             for index, row in zip(batch, result.cpu()):
                 rows[index] = row
+        return rows
+
+    def _stacked(self, clips, with_classifier):
+        """Return the rows of clips, [B, C] or [B, D]."""
+        rows = list(self._run(self._waveforms(clips), with_classifier))
+        if not rows:
+            raise ValueError("clips is empty; give at least one clip.")
         return torch.stack(rows)
 
-    def _top(self, probabilities, top_k):
+    def _n_tags(self, top_k):
+        """Return how many tags there will be; at most one per class."""
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; at least 1, or None for all.")
+        return min(top_k or len(self.labels), len(self.labels))
+
+    def _top(self, probabilities, n_tags):
         """Return (label, probability) of the most likely classes."""
-        k = min(top_k or len(self.labels), len(self.labels))
-        values, indices = (part.tolist() for part in probabilities.topk(k))
+        values, indices = (part.tolist() for part in probabilities.topk(n_tags))
         return [(self.labels[i], value) for i, value in zip(indices, values)]
 
     def tag_stream(
         self,
-        source: str | Path | Iterable[torch.Tensor],
+        source: str | Path | Iterable[Samples],
         window: float | None = None,
         hop: float | None = None,
         top_k: int | None = 5,
@@ -332,7 +352,7 @@ class AudioTagger(Pretrained):
         Arguments
         ---------
         source : str, Path or iterable of torch.Tensor
-            A file, or a stream in blocks [n] or [n, channels].
+            A file, or a stream in blocks [n], [n, channels] or [channels, n].
         window : float, optional
             Length of a window in seconds; None: 10, or `max_duration` if that
             is less.
@@ -362,38 +382,14 @@ class AudioTagger(Pretrained):
             blocks = read_blocks(source)
         else:
             name, rate = "a stream", sample_rate or self.sample_rate
-            blocks = map(_mono, source)
-        size, step = self._window_samples(window, hop, rate)
-        cut = windows(blocks, size, step)
+            blocks = mono_blocks(source, name)
+        size, step = window_samples(window, hop, rate, self.max_duration)
+        n_tags = self._n_tags(top_k)
+        # one iterator for the places, one for the sound
+        places, cut = tee(windows(blocks, size, step))
         normalize = self.hparams.audio_normalizer
-        while chunk := list(islice(cut, _STREAM_BATCH)):
-            wavs = [normalize(wav, rate, name) for _, wav in chunk]
-            rows = self._run(wavs, with_classifier=True)
-            for (start, wav), row in zip(chunk, rows):
-                stop, tags = start + len(wav), self._top(row, top_k)
-                yield TaggedWindow(start / rate, stop / rate, tags, row)
-
-    def _window_samples(self, window, hop, rate):
-        """Return the length of a window and of a hop in samples."""
-        heard = self.max_duration
-        if window is None:
-            window = min(heard or DEFAULT_WINDOW, DEFAULT_WINDOW)
-        hop = window / 2 if hop is None else hop
-        size, step = round(window * rate), round(hop * rate)
-        if not 1 <= step <= size:
-            raise ValueError(
-                f"window is {window} s and hop {hop} s; both must be positive, "
-                "and the hop no longer than the window."
-            )
-        if heard and window > heard:
-            raise ValueError(
-                f"window is {window} s, but this model hears {heard} s at a "
-                "time: choose a window no longer than that."
-            )
-        return size, step
-
-
-def _mono(block):
-    """Downmix a block [n] or [n, channels] to [n]."""
-    block = torch.as_tensor(block).float()
-    return block.mean(dim=1) if block.ndim == 2 else block
+        wavs = (normalize(wav, rate, name) for _, wav in cut)
+        rows = self._run(wavs, True, _BATCH_WINDOWS)
+        for row, (start, wav) in zip(rows, places):
+            stop, tags = start + len(wav), self._top(row, n_tags)
+            yield TaggedWindow(start / rate, stop / rate, tags, row)

@@ -8,7 +8,10 @@ import torch
 
 from audiomamba.dataio.audio import resample
 from audiomamba.dataio.pipeline import AudioReader
+from audiomamba.dataio.samples import Samples, time_first, to_mono
 from audiomamba.nnet.lengths import check_choice
+
+DEFAULT_WINDOW = 10.0  # seconds
 
 
 class _Centre:
@@ -65,7 +68,7 @@ class WaveformNormalizer:
 
     def __call__(
         self,
-        audio: torch.Tensor,
+        audio: Samples,
         sample_rate: int,
         name: str | Path = "a waveform",
     ) -> torch.Tensor:
@@ -73,8 +76,9 @@ class WaveformNormalizer:
 
         Arguments
         ---------
-        audio : torch.Tensor
-            [N] or [N, channels].
+        audio : torch.Tensor or np.ndarray
+            [N], [N, channels] or [channels, N]: floats in [-1, 1], or integers
+            of 8, 16 or 32 bits.
         sample_rate : int
             Its sample rate in Hz.
         name : str or Path
@@ -84,20 +88,27 @@ class WaveformNormalizer:
         -------
         torch.Tensor
             [N'], float32.
+
+        Raises
+        ------
+        ValueError
+            If the recording is empty, or has another shape or dtype or
+            samples that are not finite.
         """
-        wav = audio.float()
-        wav = wav.mean(dim=1) if wav.ndim == 2 else wav
+        wav = time_first(audio, str(name))
+        device = wav.device
         if self.max_duration:
             # Crop before resampling, like the reader: the filter sees the edge
             kept = math.ceil(self.max_duration * sample_rate)
             spare = max(0, len(wav) - kept)
             first = spare // 2 if self.keep == "centre" else 0
             wav = wav[first : first + kept]
-        wav = resample(wav.cpu(), sample_rate, self.sample_rate, name)
+        wav = to_mono(wav.cpu(), str(name))
+        wav = resample(wav, sample_rate, self.sample_rate, name)
         if self.max_duration:
             wav = wav[: round(self.max_duration * self.sample_rate)]
         wav = wav - wav.mean() if self.remove_mean else wav
-        return wav.to(audio.device)
+        return wav.to(device)
 
     def read(self, path: str | Path) -> torch.Tensor:
         """Read and normalise a file; only the part to keep is decoded.
@@ -167,3 +178,111 @@ def windows(
     elif len(waiting) > size - hop:
         rest = torch.cat([last, waiting[size - hop :]])
         yield start - hop + len(rest) - size, rest[-size:]
+
+
+def window_samples(
+    window: float | None, hop: float | None, rate: int, heard: float | None
+) -> tuple[int, int]:
+    """Return the length of a window and of a hop in samples.
+
+    Arguments
+    ---------
+    window, hop : float or None
+        In seconds; None: 10, or ``heard`` if that is less, and half a window.
+    rate : int
+        Sample rate of the stream in Hz.
+    heard : float or None
+        Seconds that the model hears at a time; None: any number.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If samples would be left out.
+
+    Example
+    -------
+    >>> window_samples(None, None, rate=100, heard=4.0)
+    (400, 200)
+    """
+    if window is None:
+        window = min(heard or DEFAULT_WINDOW, DEFAULT_WINDOW)
+    hop = window / 2 if hop is None else hop
+    # A comparison with NaN is false
+    if not (0 < hop <= window < math.inf and round(hop * rate) >= 1):
+        raise ValueError(
+            f"window is {window} s and hop {hop} s; both must be positive, "
+            "and the hop no longer than the window."
+        )
+    if heard and window > heard:
+        raise ValueError(
+            f"window is {window} s, but this model hears {heard} s at a "
+            "time: choose a window no longer than that."
+        )
+    return round(window * rate), round(hop * rate)
+
+
+def bounded_batches(
+    wavs: Iterable[torch.Tensor], max_clips: int, max_samples: int
+) -> Iterator[list[torch.Tensor]]:
+    """Batch clips as they come, so that a padded batch fits in memory.
+
+    Arguments
+    ---------
+    wavs : iterable of torch.Tensor
+        Waveforms [n], taken one by one.
+    max_clips : int
+        Most clips in a batch.
+    max_samples : int
+        Most samples in a padded batch; a longer clip is a batch by itself.
+
+    Yields
+    ------
+    list of torch.Tensor
+
+    Example
+    -------
+    >>> wavs = [torch.zeros(n) for n in (4, 1, 1, 9, 2)]
+    >>> [[len(wav) for wav in batch] for batch in bounded_batches(wavs, 3, 8)]
+    [[4, 1], [1], [9], [2]]
+    """
+    batch: list[torch.Tensor] = []
+    longest = 0
+    for wav in wavs:
+        longest = max(longest, len(wav))
+        if batch and longest * (len(batch) + 1) > max_samples:
+            yield batch
+            batch, longest = [], len(wav)
+        batch.append(wav)
+        if len(batch) == max_clips:
+            yield batch
+            batch, longest = [], 0
+    if batch:
+        yield batch
+
+
+def equal_lengths(wavs: list[torch.Tensor]) -> list[list[int]]:
+    """Group clips that can share a batch without padding.
+
+    Arguments
+    ---------
+    wavs : list of torch.Tensor
+        Waveforms [n].
+
+    Returns
+    -------
+    list of list of int
+        Their indices.
+
+    Example
+    -------
+    >>> equal_lengths([torch.zeros(n) for n in (4, 1, 4)])
+    [[0, 2], [1]]
+    """
+    groups: dict[int, list[int]] = {}
+    for index, wav in enumerate(wavs):
+        groups.setdefault(len(wav), []).append(index)
+    return list(groups.values())

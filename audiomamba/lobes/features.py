@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import torchaudio
 from torchaudio.compliance import kaldi
 
+from audiomamba.dataio.samples import check_finite, to_float
 from audiomamba.nnet.lengths import absolute_lengths, padding_mask
 
 # Frames per block: on a CPU what fits in a core's cache, on a GPU what keeps an
@@ -88,7 +89,9 @@ class _LogMel(torch.nn.Module):
         Raises
         ------
         ValueError
-            If ``wavs`` is not [B, N], or is empty.
+            If ``wavs`` is not [B, N], is empty or of another dtype than floats
+            and integers of 8, 16 or 32 bits; on the CPU also if a
+            sample is not finite.
         """
         if wavs.ndim != 2 or 0 in wavs.shape:
             raise ValueError(
@@ -103,7 +106,10 @@ class _LogMel(torch.nn.Module):
         # Half precision holds neither a power spectrum nor its logarithm
         with torch.autocast(wavs.device.type, enabled=False):
             padding = padding_mask(n_own, n_samples)
-            wavs = wavs.float().masked_fill(padding, 0.0)
+            wavs = to_float(wavs, "wavs").masked_fill(padding, 0.0)
+            if not (wavs.is_cuda or torch.compiler.is_compiling()):
+                # On a GPU this would wait; readers and tagger check as well
+                check_finite(wavs, "wavs")
             wavs = F.pad(wavs, (self.margins[0], self._after(n_samples)))
             frames = wavs.unfold(1, self.size, self.hop)
             feats = self._in_blocks(frames[:, : self.n_frames])

@@ -137,6 +137,79 @@ def test_unreadable_files_and_shapes_are_refused(tmp_path):
             tagger.tag_batch([bad])
 
 
+def test_integers_are_scaled_wherever_samples_enter():
+    tagger = make_tagger()
+    (wav,) = noise(16000)
+    integers = (wav * 32768).round().to(torch.int16)
+    scaled = integers / 32768
+    wanted = tagger.score_batch([scaled])
+    torch.testing.assert_close(tagger.score_batch([integers.numpy()]), wanted)
+    torch.testing.assert_close(
+        tagger.embed_batch([integers]), tagger.embed_batch([scaled])
+    )
+    (window,) = tagger.tag_stream([integers])
+    torch.testing.assert_close(window.probabilities, wanted[0])
+    torch.testing.assert_close(tagger(integers[None]), tagger(scaled[None]))
+    with pytest.raises(ValueError, match="int64"):
+        tagger.score_batch([integers.long()])
+
+
+def test_samples_that_are_not_finite_are_refused_wherever_they_enter():
+    tagger = make_tagger()
+    (wav,) = noise(16000)
+    wav[77] = torch.nan
+    for refuse in (
+        lambda: tagger.score_batch([wav]),
+        lambda: list(tagger.tag_stream([wav])),
+        lambda: tagger(wav[None]),
+    ):
+        with pytest.raises(ValueError, match="NaN"):
+            refuse()
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_blocks_with_the_channels_first_are_heard_whole(channels):
+    """As torchaudio.load gives them."""
+    tagger = make_tagger()
+    wav = noise(16000 * channels)[0].reshape(channels, 16000)
+    (first,) = tagger.tag_stream([wav])
+    (last,) = tagger.tag_stream([wav.T])
+    assert first.stop == last.stop == 1.0
+    assert torch.equal(first.probabilities, last.probabilities)
+    normalize = tagger.hparams.audio_normalizer
+    assert torch.equal(normalize(wav, 16000), normalize(wav.T, 16000))
+
+
+def test_batches_are_bounded_and_do_not_change_results(monkeypatch):
+    tagger = make_tagger()
+    clips = noise(100, 16000, 300, *[8000] * 5)
+    wanted = tagger.score_batch(clips)
+    monkeypatch.setattr("audiomamba.inference.tagger._BATCH_SECONDS", 2)
+    sizes, forward = [], tagger.forward
+
+    def counted(wavs, lengths):
+        sizes.append(wavs.numel())
+        return forward(wavs, lengths)
+
+    monkeypatch.setattr(tagger, "forward", counted)
+    found = tagger.score_batch(clips)
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=0)
+    assert len(sizes) > 2 and max(sizes) <= 2 * 16000
+
+
+def test_calls_without_meaning_are_explained():
+    tagger = make_tagger()
+    with pytest.raises(ValueError, match="clips is empty"):
+        tagger.score_batch([])
+    with pytest.raises(ValueError, match="give a list"):
+        tagger.tag_batch("a.wav")
+    for top_k in (0, -1):
+        with pytest.raises(ValueError, match=f"top_k is {top_k}"):
+            tagger.tag_batch(noise(8000), top_k)
+    with pytest.raises(ValueError, match="window is nan"):
+        next(tagger.tag_stream(noise(8000), window=float("nan")))
+
+
 def test_a_missing_module_is_named():
     with pytest.raises(ValueError, match="classifier"):
         AudioTagger(
