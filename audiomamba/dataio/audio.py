@@ -16,6 +16,8 @@ from typing import NamedTuple
 import soundfile
 import torch
 
+from audiomamba.nnet.lengths import check_sizes
+
 _GET_AGAIN = "download or extract it again"
 # libsndfile's remark on a chunk that is larger than the rest of the file
 _TRUNCATED = re.compile(r"^data\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -298,12 +300,15 @@ def resample(
     ------
     AudioError
         If the kernel of this pair of rates is too large.
+    ValueError
+        If a rate is not a positive integer.
 
     Example
     -------
     >>> resample(torch.zeros(441), 44100, 16000, "a.wav").shape
     torch.Size([160])
     """
+    check_sizes(file_rate=file_rate, sample_rate=sample_rate)
     if file_rate == sample_rate:
         return wav
     divisor = math.gcd(file_rate, sample_rate)

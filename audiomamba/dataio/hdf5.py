@@ -12,6 +12,7 @@ import torch
 
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.samples import as_tensor, to_float
+from audiomamba.nnet.lengths import check_positive, check_sizes
 
 
 class HDF5Audio:
@@ -219,6 +220,9 @@ class HDF5Reader:
     ):
         if crop and not max_duration:
             raise ValueError("crop needs max_duration, the length to keep")
+        check_sizes(sample_rate=sample_rate)
+        if max_duration is not None:
+            check_positive(max_duration=max_duration)
         self.data_folder = str(data_folder)
         self.files: dict[str, HDF5Audio] = {}
         self.crop = crop

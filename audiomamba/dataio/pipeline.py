@@ -16,6 +16,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 
 from audiomamba.dataio.audio import read_window
 from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_manifest
+from audiomamba.nnet.lengths import check_positive, check_sizes
 
 
 class PackedStrings:
@@ -234,6 +235,9 @@ class AudioReader:
     ):
         if crop and not max_duration:
             raise ValueError("crop needs max_duration: how much to keep")
+        check_sizes(sample_rate=sample_rate)
+        if max_duration is not None:
+            check_positive(max_duration=max_duration)
         self.data_folder = str(data_folder)
         self.sample_rate = sample_rate
         self.max_duration = max_duration

@@ -130,6 +130,10 @@ is no folder ...
                 "skip_prep: using the manifests in %s", self.save_folder
             )
             return
+        if not 0 <= max_missing <= 1:
+            raise PreparationError(
+                f"max_missing is {max_missing}; it must be in [0, 1]"
+            )
         inputs = self.find()
         options = {
             **inputs.options,

@@ -4,6 +4,8 @@ from hashlib import blake2b
 
 import pandas as pd
 
+from audiomamba.dataio.problems import PreparationError
+
 # Part of the rule, not an option: everyone holds out the same clips
 SPLIT_SEED = 0
 
@@ -38,8 +40,8 @@ def hold_out(
 
     Raises
     ------
-    ValueError
-        If the share is not in [0, 1).
+    PreparationError
+        (a ValueError) If the share is not in [0, 1).
 
     Example
     -------
@@ -49,7 +51,7 @@ def hold_out(
     ['d', 'd']
     """
     if not 0 <= share < 1:
-        raise ValueError(
+        raise PreparationError(
             f"the share to hold out is {share}; give one in [0, 1)"
         )
     groups = rows[group]

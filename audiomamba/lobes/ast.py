@@ -8,6 +8,7 @@ import torch
 
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.block import DropPath, drop_path_rates
+from audiomamba.nnet.lengths import check_sizes
 from audiomamba.nnet.patch_embed import Size
 
 TOKENS = ("cls_token", "dist_token")
@@ -92,7 +93,8 @@ class AudioSpectrogramTransformer(PatchEncoder):
     mask_padding : bool
         Whether ``lengths`` are used.  False makes padding content.
     drop_path : float
-        Rate of stochastic depth in the last layer; it grows linearly from 0.
+        Rate of stochastic depth in the last layer, in [0, 1); it grows
+        linearly from 0.
 
     Raises
     ------
@@ -129,6 +131,7 @@ class AudioSpectrogramTransformer(PatchEncoder):
         drop_path: float = 0.0,
     ):
         n_heads = max(embed_dim // HEAD_SIZE, 1) if n_heads is None else n_heads
+        check_sizes(depth=depth, n_heads=n_heads)
         if embed_dim % n_heads:
             raise ValueError(
                 f"embed_dim {embed_dim} cannot be split into {n_heads} heads: "

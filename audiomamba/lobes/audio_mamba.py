@@ -10,7 +10,7 @@ import torch
 
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.block import MambaBlock, RMSNorm, drop_path_rates
-from audiomamba.nnet.lengths import check_choice
+from audiomamba.nnet.lengths import check_choice, check_sizes
 from audiomamba.nnet.patch_embed import Size
 from audiomamba.nnet.tokens import CLS_TOKENS, TOKEN_ORDERS
 
@@ -53,7 +53,8 @@ class AudioMamba(PatchEncoder):
         Whether ``lengths`` are used.  False makes padding content, as in the
         paper's training.
     drop_path : float
-        Rate of stochastic depth in the last block; it grows linearly from 0.
+        Rate of stochastic depth in the last block, in [0, 1); it grows
+        linearly from 0.
     state_size : int
         States per channel.
     conv_size : int
@@ -97,6 +98,12 @@ class AudioMamba(PatchEncoder):
     ):
         check_choice("cls_token", cls_token, CLS_TOKENS)
         check_choice("token_order", token_order, TOKEN_ORDERS)
+        check_sizes(
+            depth=depth,
+            state_size=state_size,
+            conv_size=conv_size,
+            expansion=expansion,
+        )
         super().__init__(
             n_mels=n_mels,
             n_frames=n_frames,

@@ -1,5 +1,6 @@
 """Log-mel spectrograms of whole batches, on the model's device, in float32."""
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -8,12 +9,36 @@ import torchaudio
 from torchaudio.compliance import kaldi
 
 from audiomamba.dataio.samples import check_finite, to_float
-from audiomamba.nnet.lengths import absolute_lengths, padding_mask
+from audiomamba.nnet.lengths import (
+    absolute_lengths,
+    check_lengths,
+    check_positive,
+    check_sizes,
+    padding_mask,
+)
 
+logger = logging.getLogger(__name__)
+
+# Mel bins without a point of the spectrum in the paper's features
+_USUAL_EMPTY = 1
 # Frames per block: on a CPU what fits in a core's cache, on a GPU what keeps an
 # hour of audio from filling the memory
 _CPU_BLOCK = 512
 _GPU_BLOCK = 1 << 17
+
+
+def _check_bins(n_mels, low, high, nyquist, fewest):
+    """Refuse mel bins that do not lie between 0 Hz and half the rate."""
+    check_sizes(n_mels=n_mels)
+    if n_mels < fewest:
+        raise ValueError(f"n_mels is {n_mels}; it must be at least {fewest}.")
+    top = high if high > 0 else high + nyquist
+    if not 0 <= low < top <= nyquist:
+        raise ValueError(
+            f"the mel bins reach from low_freq {low:g} Hz to {top:g} Hz; both "
+            f"must be in [0, {nyquist:g}] Hz, half of sample_rate, low_freq "
+            "first."
+        )
 
 
 class _LogMel(torch.nn.Module):
@@ -99,6 +124,8 @@ class _LogMel(torch.nn.Module):
                 "[batch, samples], mono, with at least one sample."
             )
         n_samples = wavs.shape[1]
+        if lengths is not None:
+            check_lengths(lengths, wavs.shape[0])
         if lengths is None:
             n_own = torch.full((len(wavs),), n_samples, device=wavs.device)
         else:
@@ -211,6 +238,14 @@ class KaldiFbank(_LogMel):
         high_freq: float = 0.0,
         preemphasis: float = 0.97,
     ):
+        check_positive(
+            sample_rate=sample_rate,
+            frame_length=frame_length,
+            frame_shift=frame_shift,
+        )
+        _check_bins(n_mels, low_freq, high_freq, sample_rate / 2, 3)
+        if not 0 <= preemphasis <= 1:
+            raise ValueError(f"preemphasis is {preemphasis}; it is in [0, 1].")
         # Truncated, not rounded, as Kaldi does
         size = int(sample_rate * frame_length * 0.001)
         n_fft = 1 << max(size - 1, 1).bit_length()
@@ -218,6 +253,16 @@ class KaldiFbank(_LogMel):
         mel, _ = kaldi.get_mel_banks(
             n_mels, n_fft, sample_rate, low_freq, high_freq, 100.0, -500.0, 1.0
         )
+        n_empty = int((mel.sum(dim=1) == 0).sum())
+        if n_empty > _USUAL_EMPTY:
+            logger.warning(
+                "%d of %d mel bins are empty at %g Hz with windows of %g ms: "
+                "take a smaller n_mels, or a larger frame_length",
+                n_empty,
+                n_mels,
+                sample_rate,
+                frame_length,
+            )
         super().__init__(
             size=size,
             hop=int(sample_rate * frame_shift * 0.001),
@@ -301,6 +346,13 @@ class LogMelSpectrogram(_LogMel):
         n_frames: int | None = None,
         eps: float = 1e-6,
     ):
+        check_positive(
+            sample_rate=sample_rate,
+            window_length=window_length,
+            hop_length=hop_length,
+            eps=eps,
+        )
+        _check_bins(n_mels, 0.0, 0.0, sample_rate / 2, 1)
         size = round(sample_rate * window_length * 0.001)
         super().__init__(
             size=size,

@@ -4,7 +4,13 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from audiomamba.nnet.lengths import check_choice, check_feats, clear_padding
+from audiomamba.nnet.lengths import (
+    check_choice,
+    check_feats,
+    check_lengths,
+    check_sizes,
+    clear_padding,
+)
 from audiomamba.nnet.patch_embed import (
     PatchEmbed,
     Size,
@@ -45,6 +51,7 @@ class PatchEncoder(torch.nn.Module, ABC):
     ):
         super().__init__()
         check_choice("output", output, OUTPUTS)
+        check_sizes(n_mels=n_mels, n_frames=n_frames, embed_dim=embed_dim)
         self.n_mels, self.n_frames = n_mels, n_frames
         self.patch_size, self.stride = to_pair(patch_size), to_pair(stride)
         self.embed_dim, self.tokens = embed_dim, tokens
@@ -68,6 +75,12 @@ class PatchEncoder(torch.nn.Module, ABC):
 
     def _table_grid(self, patch_size, stride):
         """Return the grid of ``n_mels`` x ``n_frames`` at a patch size."""
+        if patch_size[0] > self.n_mels:
+            raise ValueError(
+                f"patch_size is {list(patch_size)}, but the spectrogram has "
+                f"{self.n_mels} mel bins; a patch can be 1 to {self.n_mels} "
+                "bins high."
+            )
         sizes = (self.n_mels, self.n_frames)
         return tuple(map(grid_length, sizes, patch_size, stride))
 
@@ -88,6 +101,7 @@ class PatchEncoder(torch.nn.Module, ABC):
         """Return the tokens with their positions, and the row they are in."""
         patch_size = to_pair(patch_size or self.patch_size)
         stride = to_pair(stride or self.stride)
+        table_grid = self._table_grid(patch_size, stride)
         n_columns = None
         if lengths is not None and self.mask_padding:
             feats, n_frames = clear_padding(feats, lengths)
@@ -101,9 +115,7 @@ class PatchEncoder(torch.nn.Module, ABC):
             n_columns,
             feats.device,
         )
-        cls_tokens, positions = self.pos_embed(
-            self._table_grid(patch_size, stride), n_columns, row.width
-        )
+        cls_tokens, positions = self.pos_embed(table_grid, n_columns, row.width)
         if self.tokens:
             tokens = [getattr(self, name)[0] for name in self.tokens]
             cls_tokens = torch.cat(tokens) + cls_tokens
@@ -151,10 +163,13 @@ class PatchEncoder(torch.nn.Module, ABC):
         Raises
         ------
         ValueError
-            If the input is not [B, T, n_mels], or has no frame.
+            If the input is not [B, T, n_mels] or has no frame, the lengths
+            are not relative, or a patch is higher than the spectrogram.
         """
         output = output or self.output
         check_choice("output", output, OUTPUTS)
         check_feats(feats, self.n_mels)
+        if lengths is not None:
+            check_lengths(lengths, feats.shape[0])
         x, row = self._embed(feats, lengths, patch_size, stride)
         return self._pool(self._encode(x, row.lengths), row, output)

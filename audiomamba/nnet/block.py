@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from audiomamba.nnet.lengths import check_rate
 from audiomamba.nnet.mixer import BidirectionalMamba
 from audiomamba.ops import rms_norm
 
@@ -78,11 +79,17 @@ def drop_path_rates(last: float, depth: int) -> list[float]:
     -------
     list of float
 
+    Raises
+    ------
+    ValueError
+        If the rate is not in [0, 1).
+
     Example
     -------
     >>> drop_path_rates(0.5, 3)
     [0.0, 0.25, 0.5]
     """
+    check_rate("drop_path", last)
     return [last * i / max(depth - 1, 1) for i in range(depth)]
 
 

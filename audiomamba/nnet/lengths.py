@@ -1,8 +1,13 @@
 """Checks of arguments and input, relative lengths in steps, padding."""
 
+import math
 from collections.abc import Collection
+from numbers import Integral
 
 import torch
+
+# How far a relative length may exceed 1 by rounding
+_ROUNDING = 1e-3
 
 
 def check_choice(name: str, value: object, choices: Collection) -> None:
@@ -29,6 +34,122 @@ def check_choice(name: str, value: object, choices: Collection) -> None:
     if value not in choices:
         allowed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name} is {value!r}; it can be {allowed}.")
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse sizes that are not positive integers.
+
+    Arguments
+    ---------
+    **sizes : int
+        The arguments by name.
+
+    Raises
+    ------
+    ValueError
+        If one of them is something else.
+
+    Example
+    -------
+    >>> check_sizes(embed_dim=192, depth=24)
+    """
+    for name, value in sizes.items():
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not whole or value < 1:
+            raise ValueError(
+                f"{name} is {value!r}; it must be an integer of at least 1."
+            )
+
+
+def check_positive(**values: float) -> None:
+    """Refuse values that are not positive and finite.
+
+    Arguments
+    ---------
+    **values : float
+        The arguments by name.
+
+    Raises
+    ------
+    ValueError
+        If one of them is something else.
+
+    Example
+    -------
+    >>> check_positive(max_duration=10.24)
+    """
+    for name, value in values.items():
+        # A comparison with NaN is false
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"{name} is {value!r}; it must be positive and finite."
+            )
+
+
+def check_rate(name: str, value: float) -> None:
+    """Refuse a rate of dropping that is not in [0, 1).
+
+    Arguments
+    ---------
+    name : str
+        The argument's name, for the message.
+    value : float
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is outside: with 1 nothing would be left to scale up.
+
+    Example
+    -------
+    >>> check_rate("drop_path", 0.1)
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be in [0, 1).")
+
+
+def check_lengths(lengths: torch.Tensor, n_clips: int | None = None) -> None:
+    """Refuse lengths that are not relative ones.
+
+    Only the dtype is checked while compiling, and only dtype and shape on a
+    GPU, for whose values the CPU would have to wait.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        Should be in (0, 1], [B].
+    n_clips : int or None
+        B, if it is known.
+
+    Raises
+    ------
+    ValueError
+        If they are something else, such as numbers of frames.
+
+    Example
+    -------
+    >>> check_lengths(torch.tensor([1.0, 0.5]), 2)
+    """
+    compiling = torch.compiler.is_compiling()
+    shape = lengths.shape
+    fits = compiling or (len(shape) == 1 and n_clips in (None, shape[0]))
+    if not (fits and lengths.is_floating_point()):
+        wanted = "[batch]" if n_clips is None else [n_clips]
+        raise ValueError(
+            f"lengths are {lengths.dtype} of shape {list(shape)}; they must be "
+            f"floats {wanted} in (0, 1], relative to the longest clip: divide "
+            "numbers of samples or frames by those of the padded batch."
+        )
+    if compiling or lengths.device.type != "cpu":
+        return
+    wrong = ~((lengths > 0) & (lengths <= 1 + _ROUNDING))
+    if wrong.any():
+        raise ValueError(
+            f"a length is {lengths[wrong][0].item():g}; lengths must be in "
+            "(0, 1], relative to the longest clip: divide numbers of samples "
+            "or frames by those of the padded batch."
+        )
 
 
 def check_feats(feats: torch.Tensor, n_mels: int) -> None:
@@ -75,11 +196,17 @@ def absolute_lengths(lengths: torch.Tensor, n_steps: int) -> torch.Tensor:
     torch.Tensor
         round(lengths * n_steps), at least 1; [B], int64.
 
+    Raises
+    ------
+    ValueError
+        See `check_lengths`.
+
     Example
     -------
-    >>> absolute_lengths(torch.tensor([1.0, 0.5, 0.0]), 10)
+    >>> absolute_lengths(torch.tensor([1.0, 0.5, 0.01]), 10)
     tensor([10,  5,  1])
     """
+    check_lengths(lengths)
     return (lengths * n_steps).round().long().clamp(1, n_steps)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from audiomamba.dataio.preparation import Corpus, Inputs
+from audiomamba.dataio.problems import PreparationError
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,11 @@ def prepare_digit_strings(
     PreparationError
         If the corpus is not found, or with everything that is wrong with it.
     """
+    if not 1 <= n_digits[0] <= n_digits[1] or rounds < 1:
+        raise PreparationError(
+            f"n_digits: {list(n_digits)}, rounds: {rounds}; n_digits is the "
+            "shortest and the longest string, both and rounds at least 1"
+        )
     corpus = DigitStrings(data_folder, save_folder, n_digits, rounds, seed)
     corpus.prepare(skip_prep, allow_missing)
 

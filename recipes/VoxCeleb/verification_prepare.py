@@ -189,6 +189,10 @@ class Trials(VoxCeleb12):
     def find(self):
         """The trial lists, the cohort's manifest and all utterances."""
         cohort = [Path(self.cohort_manifest)] if self.cohort_manifest else []
+        if cohort and self.cohort_size < 2:
+            raise PreparationError(
+                f"cohort_size is {self.cohort_size}; it must be at least 2"
+            )
         if not all(path.is_file() for path in cohort):
             raise PreparationError(
                 f"there is no cohort_manifest {self.cohort_manifest}: name "

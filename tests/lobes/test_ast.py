@@ -109,3 +109,18 @@ def test_invalid_arguments_are_refused(arguments, words):
 def test_input_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"\[batch, frames, 64\]"):
         small()(torch.randn(shape))
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"drop_path": 1.0}, "drop_path is 1.0"),
+        ({"patch_size": 200}, "1 to 64 bins"),
+        ({"depth": 0}, "depth is 0"),
+        ({"n_heads": 0}, "n_heads is 0"),
+        ({"n_heads": 3}, "3 heads"),
+    ],
+)
+def test_arguments_without_meaning_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        small(**arguments)

@@ -178,3 +178,38 @@ def test_public_names_are_listed(name):
     import audiomamba
 
     assert name in dir(audiomamba)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"drop_path": 1.0}, r"drop_path is 1.0.*\[0, 1\)"),
+        ({"drop_path": -0.5}, "drop_path is -0.5"),
+        ({"n_mels": 13}, "1 to 13 bins"),
+        ({"patch_size": 200}, "1 to 64 bins"),
+        ({"stride": 0}, "stride is 0"),
+        ({"n_mels": 0}, "n_mels is 0"),
+        ({"n_frames": 0}, "n_frames is 0"),
+        ({"embed_dim": -1}, "embed_dim is -1"),
+        ({"depth": 0}, "depth is 0"),
+        ({"state_size": 0}, "state_size is 0"),
+        ({"conv_size": 2.0}, "conv_size is 2.0"),
+        ({"expansion": 0}, "expansion is 0"),
+    ],
+)
+def test_arguments_without_meaning_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        small(**arguments)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[80.0, 40.0], [1.0, math.nan], [1.0, 0.0], [1.0]]
+)
+def test_lengths_that_are_not_relative_are_refused(lengths):
+    with pytest.raises(ValueError, match="length"):
+        small()(torch.randn(2, 80, 64), torch.tensor(lengths))
+
+
+def test_a_patch_higher_than_the_spectrogram_is_refused_at_run_time():
+    with pytest.raises(ValueError, match="1 to 64 bins"):
+        small()(torch.randn(1, 80, 64), patch_size=65)

@@ -1,5 +1,7 @@
 """Features equal torchaudio's, and librosa's formulas in NumPy."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -269,3 +271,59 @@ def test_max_samples_fill_the_frames_exactly(kind):
     counted = kind()
     assert counted(torch.zeros(1, full)).shape[1] == 37
     assert counted(torch.zeros(1, full - 1)).shape[1] == 36
+
+
+@pytest.mark.parametrize("kind", [KaldiFbank, LogMelSpectrogram])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"sample_rate": 0}, "sample_rate is 0"),
+        ({"sample_rate": math.nan}, "sample_rate is nan"),
+        ({"n_mels": 0}, "n_mels is 0"),
+        ({"n_mels": 12.5}, "n_mels is 12.5"),
+        ({"n_frames": 0}, "n_frames is 0"),
+    ],
+)
+def test_arguments_without_meaning_are_refused(kind, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        kind(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ({"n_mels": 2}, "at least 3"),
+        ({"low_freq": 9000.0}, "low_freq 9000 Hz to 8000 Hz"),
+        ({"high_freq": 9000.0}, "20 Hz to 9000 Hz.*8000"),
+        ({"low_freq": math.nan}, "low_freq nan"),
+        ({"preemphasis": math.nan}, "preemphasis is nan"),
+        ({"frame_shift": 0.0}, "frame_shift is 0"),
+    ],
+)
+def test_kaldis_bins_lie_below_half_the_rate(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        KaldiFbank(**arguments)
+
+
+def test_bins_that_stay_empty_are_warned_of(caplog):
+    KaldiFbank()
+    assert not caplog.text
+    KaldiFbank(sample_rate=8000)
+    assert "4 of 128 mel bins are empty at 8000 Hz" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [KaldiFbank, LogMelSpectrogram])
+def test_waveforms_without_meaning_are_refused(kind):
+    features, wavs = kind(), torch.randn(2, 8000) * 0.1
+    integers = (wavs * 32768).round().to(torch.int16)
+    scaled = features(integers / 32768)
+    torch.testing.assert_close(features(integers), scaled)
+    with pytest.raises(ValueError, match="int64"):
+        features(integers.long())
+    wavs[1, 5000:] = torch.nan
+    with pytest.raises(ValueError, match="wavs has NaN"):
+        features(wavs)
+    # what is past the end of a clip does not count
+    features(wavs, torch.tensor([1.0, 0.5]))
+    with pytest.raises(ValueError, match="length is 8000"):
+        features(wavs, torch.tensor([8000.0, 4000.0]))

@@ -53,7 +53,7 @@ class Mixup(torch.nn.Module):
             raise ValueError(
                 f"probability is {probability}; give one in [0, 1]"
             )
-        if alpha <= 0:
+        if not alpha > 0:
             raise ValueError(f"alpha is {alpha}; give a positive one")
         self.probability, self.alpha = probability, alpha
         self.n_classes = n_classes

@@ -275,7 +275,7 @@ class TimeRollNoise(_SpectrogramAugment):
         use_lengths: bool = True,
     ):
         super().__init__(use_lengths)
-        if noise < 0 or max_shift < 0:
+        if not (noise >= 0 and max_shift >= 0):
             raise ValueError(
                 f"noise is {noise}, max_shift is {max_shift}; give 0 or more"
             )
