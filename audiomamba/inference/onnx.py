@@ -22,7 +22,8 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
     Arguments
     ---------
     tagger : AudioTagger
-        A tagger with an `audiomamba.AudioMamba`, on the CPU.
+        A tagger with an `audiomamba.AudioMamba` or `audiomamba.DASS`, on the
+        CPU.
     path : str or Path
         The file, for example ``model.onnx``.  Weights of more than 2 GB are
         stored in a second file next to it.

@@ -81,7 +81,7 @@ def scan(
     delta_softplus=False,
     lengths=None,
 ):
-    """Translate ``audiomamba::scan``; see `audiomamba.ops.selective_scan`."""
+    """Scan [B, L, D]; see `audiomamba.ops.bidirectional_scan`."""
     if delta_bias is not None:
         delta = op.Add(delta, delta_bias)
     if delta_softplus:
@@ -112,6 +112,20 @@ def scan(
         (z,) = _masked(lengths, z)
         y = op.Mul(y, _silu(z))
     return y
+
+
+def scan_grid(
+    u, delta, A=None, A_b=None, B=None, C=None, D=None, z=None, *rest
+):
+    """Translate ``audiomamba::scan``, whose steps lie along several axes."""
+    channels, n_state = (A_b if A is None else A).shape
+    widths = (channels, channels, n_state, n_state, channels)
+    u_rows, delta, B, C, z = (
+        None if x is None else op.Reshape(x, [0, -1, width])
+        for x, width in zip((u, delta, B, C, z), widths)
+    )
+    y = scan(u_rows, delta, A, A_b, B, C, D, z, *rest)
+    return op.Reshape(y, op.Shape(u))
 
 
 def causal_conv1d(
@@ -159,7 +173,7 @@ def mamba_inner(
 
 
 TRANSLATIONS: dict[Callable, Callable] = {
-    operators.scan.default: scan,
+    operators.scan.default: scan_grid,
     operators.causal_conv1d.default: causal_conv1d,
     operators.mamba_inner.default: mamba_inner,
 }

@@ -8,6 +8,7 @@ from torch.export import Dim
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.lobes.audio_mamba import AudioMamba
 from audiomamba.lobes.clip_encoder import encode
+from audiomamba.lobes.dass import DASS
 from audiomamba.nnet.patch_embed import to_pair
 
 MAX_BATCH, MAX_FRAMES = 1024, 1 << 20
@@ -63,12 +64,12 @@ class FeatureClassifier(torch.nn.Module):
         return self.classifier(emb).squeeze(1)
 
 
-def least_frames(encoder: AudioMamba) -> int:
-    """Return the fewest frames an exported program takes: two patch columns.
+def least_frames(encoder: AudioMamba | DASS) -> int:
+    """Return the fewest frames an exported program takes: two columns.
 
     Arguments
     ---------
-    encoder : AudioMamba
+    encoder : AudioMamba or DASS
         The encoder.
 
     Returns
@@ -81,6 +82,8 @@ def least_frames(encoder: AudioMamba) -> int:
     >>> least_frames(AudioMamba(stride=10, depth=1))
     26
     """
+    if isinstance(encoder, DASS):
+        return encoder.frames_per_column + 1
     return to_pair(encoder.patch_size)[1] + to_pair(encoder.stride)[1]
 
 
@@ -95,8 +98,8 @@ def export_program(
     Arguments
     ---------
     tagger : AudioTagger
-        A tagger with an `audiomamba.AudioMamba`, on the device that the
-        program will run on.
+        A tagger with an `audiomamba.AudioMamba` or `audiomamba.DASS`, on the
+        device that the program will run on.
     path : str or Path, optional
         File to save it in, for example ``model.pt2``.
 

@@ -80,6 +80,8 @@ class DASS(torch.nn.Module):
         self.n_mels, self.embed_dim = n_mels, widths[-1]
         self.widths, self.depths = tuple(widths), tuple(depths)
         self.state_size = state_size
+        # Of the last grid: 4, and twice as many for each further stage.
+        self.frames_per_column = 2 ** (len(widths) + 1)
         self.output, self.mask_padding = output, mask_padding
         self.patch_embed = GridStem(widths[0])
         rates = iter(drop_path_rates(drop_path, sum(depths)))
@@ -138,8 +140,8 @@ class DASS(torch.nn.Module):
             grid, n_columns = stage(grid, n_columns)
         grid = clear_columns(self.norm(grid), n_columns)
         if output == "tokens":
-            return grid.flatten(1, 2)
-        frames = grid.mean(2)
+            return grid.transpose(1, 2).flatten(1, 2)
+        frames = grid.mean(1)
         if output == "frames":
             return frames
         if n_columns is None:
@@ -164,9 +166,9 @@ class Stage(torch.nn.Module):
     Example
     -------
     >>> stage = Stage(16, [0.0, 0.1], state_size=1, new_width=32)
-    >>> grid, _ = stage(torch.randn(2, 10, 4, 16), None)
+    >>> grid, _ = stage(torch.randn(2, 4, 10, 16), None)
     >>> grid.shape
-    torch.Size([2, 5, 2, 32])
+    torch.Size([2, 2, 5, 32])
     """
 
     def __init__(
@@ -185,7 +187,7 @@ class Stage(torch.nn.Module):
     def forward(
         self, grid: torch.Tensor, n_columns: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the grid [B, T', F', D'] of a grid [B, T, F, D].
+        """Return the grid [B, T', F', D'] of a grid [B, F, T, D].
 
         ``n_columns`` counts each clip's columns, [B], before and after.
         """

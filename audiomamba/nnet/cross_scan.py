@@ -34,8 +34,8 @@ class CrossScan(torch.nn.Module):
 
     Example
     -------
-    >>> CrossScan(16)(torch.randn(2, 10, 4, 16)).shape
-    torch.Size([2, 10, 4, 16])
+    >>> CrossScan(16)(torch.randn(2, 4, 10, 16)).shape
+    torch.Size([2, 4, 10, 16])
     """
 
     def __init__(self, width: int, state_size: int = 1):
@@ -76,46 +76,38 @@ class CrossScan(torch.nn.Module):
         Arguments
         ---------
         grid : torch.Tensor
-            [B, T, F, D].
+            [B, F, T, D].
         n_columns : torch.Tensor or None
             Columns of each clip, [B]; None if all are content.
 
         Returns
         -------
         torch.Tensor
-            [B, T, F, D].
+            [B, F, T, D].
         """
         u = F.silu(self.conv2d(self.in_proj(grid), n_columns))
         padding = None
         if n_columns is not None:
-            padding = padding_mask(n_columns, grid.shape[1])
-            padding = padding[:, :, None].expand(u.shape[:3])
-        within_frames = self._scan_both_ways(u, padding, 1)
-        turned = None if padding is None else padding.mT
-        within_bins = self._scan_both_ways(u.transpose(1, 2), turned, 0)
-        y = within_frames + within_bins.transpose(1, 2)
+            padding = padding_mask(n_columns, grid.shape[2])[:, None, :, None]
+        selected = F.linear(u, self.x_proj_weight.flatten(0, 1)).chunk(4, -1)
+        y = self._scan(u, selected[0], padding, 0)
+        y = y.to(self.Ds.dtype)  # the sum in float32, even if u is not
+        for direction in (1, 2, 3):
+            y = y + self._scan(u, selected[direction], padding, direction)
         return self.out_proj(self.out_norm(y))
 
-    def _scan_both_ways(self, u, padding, first):
-        """Scan u [B, X, Y, D] along Y, row after row, and back from the end.
-
-        ``first`` is the direction that this is; the one back is two later.
-        """
-        sequence = u.flatten(1, 2)
-        y = self._scan(sequence, padding, first, reverse=False)
-        back = self._scan(sequence, padding, first + 2, reverse=True)
-        # In float32, even if u is not.
-        return (y.to(self.Ds.dtype) + back).view(u.shape)
-
-    def _scan(self, u, padding, direction, reverse):
-        """Scan u [B, L, D] with the parameters of one direction."""
-        selected = F.linear(u, self.x_proj_weight[direction])
+    def _scan(self, u, selected, padding, direction):
+        """Scan u [B, F, T, D] in one direction."""
         sizes = (self.step_rank, self.state_size, self.state_size)
         dt, B, C = selected.split(sizes, dim=-1)
         delta = F.linear(dt, self.dt_projs_weight[direction])
         if padding is not None:
-            delta = delta.masked_fill(padding.flatten(1)[..., None], NO_STEP)
-        return selective_scan(
+            delta = delta.masked_fill(padding, NO_STEP)
+        # The scan takes row after row: bins of a frame, or frames of a bin.
+        within_frames = direction % 2 == 1
+        if within_frames:
+            u, delta, B, C = (x.transpose(1, 2) for x in (u, delta, B, C))
+        y = selective_scan(
             u,
             delta,
             -self.A_logs.chunk(4)[direction].exp(),
@@ -124,8 +116,9 @@ class CrossScan(torch.nn.Module):
             self.Ds.chunk(4)[direction],
             delta_bias=self.dt_projs_bias[direction],
             delta_softplus=True,
-            reverse=reverse,
+            reverse=direction >= 2,
         )
+        return y.transpose(1, 2) if within_frames else y
 
 
 class Perceptron(torch.nn.Module):
@@ -166,8 +159,8 @@ class CrossScanBlock(torch.nn.Module):
 
     Example
     -------
-    >>> CrossScanBlock(16)(torch.randn(2, 10, 4, 16)).shape
-    torch.Size([2, 10, 4, 16])
+    >>> CrossScanBlock(16)(torch.randn(2, 4, 10, 16)).shape
+    torch.Size([2, 4, 10, 16])
     """
 
     def __init__(self, width: int, drop_path: float = 0.0, state_size: int = 1):
@@ -186,7 +179,7 @@ class CrossScanBlock(torch.nn.Module):
     def forward(
         self, grid: torch.Tensor, n_columns: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return [B, T, F, D] for grids [B, T, F, D] and their columns [B]."""
+        """Return [B, F, T, D] for grids [B, F, T, D] and their columns [B]."""
         mixed = self.op(self.norm(grid), n_columns)
         grid = grid + self.drop_path(mixed)
         return grid + self.drop_path(self.mlp(self.norm2(grid)))

@@ -1,4 +1,4 @@
-"""Layers on a channel-last grid [B, T, F, D] of frames and frequencies.
+"""Layers on a channel-last grid [B, F, T, D] of frequencies and frames.
 
 ``n_columns`` [B] counts each clip's own frames on the grid.  What is past them
 is padding, which no layer lets into a clip's own columns.
@@ -18,25 +18,25 @@ def clear_columns(
     Arguments
     ---------
     grid : torch.Tensor
-        [B, T, F, D].
+        [B, F, T, D].
     n_columns : torch.Tensor or None
         Columns of each clip, [B]; None if all are content.
 
     Returns
     -------
     torch.Tensor
-        [B, T, F, D].
+        [B, F, T, D].
 
     Example
     -------
-    >>> clear_columns(torch.ones(2, 3, 1, 1), torch.tensor([3, 1]))[..., 0, 0]
+    >>> clear_columns(torch.ones(2, 1, 3, 1), torch.tensor([3, 1]))[:, 0, :, 0]
     tensor([[1., 1., 1.],
             [1., 0., 0.]])
     """
     if n_columns is None:
         return grid
-    padding = padding_mask(n_columns, grid.shape[1])
-    return grid.masked_fill(padding[:, :, None, None], 0.0)
+    padding = padding_mask(n_columns, grid.shape[2])
+    return grid.masked_fill(padding[:, None, :, None], 0.0)
 
 
 class GridNorm(torch.nn.LayerNorm):
@@ -64,9 +64,6 @@ class GridNorm(torch.nn.LayerNorm):
 class GridConv(torch.nn.Conv2d):
     """A 3 x 3 convolution with one position of zeros around the grid.
 
-    The weight is [D', D / groups, frequencies, frames], as in checkpoints of
-    models whose grid is [B, D, F, T].
-
     Arguments
     ---------
     width : int
@@ -82,8 +79,8 @@ class GridConv(torch.nn.Conv2d):
 
     Example
     -------
-    >>> GridConv(2, 4, stride=2)(torch.randn(1, 5, 8, 2)).shape
-    torch.Size([1, 3, 4, 4])
+    >>> GridConv(2, 4, stride=2)(torch.randn(1, 8, 5, 2)).shape
+    torch.Size([1, 4, 3, 4])
     """
 
     def __init__(
@@ -101,11 +98,11 @@ class GridConv(torch.nn.Conv2d):
     def forward(
         self, grid: torch.Tensor, n_columns: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return [B, T', F', D'] for a grid [B, T, F, D]."""
+        """Return [B, F', T', D'] for a grid [B, F, T, D]."""
         grid = clear_columns(grid, n_columns)
         # A view that PyTorch knows as channels_last: nothing is copied.
         moved = self._conv_forward(
-            grid.permute(0, 3, 1, 2), self.weight.mT, self.bias
+            grid.permute(0, 3, 1, 2), self.weight, self.bias
         )
         return moved.permute(0, 2, 3, 1)
 
@@ -123,10 +120,10 @@ class Downsample(torch.nn.Module):
     Example
     -------
     >>> grid, n_columns = Downsample(2, 4)(
-    ...     torch.randn(1, 5, 8, 2), torch.tensor([3])
+    ...     torch.randn(1, 8, 5, 2), torch.tensor([3])
     ... )
     >>> grid.shape, n_columns
-    (torch.Size([1, 3, 4, 4]), tensor([2]))
+    (torch.Size([1, 4, 3, 4]), tensor([2]))
     """
 
     def __init__(self, width: int, new_width: int):
@@ -142,14 +139,14 @@ class Downsample(torch.nn.Module):
         Arguments
         ---------
         grid : torch.Tensor
-            [B, T, F, D].
+            [B, F, T, D].
         n_columns : torch.Tensor or None
             Columns of each clip, [B]; None if all are content.
 
         Returns
         -------
         grid : torch.Tensor
-            [B, T', F', D'].
+            [B, F', T', D'].
         n_columns : torch.Tensor or None
             Columns of each clip, [B].
         """
@@ -169,7 +166,7 @@ class GridStem(torch.nn.Module):
     -------
     >>> grid, _ = GridStem(8)(torch.randn(1, 10, 128))
     >>> grid.shape
-    torch.Size([1, 3, 32, 8])
+    torch.Size([1, 32, 3, 8])
     """
 
     def __init__(self, width: int):
@@ -192,9 +189,9 @@ class GridStem(torch.nn.Module):
         Returns
         -------
         grid : torch.Tensor
-            [B, T', F', D].
+            [B, F', T', D].
         n_columns : torch.Tensor or None
             Columns of each clip, [B].
         """
-        grid, n_columns = self.first(feats[..., None], n_frames)
+        grid, n_columns = self.first(feats.mT[..., None], n_frames)
         return self.second(F.gelu(grid), n_columns)

@@ -29,6 +29,16 @@ class ScanArguments(NamedTuple):
         """The nine tensors that have a gradient."""
         return self[:9]
 
+    @property
+    def in_rows(self):
+        """The same with all steps along one axis, which engines expect."""
+        rows = {
+            name: value.flatten(1, -2)
+            for name, value in zip(self._fields, self)
+            if name in ("u", "delta", "B", "C", "z") and value is not None
+        }
+        return self._replace(**rows)
+
 
 class ConvArguments(NamedTuple):
     """The arguments of the convolution; see `audiomamba.ops.causal_conv1d`."""

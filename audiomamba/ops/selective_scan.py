@@ -23,7 +23,8 @@ def scan(*arguments):
     the authors' ``bimamba_inner_fn``.
     """
     arguments = ScanArguments(*arguments)
-    return engine_for(arguments.u).scan_forward(arguments)
+    y = engine_for(arguments.u).scan_forward(arguments.in_rows)
+    return y.reshape(arguments.u.shape)
 
 
 @torch.library.custom_op(
@@ -34,7 +35,12 @@ def scan(*arguments):
 def _scan_backward(grad_output, *arguments):
     arguments = ScanArguments(*arguments)
     engine = engine_for(arguments.u)
-    gradients = engine.scan_backward(grad_output, arguments)
+    grad_rows = grad_output.flatten(1, -2)
+    gradients = engine.scan_backward(grad_rows, arguments.in_rows)
+    gradients = [
+        None if argument is None else gradient.reshape(argument.shape)
+        for gradient, argument in zip(gradients, arguments.differentiable)
+    ]
     return defined(gradients, arguments.u)
 
 
@@ -68,10 +74,10 @@ scan.register_autograd(_backward, setup_context=_setup_context)
 def _check(u, delta, A, B, C, z):
     """Refuse shapes that do not fit, with all of them in the message."""
     fits = (
-        u.ndim == 3
+        u.ndim >= 3
         and delta.shape == u.shape
-        and A.shape[:-1] == u.shape[2:]
-        and B.shape == C.shape == (*u.shape[:2], A.shape[-1])
+        and A.shape[:-1] == u.shape[-1:]
+        and B.shape == C.shape == (*u.shape[:-1], A.shape[-1])
         and (z is None or z.shape == u.shape)
     )
     if not fits:
@@ -83,7 +89,7 @@ def _check(u, delta, A, B, C, z):
         )
         raise ValueError(
             "The scan takes u, delta, z [B, L, D], A [D, N] and B, C "
-            f"[B, L, N]; it got {found}."
+            f"[B, L, N], with steps along any number of axes; it got {found}."
         )
 
 
@@ -104,6 +110,9 @@ def selective_scan(
 
     h_l = exp(delta_l A) h_(l-1) + delta_l B_l u_l,
     y_l = (C_l . h_l + D u_l) SiLU(z_l).
+
+    The steps may lie along several axes, [B, X, Y, D] for example: they are
+    taken row after row.
 
     Arguments
     ---------

@@ -9,7 +9,7 @@ import torch
 
 from audiomamba.inference import export_onnx, export_program
 from audiomamba.inference.program import FeatureClassifier, least_frames
-from audiomamba.lobes import AudioMamba, SpectrogramNorm
+from audiomamba.lobes import DASS, AudioMamba, SpectrogramNorm
 from audiomamba.ops import use_engine
 
 # Batch, frames: shorter than the position table, as long, and longer
@@ -18,7 +18,10 @@ SHAPES = [(1, 20), (3, 60), (5, 61), (2, 333)]
 
 def make_model(**options):
     torch.manual_seed(0)
-    encoder = AudioMamba(32, 60, [8, 10], [8, 10], 16, 1, **options)
+    if "widths" in options:
+        encoder = DASS(32, **options)
+    else:
+        encoder = AudioMamba(32, 60, [8, 10], [8, 10], 16, 1, **options)
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -41,6 +44,8 @@ OPTIONS = [
     {},
     {"scan": "fo_fo", "cls_token": None, "mask_padding": False},
     {"scan": "bi_bi", "cls_token": "both", "token_order": "time"},
+    {"widths": [8, 16], "depths": [1, 1]},
+    {"widths": [8, 16], "depths": [1, 1], "mask_padding": False},
 ]
 
 
@@ -115,7 +120,10 @@ def test_onnxruntime_computes_what_the_model_computes(options, tmp_path):
     onnx.checker.check_model(exported, full_check=True)
     assert {i.domain for i in exported.opset_import} <= {"", "ai.onnx"}
     kinds = [node.op_type for node in exported.graph.node]
-    assert kinds.count("Scan") == (1 if options.get("scan") == "fo_fo" else 2)
+    n_scans = 8 if "widths" in options else 2
+    assert kinds.count("Scan") == (
+        1 if options.get("scan") == "fo_fo" else n_scans
+    )
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):

@@ -210,6 +210,27 @@ def test_half_gradients_equal_those_of_single_precision(dtype):
         assert torch.equal(gradient, wanted.to(dtype))
 
 
+@pytest.mark.parametrize("engine", available_engines("cpu"))
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_steps_of_a_grid_are_taken_row_after_row(engine, turned):
+    rows = make_inputs(2, 35, 20, n_state=2)
+    on_grid = {"u", "delta", "B", "C", "z"}
+    grids = [
+        x.unflatten(1, (5, 7)) if name in on_grid else x
+        for name, x in zip(NAMES, rows)
+    ]
+    if turned:  # The memory of the grid is in another order.
+        grids = [x.mT.contiguous().mT if x.ndim == 4 else x for x in grids]
+    grad = torch.randn(2, 35, 20, generator=torch.manual_seed(0))
+    wanted, gradients = run(engine, torch.float32, rows, True, None, grad)
+    grad = grad.unflatten(1, (5, 7))
+    found, of_grids = run(engine, torch.float32, grids, True, None, grad)
+    assert torch.equal(found, wanted.view(found.shape))
+    for name, gradient in of_grids.items():
+        assert torch.equal(gradient, gradients[name].view(gradient.shape))
+    torch.library.opcheck(scan, (*grids, True, None))
+
+
 def test_the_number_of_threads_is_kept():
     program = """
 import torch
