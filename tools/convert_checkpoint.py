@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Convert a checkpoint of the AuM authors to a folder that loads anywhere.
+"""Convert an official checkpoint of AuM or DASS to a folder for any use.
 
     python tools/convert_checkpoint.py aum-base_vggsound.pth model
+    python tools/convert_checkpoint.py saurabhbati/DASS_small_AudioSet_47.2 dass
 
 ``audiomamba.inference.AudioTagger.from_hparams("model")`` and SpeechBrain's
 ``EncoderClassifier`` load the folder; so does ``init_from`` of a recipe.
-Features, normalisation and class names are those of the recipe with the
-checkpoint's number of classes, or of the one that --recipe names.
+Features and normalisation are those of the recipe with the checkpoint's number
+of classes, or of the one that --recipe names; so are the class names, unless
+the checkpoint has its own.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from pathlib import Path
 from hyperpyyaml import resolve_references
 from ruamel.yaml.comments import CommentedMap
 
-from audiomamba import AudioMamba, load_official
+from audiomamba import DASS, AudioMamba, load_official
 from audiomamba.inference.export import (
     ExportError,
     class_names,
@@ -24,6 +26,7 @@ from audiomamba.inference.export import (
     read_recipe,
     write_model,
 )
+from audiomamba.pretrained import read_class_names
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 # Number of classes -> recipe, for the corpora of the released checkpoints
@@ -106,14 +109,18 @@ def find_recipe(n_classes: int, recipe: Path | None) -> Path:
     return recipe
 
 
-def find_labels(n_classes: int, labels: Path | None, recipe: Path) -> list[str]:
-    """Return the class names of a label file, by default the recipe's.
+def find_labels(
+    n_classes: int, labels: Path | None, recipe: Path, known: list[str] | None
+) -> list[str]:
+    """Return the class names of a label file, the checkpoint or the recipe.
 
     Raises
     ------
     ExportError
-        If there is none, or it has another number of classes.
+        If there are none.
     """
+    if labels is None and known is not None:
+        return known
     path = labels or recipe.resolve().parents[1] / "labels.csv"
     if not path.is_file():
         raise ExportError(
@@ -121,22 +128,27 @@ def find_labels(n_classes: int, labels: Path | None, recipe: Path) -> list[str]:
             "Name a label file by --labels CSV, with the columns index,label "
             "or index,mid,display_name."
         )
-    names = class_names(path)
-    if len(names) != n_classes:
-        raise ExportError(
-            f"The checkpoint has {n_classes} classes, {path} has "
-            f"{len(names)}. Name the right file by --labels CSV."
-        )
-    return names
+    return class_names(path)
 
 
-def encoder_node(encoder: AudioMamba) -> CommentedMap:
+def encoder_node(encoder: AudioMamba | DASS) -> CommentedMap:
     """Return the YAML node that makes an encoder like this one."""
+    # The released checkpoints were trained with padding as content.
+    shared = {"n_mels": encoder.n_mels, "mask_padding": False}
+    if isinstance(encoder, DASS):
+        return new_node(
+            "audiomamba.lobes.dass.DASS",
+            {
+                "widths": list(encoder.widths),
+                "depths": list(encoder.depths),
+                "state_size": encoder.state_size,
+                **shared,
+            },
+        )
     mixer = encoder.layers[0].mixer
     return new_node(
         "audiomamba.lobes.audio_mamba.AudioMamba",
         {
-            "n_mels": encoder.n_mels,
             "n_frames": encoder.n_frames,
             "patch_size": list(encoder.patch_size),
             "stride": list(encoder.stride),
@@ -145,11 +157,10 @@ def encoder_node(encoder: AudioMamba) -> CommentedMap:
             "scan": encoder.scan,
             "cls_token": encoder.cls_place,
             "token_order": encoder.token_order,
-            # The released checkpoints were trained with padding as content.
-            "mask_padding": False,
             "state_size": mixer.state_size,
             "conv_size": mixer.conv1d.kernel_size[0],
             "expansion": mixer.inner_dim // encoder.embed_dim,
+            **shared,
         },
     )
 
@@ -187,11 +198,11 @@ def convert(
         If the checkpoint, the labels or the recipe do not fit.
     """
     encoder, head = load_official(checkpoint, **arguments)
-    if not isinstance(encoder, AudioMamba):
+    if not isinstance(encoder, (AudioMamba, DASS)):
         raise ExportError(
             f"{checkpoint} holds an {type(encoder).__name__}, and this tool "
-            "converts AudioMamba only. Give it to init_from of a recipe as "
-            "it is, or load it with audiomamba.load_official."
+            "converts AudioMamba and DASS only. Give it to init_from of a "
+            "recipe as it is, or load it with audiomamba.load_official."
         )
     if head is None:
         raise ExportError(
@@ -199,14 +210,24 @@ def convert(
             "Give it to init_from of a recipe as it is."
         )
     recipe = find_recipe(head.out_features, recipe)
-    names = find_labels(head.out_features, labels, recipe)
+    known = read_class_names(checkpoint)
+    names = find_labels(head.out_features, labels, recipe, known)
+    if len(names) != head.out_features:
+        raise ExportError(
+            f"The checkpoint has {head.out_features} classes, "
+            f"{labels or 'its list of class names'} has {len(names)}. Name the "
+            "right file by --labels CSV."
+        )
     with open(recipe, encoding="utf-8") as file:
         text = resolve_references(file).read()
     parts, options = read_recipe(text, recipe)
     features = parts["compute_features"]
-    if features.get("n_frames") not in (None, encoder.n_frames):
-        # max_duration is that of the recipe's n_frames.
-        features["n_frames"], options["max_duration"] = encoder.n_frames, None
+    # Of DASS, which has no position table, what is asked for.
+    n_frames = getattr(encoder, "n_frames", arguments.get("n_frames"))
+    if None not in (n_frames, features.get("n_frames")):
+        if n_frames != features["n_frames"]:
+            # max_duration is that of the recipe's n_frames.
+            features["n_frames"], options["max_duration"] = n_frames, None
     parts["embedding_model"] = encoder_node(encoder)
     parts["classifier"] = new_node(
         "audiomamba.nnet.classifier.LinearClassifier",
@@ -223,7 +244,7 @@ def convert(
         options,
         weights,
         names,
-        title=f"Audio Mamba on {corpus}",
+        title=f"{type(encoder).__name__} on {corpus}",
         origin=f"Converted from `{Path(checkpoint).name}`, with the features "
         f"and the normalisation of the recipe for {corpus}.",
     )

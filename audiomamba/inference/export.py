@@ -14,8 +14,12 @@ from speechbrain.utils.checkpoints import Checkpointer
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.inference.card import model_card
-from audiomamba.inference.tagger import HPARAMS_FILE, AudioTagger
-from audiomamba.pretrained.weights import label_difference, read_class_names
+from audiomamba.inference.tagger import AudioTagger
+from audiomamba.pretrained.weights import (
+    HPARAMS_FILE,
+    label_difference,
+    read_class_names,
+)
 from audiomamba.training.protocols import best_first, weights_of
 
 PARTS = tuple(AudioTagger.MODULES_NEEDED)
@@ -382,6 +386,7 @@ def export_run(
     chosen = _chosen_checkpoint(folder, record)
     weights = weights_of(chosen, record["protocol"])
     names = _names_of(chosen, labels)
+    encoder = str(parts["embedding_model"].tag).rpartition(".")[2]
     # Do not publish a path on this machine
     record = {k: v for k, v in record.items() if k != "folder"}
     return write_model(
@@ -390,7 +395,7 @@ def export_run(
         options,
         weights,
         names,
-        title=f"Audio Mamba on {record['dataset']}",
+        title=f"{encoder} on {record['dataset']}",
         origin=f"Trained by `{record['hparams_file']}`.",
         record=record,
     )

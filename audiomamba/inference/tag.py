@@ -51,8 +51,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--model",
         required=True,
         metavar="DIR",
-        help="an exported model, or its name on the Hugging Face hub; only "
-        "from a source you trust: it can run code",
+        help="an exported model, or its name on the Hugging Face hub, only "
+        "from a source you trust: it can run code; or a published one, as "
+        "saurabhbati/DASS_small_AudioSet_47.2, whose code is not run",
     )
     parser.add_argument(
         "--top", type=_positive, default=5, help="tags to show (default: 5)"
@@ -211,10 +212,13 @@ def load_model(arguments: argparse.Namespace) -> "AudioTagger":
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     from audiomamba.inference import AudioTagger
+    from audiomamba.pretrained import CheckpointError
 
     run_opts = {"device": arguments.device} if arguments.device else None
     try:
         return AudioTagger.from_hparams(arguments.model, run_opts=run_opts)
+    except CheckpointError as error:
+        sys.exit(f"audiomamba-tag: {error}")
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         sys.exit(
             f"audiomamba-tag: {arguments.model} is no exported model, neither "

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
+from audiomamba.inference.published import is_published, published_parts
 from audiomamba.inference.waveforms import (
     bounded_batches,
     equal_lengths,
@@ -23,7 +24,6 @@ from audiomamba.training.metrics import ACTIVATIONS
 
 # A path, or samples [N]
 Clip = str | os.PathLike | Samples
-HPARAMS_FILE = "hyperparams.yaml"
 # Most clips in a batch, most windows of a stream, most seconds with padding
 _BATCH_CLIPS, _BATCH_WINDOWS, _BATCH_SECONDS = 32, 8, 320
 
@@ -118,13 +118,15 @@ class AudioTagger(Pretrained):
         run_opts: dict | None = None,
         **kwargs,
     ) -> "AudioTagger":
-        """Load an exported model.
+        """Load an exported model, or a published one.
 
         Arguments
         ---------
         source : str or Path
             A folder, or ``owner/name`` on the Hugging Face hub; only from a
             source you trust: its ``hyperparams.yaml`` can run arbitrary code.
+            A published model has a ``config.json`` instead, which cannot, see
+            `audiomamba.inference.published`.
         savedir : str or Path, optional
             Folder for links to the fetched files; None: only the hub's cache.
         run_opts : dict, optional
@@ -140,15 +142,10 @@ class AudioTagger(Pretrained):
         Raises
         ------
         FileNotFoundError
-            If the folder is not an exported model.
+            If the folder is neither an exported nor a published model.
         """
-        folder = Path(source)
-        if folder.is_dir() and not (folder / HPARAMS_FILE).is_file():
-            raise FileNotFoundError(
-                f"{folder} has no {HPARAMS_FILE}: it is not an exported model. "
-                "Make one with tools/export_pretrained.py from a run's output "
-                "folder, or with tools/convert_checkpoint.py from a checkpoint."
-            )
+        if is_published(source):
+            return cls(**published_parts(source), run_opts=run_opts)
         return super().from_hparams(
             str(source), savedir=savedir, run_opts=run_opts, **kwargs
         )

@@ -16,14 +16,13 @@ from audiomamba.lobes.clip_encoder import ClipEncoder, encode
 from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
 from audiomamba.pretrained.weights import (
+    HPARAMS_FILE,
     CheckpointError,
     label_difference,
     read_class_names,
 )
 
 logger = get_logger(__name__)
-
-HPARAMS_FILE = "hyperparams.yaml"
 
 
 class _Exported(Pretrained):

@@ -6,6 +6,7 @@ class names as Python literals.
 
 import argparse
 import collections
+import json
 import pickle
 import re
 import zipfile
@@ -17,6 +18,9 @@ import torch
 ENCODER_FILE = "embedding_model.ckpt"
 CLASSIFIER_FILE = "classifier.ckpt"
 LABEL_FILE = "label_encoder.ckpt"
+HPARAMS_FILE = "hyperparams.yaml"
+# Beside weights on the hub: the sizes and the class names, among others.
+CONFIG_FILE = "config.json"
 WEIGHT_PATTERNS = ("*.safetensors", "*.pth", "*.pt")
 # What PyTorch raises for a file that is truncated, empty or not its own.
 READ_ERRORS = (
@@ -91,7 +95,8 @@ def _download(repository):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    wanted = [ENCODER_FILE, CLASSIFIER_FILE, LABEL_FILE, *WEIGHT_PATTERNS]
+    wanted = [ENCODER_FILE, CLASSIFIER_FILE, LABEL_FILE, "*config.json"]
+    wanted += WEIGHT_PATTERNS
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted))
     except (HfHubHTTPError, OSError) as error:
@@ -214,8 +219,9 @@ def read_class_names(source: Source) -> list[str] | None:
     Arguments
     ---------
     source : str, Path or dict
-        As for `read_tensors`, or the path of a ``label_encoder.ckpt`` itself
-        (the text file of SpeechBrain's ``CategoricalEncoder``).
+        As for `read_tensors`, with a ``label_encoder.ckpt`` (the text file of
+        SpeechBrain's ``CategoricalEncoder``) or a ``config.json`` (that of
+        ``transformers``) in the folder; or the path of the former itself.
 
     Returns
     -------
@@ -243,7 +249,10 @@ def read_class_names(source: Source) -> list[str] | None:
     if isinstance(path, dict):
         return None
     if path.is_dir():
+        config = path / CONFIG_FILE
         path = path / LABEL_FILE
+        if not path.is_file() and config.is_file():
+            return _names_in_config(config)
     if path.name != LABEL_FILE or not path.is_file():
         return None
     try:
@@ -260,6 +269,59 @@ def read_class_names(source: Source) -> list[str] | None:
             "the model again."
         )
     return [str(by_index[index]) for index in range(len(by_index))]
+
+
+def read_config(path: Path) -> dict:
+    """Read a file of settings on the hub, as ``config.json``.
+
+    Arguments
+    ---------
+    path : Path
+        A file in JSON.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "config.json"
+    >>> _ = path.write_text('{"num_classes": 527}')
+    >>> read_config(path)
+    {'num_classes': 527}
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole JSON file ({error}): download the model "
+            "again."
+        ) from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} holds no settings by name.")
+    return config
+
+
+def _names_in_config(path):
+    """Return the class names in a ``config.json``; None if it has none."""
+    names = read_config(path).get("id2label")
+    if names is None:
+        return None
+    is_dict = isinstance(names, dict)
+    numbers = [str(index) for index in range(len(names) if is_dict else 0)]
+    if not is_dict or {*names} != {*numbers}:
+        raise CheckpointError(
+            f"{path} does not number its classes 0, 1, ... each once, in "
+            "id2label: download the model again."
+        )
+    found = [str(names[number]) for number in numbers]
+    # What transformers writes where nobody named the classes.
+    return None if found[:1] == ["LABEL_0"] else found
 
 
 def label_difference(known: list[str], wanted: list[str]) -> str | None:

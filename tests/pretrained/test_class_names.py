@@ -70,6 +70,36 @@ def test_a_damaged_file_of_names_is_refused(content, tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
+def test_names_are_read_from_a_hub_folders_config(tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text('{"id2label": {"1": "b, c", "0": "Speech"}}')
+    assert read_class_names(tmp_path) == ["Speech", "b, c"]
+    config.write_text('{"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}')
+    assert read_class_names(tmp_path) is None
+    config.write_text('{"num_classes": 2}')
+    assert read_class_names(tmp_path) is None
+    # Names that this package has written come first.
+    write_names(tmp_path, ["dog"])
+    assert read_class_names(tmp_path) == ["dog"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"id2label": {"0": "a", "2": "b"}}',
+        '{"id2label": ["a", "b"]}',
+        '{"id2label": 2}',
+        '{"id2label": {"0": "a"',
+        "[1]",
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_config_is_refused(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match="config.json"):
+        read_class_names(tmp_path)
+
+
 @pytest.mark.parametrize(
     "known, difference",
     [

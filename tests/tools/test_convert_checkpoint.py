@@ -1,10 +1,13 @@
 """Official checkpoints become folders that load like exported models."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from audiomamba import AudioMamba
+from audiomamba import DASS, AudioMamba
 from audiomamba.inference import AudioTagger
 from audiomamba.lobes.ast import AudioSpectrogramTransformer
 from audiomamba.nnet.classifier import LinearClassifier
@@ -149,6 +152,47 @@ def test_a_checkpoint_of_another_encoder_is_refused(files, convert, options):
     torch.save(encoder.state_dict(), folder / "ast.pth")
     with pytest.raises(SystemExit, match="AudioSpectrogramTransformer.*init_"):
         convert(folder / "ast.pth", folder / "model", *options)
+
+
+@pytest.fixture
+def dass_on_the_hub(tmp_path):
+    """Return a folder as DASS's copies on the hub, the encoder and the head."""
+    torch.manual_seed(0)
+    encoder = DASS(widths=[8, 16], depths=[1, 1], mask_padding=False).eval()
+    head = torch.nn.Linear(16, 3)
+    folder = tmp_path / "DASS_tiny"
+    folder.mkdir()
+    state = {f"dass.{k}": v for k, v in encoder.state_dict().items()}
+    state |= {f"head.{k}": v for k, v in head.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    names = {"0": "Speech", "1": "Rain, wind", "2": "Car"}
+    (folder / "config.json").write_text(json.dumps({"id2label": names}))
+    return folder, encoder, head
+
+
+def test_dass_is_converted_with_its_own_class_names(
+    files, dass_on_the_hub, convert, options
+):
+    folder, encoder, head = dass_on_the_hub
+    target = folder.parent / "model"
+    convert(folder, target, *options[2:])
+    tagger = AudioTagger.from_hparams(target, run_opts=CPU)
+    assert tagger.labels == ["Speech", "Rain, wind", "Car"]
+    assert not tagger.mods.embedding_model.mask_padding
+    wav = torch.randn(8000, generator=torch.Generator().manual_seed(1))
+    feats = tagger.mods.compute_features((wav - wav.mean())[None])
+    with torch.no_grad():
+        wanted = head(encoder((feats + 5.0) / 8.0))[0]
+    scores = tagger.score_batch([wav])
+    torch.testing.assert_close(scores, wanted.sigmoid(), atol=1e-5, rtol=0)
+    assert "# DASS on Tones" in (target / "README.md").read_text()
+    again = DASS(widths=[8, 16], depths=[1, 1])
+    assert initialise(again, LinearClassifier(16, 3), target)
+    longer = folder.parent / "longer"
+    convert(folder, longer, *options, "--n_frames", 128)
+    tagger = AudioTagger.from_hparams(longer, run_opts=CPU)
+    assert tagger.mods.compute_features.n_frames == 128
+    assert tagger.labels[0] == "Dog"
 
 
 def test_a_wrong_class_token_is_refused(files, convert, options):

@@ -1,0 +1,155 @@
+"""Published models of AudioSet as taggers, from their weights and settings.
+
+DASS's copies on the Hugging Face hub come with code of their own, which is
+neither needed nor run here: ``config.json`` has the class names and
+``preprocessor_config.json`` the features, and both are data.
+"""
+
+from pathlib import Path
+
+from speechbrain.dataio.encoder import CategoricalEncoder
+
+from audiomamba.inference.waveforms import WaveformNormalizer
+from audiomamba.lobes.features import KaldiFbank
+from audiomamba.lobes.normalization import SpectrogramNorm
+from audiomamba.pretrained import load_official, read_class_names
+from audiomamba.pretrained.weights import (
+    CONFIG_FILE,
+    HPARAMS_FILE,
+    CheckpointError,
+    locate,
+    read_config,
+)
+
+FEATURES_FILE = "preprocessor_config.json"
+# Of DASS and of AST, where the file does not say otherwise.
+FEATURES = {
+    "sampling_rate": 16000,
+    "num_mel_bins": 128,
+    "max_length": 1024,
+    "mean": -4.2677393,
+    "std": 4.5689974,
+}
+
+
+def is_published(source: str | Path) -> bool:
+    """Whether a model is a published one, not exported by this package.
+
+    Arguments
+    ---------
+    source : str or Path
+        A folder, or ``owner/name`` on the Hugging Face hub.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is neither.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> (folder / "config.json").touch()
+    >>> is_published(folder)
+    True
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return _lacks_hparams(str(source))
+    if (folder / HPARAMS_FILE).is_file():
+        return False
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {HPARAMS_FILE}: it is not an exported model. "
+            "Make one with tools/export_pretrained.py from a run's output "
+            "folder, or with tools/convert_checkpoint.py from a checkpoint."
+        )
+    return True
+
+
+def _lacks_hparams(repository):
+    """Whether a repository on the hub has no settings of this package."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        hf_hub_download(repository, HPARAMS_FILE)
+    except EntryNotFoundError:
+        return True
+    return False
+
+
+def published_parts(source: str | Path) -> dict:
+    """Return the parts of a tagger.
+
+    Padding is content, as in the training of the published models.
+
+    Arguments
+    ---------
+    source : str or Path
+        A folder with weights and ``config.json``, or ``owner/name`` on the
+        Hugging Face hub.
+
+    Returns
+    -------
+    dict
+        ``modules`` and ``hparams`` of `audiomamba.inference.AudioTagger`.
+
+    Raises
+    ------
+    CheckpointError
+        (a ValueError) If the weights or the settings are damaged, or the model
+        has no classifier or no class names.
+    """
+    folder = locate(source)
+    encoder, head = load_official(folder)
+    names = read_class_names(folder)
+    n_classes = 0 if head is None else head.out_features
+    if head is None or names is None or len(names) != n_classes:
+        raise CheckpointError(
+            f"{source} has a classifier of {n_classes} classes and "
+            f"{len(names or [])} class names, in id2label of {CONFIG_FILE}. "
+            "Convert it with tools/convert_checkpoint.py and --labels."
+        )
+    features = _features_of(folder)
+    encoder.mask_padding = False
+    labels = CategoricalEncoder()
+    labels.update_from_iterable(names)
+    return {
+        "modules": {
+            "compute_features": KaldiFbank(
+                n_mels=features["num_mel_bins"], n_frames=features["max_length"]
+            ),
+            "mean_var_norm": SpectrogramNorm(features["mean"], features["std"]),
+            "embedding_model": encoder,
+            "classifier": head,
+        },
+        "hparams": {
+            "label_encoder": labels,
+            "activation": "sigmoid",
+            "audio_normalizer": WaveformNormalizer(features["sampling_rate"]),
+        },
+    }
+
+
+def _features_of(folder):
+    """Return the settings of the features, checked."""
+    path, features = folder / FEATURES_FILE, dict(FEATURES)
+    if path.is_file():
+        given = read_config(path)
+        features |= {key: given[key] for key in FEATURES if key in given}
+    broken = {
+        key: value
+        for key, value in features.items()
+        if type(value) not in (int, type(FEATURES[key]))
+        or (key != "mean" and not 0 < value < float("inf"))
+    }
+    if broken:
+        raise CheckpointError(
+            f"{path} sets {broken}, which no features have: download the model "
+            "again."
+        )
+    return features
