@@ -132,10 +132,6 @@ def new_node(class_name: str, arguments: dict) -> CommentedMap:
     arguments : dict
         Arguments of the constructor.
 
-    Returns
-    -------
-    ruamel.yaml.comments.CommentedMap
-
     Example
     -------
     >>> node = new_node("torch.nn.Linear", {"in_features": 2})
