@@ -1,9 +1,10 @@
 """Count the parameters and floating-point operations of a model.
 
 PyTorch's counter covers matrix products, convolutions and attention; this
-module adds the operators of this package.  It counts multiplications, additions
-and exponentials of the recurrence and its skip connection, but no activations,
-norms and other element-wise operations, which PyTorch's counter ignores too.
+module adds the operators of this package, and corrects one formula.  It counts
+multiplications, additions and exponentials of the recurrence and its skip
+connection, but no activations, norms and other element-wise operations, which
+PyTorch's counter ignores too.
 """
 
 import copy
@@ -84,8 +85,18 @@ def _inner_backward(
     return 3 * (conv + projections) + adjoint
 
 
+def _dense_conv_backward(
+    grad_output, x, weight, bias, stride, padding, dilation, transposed,
+    output_padding, groups, wanted, **keywords,
+):  # fmt: skip
+    """Count the gradients of PyTorch's convolution."""
+    # PyTorch's formula takes a depthwise convolution for a dense one.
+    return 2 * math.prod(grad_output) * math.prod(weight[1:]) * sum(wanted[:2])
+
+
 # The functions take shapes.
 _FORMULAS = {
+    torch.ops.aten.convolution_backward: _dense_conv_backward,
     operators.scan: _scan,
     operators.scan_backward: _scan_backward,
     operators.causal_conv1d: _conv,

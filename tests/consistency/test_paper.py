@@ -1,8 +1,10 @@
 """The YAMLs of the paper's rows against the paper's hyperparameters.
 
 ``paper_hyperparameters.csv`` has the hyperparameters of the published scripts,
-row by row; ``paper_models.csv`` has the models. Models are built on PyTorch's
-meta device, which allocates nothing.
+row by row; ``paper_models.csv`` has the models, and DASS from AudioSet, which
+is trained as they are. ``dass_hyperparameters.csv`` has those of DASS's own
+scripts, for AudioSet. Models are built on PyTorch's meta device, which
+allocates nothing.
 """
 
 import re
@@ -20,6 +22,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CORPORA = pd.read_csv(HERE / "paper_hyperparameters.csv")
 MODELS = pd.read_csv(HERE / "paper_models.csv")
+DASS = pd.read_csv(HERE / "dass_hyperparameters.csv")
+DASS_ROWS = [pytest.param(row, id=row["name"]) for _, row in DASS.iterrows()]
 # No AudioSet row starts from weights of AudioSet.
 ROWS = [
     pytest.param(corpus, model, id=f"{corpus.corpus}-{model['name']}")
@@ -30,6 +34,8 @@ ROWS = [
 # What may differ between the YAMLs of a corpus.
 OWN_KEYS = {"output_folder", "init_from", "embed_dim", "scan", "cls_token"}
 OWN_KEYS |= {"depth", "embedding_model"}
+# Of DASS, and its classifier, whose weights are drawn as PyTorch does.
+OWN_KEYS |= {"widths", "depths", "patch_size", "stride", "classifier"}
 # Parameters of the paper's models with their classifiers, in millions.
 PARAMETERS = {
     ("AudioSet", "aum_base"): 92.108,
@@ -78,6 +84,16 @@ def schedule_words(schedule):
     assert (kind, schedule.variant) == ("WarmupEpochSteps", "intended")
     steps = [f"x{f} at {e}" for e, f in schedule.milestones.items()]
     return "; ".join([f"warm-up {schedule.warmup_epochs} epochs", *steps])
+
+
+def drop_path_of(encoder):
+    """Return the largest rate of stochastic depth."""
+    rates = [
+        module.rate
+        for module in encoder.modules()
+        if type(module).__name__ == "DropPath"
+    ]
+    return max(rates, default=0)
 
 
 def masks_of(augment):
@@ -141,15 +157,17 @@ def test_a_yaml_builds_the_papers_model(corpus, model, tmp_path):
     hparams = load(path_of(corpus, model["name"]), tmp_path)
     encoder, head = hparams["embedding_model"], hparams["classifier"]
     assert type(encoder).__name__ == model.model
-    assert (encoder.embed_dim, encoder.depth) == (model.embed_dim, model.depth)
+    assert encoder.embed_dim == model.embed_dim
+    if model.model == "DASS":
+        assert sum(encoder.depths) == model.depth
+        assert drop_path_of(encoder) == 0.2
+        count = count_parameters(encoder) / 1e6
+        assert round(count, 3) == model.parameters_without_head
+        return
+    assert encoder.depth == model.depth
     assert tuple(encoder.patch_size) == tuple(encoder.stride) == (16, 16)
     assert encoder.n_frames == corpus.n_frames
-    rates = {
-        module.rate
-        for module in encoder.modules()
-        if type(module).__name__ == "DropPath"
-    }
-    assert rates <= {0.0}
+    assert drop_path_of(encoder) == 0
     if model.model == "AudioMamba":
         assert encoder.cls_place == model.cls_token == hparams["cls_token"]
         assert hparams["scan"] == model.scan
@@ -175,6 +193,7 @@ def test_the_error_names_the_weights_to_get(corpus, model):
         ("AudioMamba", "AudioSet"): "AudioSet/hparams/aum_base.yaml",
         ("AudioSpectrogramTransformer", "ImageNet"): "deit_small_patch16_224",
         ("AudioSpectrogramTransformer", "AudioSet"): "hparams/ast_base.yaml",
+        ("DASS", "AudioSet"): "saurabhbati/DASS_small_AudioSet_50.1",
     }
     assert wanted[model.model, model.initialisation] in str(caught.value)
 
@@ -205,7 +224,45 @@ def test_yamls_of_a_corpus_differ_in_model_and_initialisation_only(
     }
     assert differing <= allowed, differing - allowed
     order = [key for key in base if key in own]
-    assert list(own) == order
+    assert [key for key in own if key in base] == order
+
+
+@pytest.mark.parametrize("row", DASS_ROWS)
+def test_dass_trains_as_in_its_authors_code(row, tmp_path):
+    path = ROOT / "recipes/AudioSet/hparams" / f"{row['name']}.yaml"
+    hparams = load(path, tmp_path)
+    assert (hparams["lr"], hparams["patience"]) == (1e-4, 5)
+    assert hparams["number_of_epochs"] == row.epochs
+    assert hparams["average_from"] == row.average_from
+    assert hparams["protocols"][0] == "average"
+    assert schedule_words(hparams["lr_schedule"]) == row.schedule
+    assert hparams["weighted_sampling"] == row.weighted_sampling
+    taught = hparams["distillation"]
+    assert len(taught.teachers) == 1 and "0.4593" in taught.teachers[0]
+    assert (taught.weight, taught.temperature) == (0.5, 1.0)
+    encoder, head = hparams["embedding_model"], hparams["classifier"]
+    assert encoder.depths == tuple(map(int, row.depths.split()))
+    assert drop_path_of(encoder) == row.drop_path
+    assert not encoder.mask_padding
+    found = count_parameters(encoder) + count_parameters(head)
+    assert found == row.parameters
+    with pytest.raises(PreparationError, match=row.weights):
+        load_hparams(str(path))
+
+
+@pytest.mark.parametrize("row", DASS_ROWS)
+def test_the_rest_of_dass_is_as_for_the_other_models(row):
+    """Features, augmentation, optimiser and the order of the keys."""
+    folder = ROOT / "recipes/AudioSet/hparams"
+    own = blocks(folder / f"{row['name']}.yaml")
+    other = blocks(folder / f"{row.beside}.yaml")
+    allowed = OWN_KEYS | {"lr", "patience", "protocols", "average_from"}
+    allowed.add("teachers")
+    keys = own.keys() | other.keys()
+    differing = {key for key in keys if own.get(key) != other.get(key)}
+    assert differing <= allowed, differing - allowed
+    order = [key for key in other if key in own]
+    assert [key for key in own if key in other] == order
 
 
 @pytest.mark.parametrize("scan", ["fo_fo", "fo_bi", "bi_bi"])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from audiomamba import AudioMamba
+from audiomamba import AudioMamba, dass_medium, dass_small
 from audiomamba.lobes import AudioSpectrogramTransformer
-from audiomamba.lobes.flops import count_flops, count_parameters
+from audiomamba.lobes.flops import count_clip, count_flops, count_parameters
 
 FRAMES, PATCHES, WIDTH, DEPTH = 64, 32, 64, 3
 EMBEDDING = 2 * PATCHES * 16 * 16 * WIDTH
@@ -69,6 +69,24 @@ def test_training_counts_the_backward_pass():
     backward += DEPTH * selection()
     counted = count_flops(encoder, (1, FRAMES, 128), training=True)
     assert counted == forward + backward
+
+
+@pytest.mark.parametrize(
+    "build, frames, gigas",
+    [
+        (dass_small, 1024, 25.25),
+        (dass_small, 2048, 50.50),
+        (dass_medium, 1024, 44.45),
+    ],
+)
+def test_the_operations_of_dass_are_counted(build, frames, gigas):
+    with torch.device("meta"):
+        encoder, head = build(), torch.nn.Linear(768, 527)
+    counted = count_clip(encoder, head, frames)
+    assert round(counted["forward"] / 1e9, 2) == gigas
+    # The scans cost more backward, the spectrogram needs no gradient.
+    ratio = counted["training"] / counted["forward"]
+    assert ratio == pytest.approx(3, abs=0.01)
 
 
 def test_frozen_parameters_are_not_counted():
