@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
+from audiomamba import DASS
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError, Problems
 
@@ -116,6 +118,29 @@ def test_a_balanced_list_with_a_header_line_and_nothing_held_out(
     assert len(read_manifest(manifests / "test.csv")) == 8
     assert not (manifests / "valid.csv").exists()
     assert list(read_results(tmp_path)["protocols"]) == ["paper"]
+
+
+def test_dass_starts_from_imagenet_weights(start, read_results, tmp_path):
+    source = DASS(widths=[8, 16], depths=[1, 1]).state_dict()
+    kernel = source["patch_embed.first.conv.weight"]
+    source["patch_embed.first.conv.weight"] = kernel.expand(-1, 3, -1, -1)
+    torch.save({"model": source}, tmp_path / "vmamba.pth")
+    options = {
+        "init_from": tmp_path / "vmamba.pth",
+        "embed_dim": 16,
+        "widths": "[8, 16]",
+        "depths": "[1, 1]",
+        "embedding_model": "{drop_path: 0.1}",
+        "classifier": "{in_features: 16}",
+        "teachers": "[]",
+        "average_from": 1,
+    }
+    output = start(tmp_path / "run", "as20k_dass_small", **options)
+    assert "vmamba.pth" in output
+    results = read_results(tmp_path / "run")
+    assert list(results["protocols"]) == ["average", "paper", "honest"]
+    losses = [row["train_loss"] for row in results["curve"]]
+    assert len(losses) == 2 and losses[1] < losses[0]
 
 
 def test_bad_entries_are_named(make_corpus, start, tmp_path):
