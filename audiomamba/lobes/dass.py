@@ -13,7 +13,13 @@ from audiomamba.lobes.patch_encoder import OUTPUTS
 from audiomamba.nnet.block import drop_path_rates
 from audiomamba.nnet.cross_scan import CrossScanBlock
 from audiomamba.nnet.grid import Downsample, GridNorm, GridStem, clear_columns
-from audiomamba.nnet.lengths import absolute_lengths, check_choice, check_feats
+from audiomamba.nnet.lengths import (
+    absolute_lengths,
+    check_choice,
+    check_feats,
+    check_lengths,
+    check_sizes,
+)
 
 
 class DASS(torch.nn.Module):
@@ -40,7 +46,8 @@ class DASS(torch.nn.Module):
         Whether ``lengths`` are used.  False makes padding content, as in the
         authors' training.
     drop_path : float
-        Rate of stochastic depth in the last block; it grows linearly from 0.
+        Rate of stochastic depth in the last block, in [0, 1); it grows
+        linearly from 0.
     state_size : int
         States per channel and direction.
 
@@ -71,12 +78,8 @@ class DASS(torch.nn.Module):
     ):
         super().__init__()
         check_choice("output", output, OUTPUTS)
-        _check_sizes(widths, depths, n_mels=n_mels, state_size=state_size)
-        if not 0 <= drop_path < 1:
-            raise ValueError(
-                f"drop_path is {drop_path}; it must be at least 0 and less "
-                "than 1, the rate at which every branch is dropped."
-            )
+        check_sizes(n_mels=n_mels, state_size=state_size)
+        _check_stages(widths, depths)
         self.n_mels, self.embed_dim = n_mels, widths[-1]
         self.widths, self.depths = tuple(widths), tuple(depths)
         self.state_size = state_size
@@ -125,11 +128,14 @@ class DASS(torch.nn.Module):
         Raises
         ------
         ValueError
-            If the input is not [B, T, n_mels], or has no frame.
+            If the input is not [B, T, n_mels] or has no frame, or the lengths
+            are not relative.
         """
         output = output or self.output
         check_choice("output", output, OUTPUTS)
         check_feats(feats, self.n_mels)
+        if lengths is not None:
+            check_lengths(lengths, feats.shape[0])
         n_columns = None
         if lengths is not None and self.mask_padding:
             n_columns = absolute_lengths(
@@ -198,19 +204,14 @@ class Stage(torch.nn.Module):
         return self.downsample(grid, n_columns)
 
 
-def _check_sizes(widths, depths, **others):
-    """Refuse sizes that no encoder can have."""
-    sizes = [*widths, *depths, *others.values()]
-    if any(size != int(size) or size < 1 for size in sizes):
-        raise ValueError(
-            f"widths {list(widths)}, depths {list(depths)}"
-            + "".join(f", {name} {size}" for name, size in others.items())
-            + " must be positive integers."
-        )
+def _check_stages(widths, depths):
+    """Refuse widths and depths that are not those of stages."""
+    for width, depth in zip(widths, depths):
+        check_sizes(widths=width, depths=depth)
     if len(widths) != len(depths) or not widths or widths[0] % 2:
         raise ValueError(
-            f"widths {list(widths)} and depths {list(depths)} must have one "
-            "number per stage, the first width an even one."
+            f"widths are {list(widths)} and depths {list(depths)}; there must "
+            "be one of each per stage, and the first width must be even."
         )
 
 
