@@ -2,7 +2,7 @@
 """Convert an official checkpoint of AuM or DASS to a folder for any use.
 
     python tools/convert_checkpoint.py aum-base_vggsound.pth model
-    python tools/convert_checkpoint.py saurabhbati/DASS_small_AudioSet_47.2 dass
+    python tools/convert_checkpoint.py saurabhati/DASS_small_AudioSet_47.2 dass
 
 ``audiomamba.inference.AudioTagger.from_hparams("model")`` and SpeechBrain's
 ``EncoderClassifier`` load the folder; so does ``init_from`` of a recipe.

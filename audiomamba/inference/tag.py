@@ -53,7 +53,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="an exported model, or its name on the Hugging Face hub, only "
         "from a source you trust: it can run code; or a published one, as "
-        "saurabhbati/DASS_small_AudioSet_47.2, whose code is not run",
+        "saurabhati/DASS_small_AudioSet_47.2, whose code is not run",
     )
     parser.add_argument(
         "--top", type=_positive, default=5, help="tags to show (default: 5)"

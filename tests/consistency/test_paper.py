@@ -193,7 +193,7 @@ def test_the_error_names_the_weights_to_get(corpus, model):
         ("AudioMamba", "AudioSet"): "AudioSet/hparams/aum_base.yaml",
         ("AudioSpectrogramTransformer", "ImageNet"): "deit_small_patch16_224",
         ("AudioSpectrogramTransformer", "AudioSet"): "hparams/ast_base.yaml",
-        ("DASS", "AudioSet"): "saurabhbati/DASS_small_AudioSet_50.1",
+        ("DASS", "AudioSet"): "saurabhati/DASS_small_AudioSet_50.1",
     }
     assert wanted[model.model, model.initialisation] in str(caught.value)
 
