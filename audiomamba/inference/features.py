@@ -2,16 +2,14 @@
 
 import torch
 
-from audiomamba.nnet.lengths import absolute_lengths
+from audiomamba.nnet.lengths import absolute_lengths, relative_lengths
 
 
 class OwnFrames(torch.nn.Module):
     """Features without the frames that are padding in every clip of a batch.
 
     Recipes pad clips to a fixed number of frames.  For an encoder that masks
-    padding (``mask_padding=True``), removing it only saves time; SpeechBrain's
-    ``EncoderClassifier``, which does not pass lengths to the encoder, then
-    computes the same as in training.
+    padding (``mask_padding=True``), it only costs time.
 
     Arguments
     ---------
@@ -61,4 +59,6 @@ class OwnFrames(torch.nn.Module):
         )
         n_own = absolute_lengths(relative, feats.shape[1])
         feats = feats[:, : n_own.max()]
-        return feats if lengths is None else (feats, n_own / feats.shape[1])
+        if lengths is None:
+            return feats
+        return feats, relative_lengths(n_own, feats.shape[1])

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.lobes.audio_mamba import AudioMamba
-from audiomamba.nnet.lengths import absolute_lengths
+from audiomamba.nnet.lengths import frame_counts, relative_lengths
 from audiomamba.nnet.patch_embed import grid_length
 
 
@@ -92,8 +92,9 @@ class CTCEncoder(torch.nn.Module):
         padded = F.pad(src, (0, 0, 0, max(missing, 0)))
         if wav_len is None:
             wav_len = src.new_ones(len(src))
-        n_own = absolute_lengths(wav_len.to(src.device), n_frames)
-        steps = self.encoder(padded, n_own / padded.shape[1], output="frames")
+        n_own = frame_counts(wav_len.to(src.device), n_frames)
+        lengths = relative_lengths(n_own, padded.shape[1])
+        steps = self.encoder(padded, lengths, output="frames")
         last = grid_length(n_own, patch, stride) - 1
         places = torch.arange(n_steps, device=src.device)
         places = places.minimum(last[:, None])[..., None]

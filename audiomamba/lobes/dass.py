@@ -14,11 +14,11 @@ from audiomamba.nnet.block import drop_path_rates
 from audiomamba.nnet.cross_scan import CrossScanBlock
 from audiomamba.nnet.grid import Downsample, GridNorm, GridStem, clear_columns
 from audiomamba.nnet.lengths import (
-    absolute_lengths,
     check_choice,
     check_feats,
     check_lengths,
     check_sizes,
+    frame_counts,
 )
 
 
@@ -138,9 +138,7 @@ class DASS(torch.nn.Module):
             check_lengths(lengths, feats.shape[0])
         n_columns = None
         if lengths is not None and self.mask_padding:
-            n_columns = absolute_lengths(
-                lengths.to(feats.device), feats.shape[1]
-            )
+            n_columns = frame_counts(lengths.to(feats.device), feats.shape[1])
         grid, n_columns = self.patch_embed(feats, n_columns)
         for stage in self.layers:
             grid, n_columns = stage(grid, n_columns)

@@ -15,6 +15,7 @@ from audiomamba.nnet.lengths import (
     check_positive,
     check_sizes,
     padding_mask,
+    relative_lengths,
 )
 
 logger = logging.getLogger(__name__)
@@ -145,7 +146,7 @@ class _LogMel(torch.nn.Module):
         if lengths is None:
             return feats
         n_frames = self.n_frames or self._count(n_samples)
-        return feats, n_own.clamp(max=n_frames) / n_frames
+        return feats, relative_lengths(n_own.clamp(max=n_frames), n_frames)
 
     def _after(self, n_samples):
         """Zeros to append to the batch; if negative, samples to drop."""

@@ -184,12 +184,16 @@ def check_feats(feats: torch.Tensor, n_mels: int) -> None:
 def absolute_lengths(lengths: torch.Tensor, n_steps: int) -> torch.Tensor:
     """Turn relative lengths into steps.
 
+    Exact for float32 lengths of fewer than 2^24 steps, 17 minutes of samples at
+    16 kHz, and for float64 lengths of any number.
+
     Arguments
     ---------
     lengths : torch.Tensor
         Relative lengths in (0, 1], [B].
     n_steps : int
-        Steps of the padded batch: samples, frames, tokens.
+        Steps of the padded batch that they are relative to: samples, frames,
+        tokens.
 
     Returns
     -------
@@ -207,7 +211,80 @@ def absolute_lengths(lengths: torch.Tensor, n_steps: int) -> torch.Tensor:
     tensor([10,  5,  1])
     """
     check_lengths(lengths)
+    # Apple's GPUs have no float64
+    if lengths.device.type != "mps":
+        lengths = lengths.double()
     return (lengths * n_steps).round().long().clamp(1, n_steps)
+
+
+def relative_lengths(n_own: torch.Tensor, n_steps: int) -> torch.Tensor:
+    """Turn steps into relative lengths.
+
+    Never rounded up: times ``n_steps`` they are at most ``n_own``.  Some of
+    SpeechBrain's modules count every step that has begun, and would take a
+    length above by the last digit for one step more.
+
+    Arguments
+    ---------
+    n_own : torch.Tensor
+        Steps of each clip, integers [B].
+    n_steps : int
+        Steps of the padded batch, at least ``n_own``.
+
+    Returns
+    -------
+    torch.Tensor
+        In (0, 1], [B], float32.
+
+    Example
+    -------
+    >>> lengths = relative_lengths(torch.tensor([61, 183]), 183)
+    >>> lengths, bool((lengths * 183 <= torch.tensor([61, 183])).all())
+    (tensor([0.3333, 1.0000]), True)
+    """
+    lengths = n_own / n_steps
+    above = lengths * n_steps > n_own
+    return torch.where(above, lengths * (1 - 2**-23), lengths)
+
+
+def frame_counts(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
+    """Turn relative lengths of spectrograms or their waveforms into frames.
+
+    Lengths from `relative_lengths` give back the frames that they were made
+    from.  SpeechBrain's scripts pass n / N, the samples of a clip over those of
+    the batch.  Then the clip alone has 1 + n // hop frames and the batch 1 + N
+    // hop (centred frames, as in SpeechBrain's ``Fbank``), and the rest of N
+    divided by hop, half a hop on average, is lost: within rounding, n / hop is
+    lengths * (n_frames - 0.5).
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        Relative lengths in (0, 1], [B].
+    n_frames : int
+        Frames of the padded batch.
+
+    Returns
+    -------
+    torch.Tensor
+        ceil(lengths * (n_frames - 0.5)), at least 1; [B], int64.
+
+    Raises
+    ------
+    ValueError
+        See `check_lengths`.
+
+    Example
+    -------
+    >>> frame_counts(torch.tensor([1.0, 0.5, 1 / 3]), 6)
+    tensor([6, 3, 2])
+    >>> # One clip of 48,100 samples and one of 20,050, in frames of 160 samples
+    >>> frame_counts(torch.tensor([1.0, 20050 / 48100]), 1 + 48100 // 160)
+    tensor([301, 126])
+    """
+    check_lengths(lengths)
+    counts = (lengths * n_frames - 0.5 * lengths).ceil()
+    return counts.long().clamp(1, n_frames)
 
 
 def padding_mask(n_own: torch.Tensor, n_steps: int) -> torch.Tensor:
@@ -244,7 +321,7 @@ def clear_padding(
     feats : torch.Tensor
         [B, T, F].
     lengths : torch.Tensor
-        Relative lengths in (0, 1], [B].
+        Relative lengths in (0, 1], [B]; see `frame_counts`.
 
     Returns
     -------
@@ -261,6 +338,6 @@ def clear_padding(
     >>> feats[..., 0].tolist(), n_frames.tolist()
     ([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]], [2, 4])
     """
-    n_frames = absolute_lengths(lengths.to(feats.device), feats.shape[1])
+    n_frames = frame_counts(lengths.to(feats.device), feats.shape[1])
     padding = padding_mask(n_frames, feats.shape[1])
     return feats.masked_fill(padding[..., None], 0.0), n_frames

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from speechbrain.processing.features import InputNormalization
+from speechbrain.utils.data_utils import batch_pad_right
 from torch.nn.utils.rnn import pad_sequence
 
 from audiomamba import AudioMamba
@@ -57,14 +59,21 @@ def test_the_embedding_of_a_clip_does_not_depend_on_its_batch(
             torch.testing.assert_close(row, alone, atol=1e-5, rtol=0)
 
 
-def test_the_batch_does_not_matter_whatever_the_lengths():
-    """For some lengths, SpeechBrain's rounding is one frame off."""
-    model = make()
-    lengths = torch.randint(400, 16000, (40,)).tolist()
-    waves = clips(*lengths)
+@pytest.mark.parametrize("pad", [padded, batch_pad_right])
+@pytest.mark.parametrize("features", [KaldiFbank, LogMelSpectrogram])
+@pytest.mark.parametrize("norm", ["corpus", "sentence"])
+def test_the_batch_does_not_matter_whatever_the_lengths(pad, features, norm):
+    """For some lengths, rounding would be one frame off."""
+    model = make(features(sample_rate=16000))
+    if norm == "sentence":
+        # SpeechBrain's, which counts every frame that has begun
+        model.mean_var_norm = InputNormalization(norm_type="sentence")
+    generator = torch.Generator().manual_seed(1)
+    sizes = torch.randint(400, 16000, (60,), generator=generator)
+    waves = clips(*sizes.tolist())
     with torch.no_grad():
-        together = model(*padded(waves))
-        alone = torch.cat([model(*padded([wave])) for wave in waves])
+        together = model(*pad(waves))
+        alone = torch.cat([model(*pad([wave])) for wave in waves])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
