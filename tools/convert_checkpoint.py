@@ -22,10 +22,10 @@ from audiomamba import DASS, AudioMamba, load_official
 from audiomamba.inference.export import (
     ExportError,
     class_names,
-    new_node,
     read_recipe,
     write_model,
 )
+from audiomamba.inference.model_yaml import new_node
 from audiomamba.pretrained import read_class_names
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"

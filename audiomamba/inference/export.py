@@ -1,19 +1,26 @@
 """Export a run's output folder to a folder that ``from_hparams`` loads."""
 
-import io
 import json
+import logging
 import shutil
 from pathlib import Path
 
 import torch
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.inference.card import model_card
+from audiomamba.inference.model_yaml import (
+    EMB_MEAN,
+    PARTS,
+    model_yaml,
+    new_node,
+    plain,
+)
+from audiomamba.inference.statistics import mean_embedding
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.pretrained.weights import (
     HPARAMS_FILE,
@@ -22,53 +29,17 @@ from audiomamba.pretrained.weights import (
 )
 from audiomamba.training.protocols import best_first, weights_of
 
-PARTS = tuple(AudioTagger.MODULES_NEEDED)
 # Defaults of the recipes' readers, for keys that the YAML does not have
 _READER = {"remove_mean": True, "keep": "start"}
 # EPIC-Sounds is recognised by its features
 _EPIC_FEATURES = "LogMelSpectrogram"
 _EPIC_READER = {"remove_mean": False, "keep": "centre"}
 
-_HPARAMS = """\
-# A model exported by audiomamba, for AudioTagger.from_hparams and SpeechBrain's
-# EncoderClassifier.from_hparams.
-
-{options}
-{parts}
-label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
-audio_normalizer: !new:audiomamba.inference.waveforms.WaveformNormalizer
-    sample_rate: !ref <sample_rate>
-    max_duration: !ref <max_duration>
-    remove_mean: !ref <remove_mean>
-    keep: !ref <keep>
-
-modules:
-    compute_features: !ref <compute_features>
-    mean_var_norm: !ref <mean_var_norm>
-    embedding_model: !ref <embedding_model>
-    classifier: !ref <classifier>
-
-pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
-    loadables:
-{loadables}
-        label_encoder: !ref <label_encoder>
-"""
+logger = logging.getLogger(__name__)
 
 
 class ExportError(ValueError):
     """A model cannot be exported; the message says why and what to do."""
-
-
-def _plain(node):
-    """Remove a node's comments and anchors, which refer to the recipe."""
-    if isinstance(node, (CommentedMap, CommentedSeq)):
-        children = node.values() if isinstance(node, dict) else node
-        for child in children:
-            _plain(child)
-        node.ca.comment = None
-        node.ca.items.clear()
-        node.yaml_set_anchor(None)
-    return node
 
 
 def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
@@ -119,47 +90,7 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
         **{name: recipe.get(name, value) for name, value in reader.items()},
         "activation": recipe["metrics"].get("activation", "softmax"),
     }
-    return {key: _plain(recipe[key]) for key in PARTS}, options
-
-
-def new_node(class_name: str, arguments: dict) -> CommentedMap:
-    """Return the YAML node of an object.
-
-    Arguments
-    ---------
-    class_name : str
-        Its class, with the module.
-    arguments : dict
-        Arguments of the constructor.
-
-    Example
-    -------
-    >>> node = new_node("torch.nn.Linear", {"in_features": 2})
-    >>> print(_dump({"layer": node}), end="")
-    layer: !new:torch.nn.Linear
-        in_features: 2
-    """
-    # Setting a tag differs between versions of ruamel, reading one does not
-    node = YAML().load(f"!new:{class_name} {{}}")
-    node.update(arguments)
-    node.fa.set_block_style()
-    return node
-
-
-def _dump(content):
-    yaml = YAML()
-    yaml.indent(mapping=4, sequence=4, offset=2)
-    # No line breaks; None is written as null, not as nothing
-    yaml.width = 1 << 16
-    yaml.representer.add_representer(
-        type(None),
-        lambda dumper, _: dumper.represent_scalar(
-            "tag:yaml.org,2002:null", "null"
-        ),
-    )
-    stream = io.StringIO()
-    yaml.dump(content, stream)
-    return stream.getvalue()
+    return {key: plain(recipe[key]) for key in PARTS}, options
 
 
 def _hides_padding(parts):
@@ -180,6 +111,7 @@ def write_model(
     title: str,
     origin: str,
     record: dict | None = None,
+    training: tuple[Path, Path] | None = None,
 ) -> Path:
     """Write a folder that ``from_hparams`` loads, atomically.
 
@@ -199,6 +131,9 @@ def write_model(
         See `audiomamba.inference.card.model_card`.
     record : dict, optional
         The content of ``results.json``.
+    training : tuple of Path, optional
+        Manifest and data folder of the training clips, whose mean embedding is
+        exported for ``encode_batch(normalize=True)``.
 
     Returns
     -------
@@ -224,7 +159,9 @@ def write_model(
         (draft / "README.md").write_text(card, encoding="utf-8")
         if record is not None:
             write_json(draft / "results.json", record)
-        _check(draft, weights, labels)
+        tagger = _check(draft, weights, labels)
+        if training is not None:
+            _add_mean(draft, parts, options, weights, tagger, training)
         draft.replace(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -233,23 +170,39 @@ def write_model(
 
 def _write_files(folder, parts, options, weights, labels):
     """Write hyperparameters, weights and labels."""
-    parts = dict(parts)
-    if _hides_padding(parts):
-        parts["compute_features"] = new_node(
-            "audiomamba.inference.features.OwnFrames",
-            {"features": parts["compute_features"]},
-        )
-    text = _HPARAMS.format(
-        options=_dump(options),
-        parts="\n".join(_dump({name: parts[name]}) for name in PARTS),
-        loadables="\n".join(f"        {n}: !ref <{n}>" for n in weights),
-    )
-    (folder / HPARAMS_FILE).write_text(text, encoding="utf-8")
+    _write_yaml(folder, parts, options, weights)
     for name, state in weights.items():
         torch.save(state, folder / f"{name}.ckpt")
     encoder = CategoricalEncoder()
     encoder.update_from_iterable(labels)
     encoder.save(folder / "label_encoder.ckpt")
+
+
+def _write_yaml(folder, parts, options, names):
+    """Write ``hyperparams.yaml`` for a folder with the weights of ``names``."""
+    if _hides_padding(parts):
+        own_frames = new_node(
+            "audiomamba.inference.features.OwnFrames",
+            {"features": parts["compute_features"]},
+        )
+        parts = {**parts, "compute_features": own_frames}
+    text = model_yaml(parts, options, names)
+    (folder / HPARAMS_FILE).write_text(text, encoding="utf-8")
+
+
+def _add_mean(folder, parts, options, weights, tagger, training):
+    """Add the mean embedding of the training clips, if they can be read."""
+    try:
+        mean = mean_embedding(tagger, *training)
+    except (OSError, ValueError) as error:
+        logger.warning(
+            "encode_batch(normalize=True) will not work, as the training "
+            "clips cannot be read: %s",
+            error,
+        )
+        return
+    torch.save(mean, folder / f"{EMB_MEAN}.ckpt")
+    _write_yaml(folder, parts, options, [*weights, EMB_MEAN])
 
 
 def _check(folder, weights, labels):
@@ -275,6 +228,7 @@ def _check(folder, weights, labels):
             f"The classifier has {n_outputs} outputs, but there are "
             f"{len(labels)} labels: pass the right label file with --labels."
         )
+    return tagger
 
 
 def class_names(path: str | Path) -> list[str]:
@@ -383,6 +337,13 @@ def export_run(
     weights = weights_of(chosen, record["protocol"])
     names = _names_of(chosen, labels)
     encoder = str(parts["embedding_model"].tag).rpartition(".")[2]
+    settings = YAML().load(text)
+    # Relative to where the run was started
+    started = Path(record["folder"])
+    training = (
+        started / settings["manifest_folder"] / "train.csv",
+        started / settings["data_folder"],
+    )
     # Do not publish a path on this machine
     record = {k: v for k, v in record.items() if k != "folder"}
     return write_model(
@@ -394,4 +355,5 @@ def export_run(
         title=f"{encoder} on {record['dataset']}",
         origin=f"Trained by `{record['hparams_file']}`.",
         record=record,
+        training=training,
     )

@@ -50,8 +50,9 @@ class AudioTagger(Pretrained):
 
     Arguments
     ---------
-    *args, **kwargs
-        As for SpeechBrain's ``Pretrained``; see `from_hparams`.
+    modules, hparams, **kwargs
+        As for SpeechBrain's ``Pretrained``; see `from_hparams`. Of modules
+        with the same name, the one in ``hparams`` counts.
 
     Example
     -------
@@ -86,8 +87,10 @@ class AudioTagger(Pretrained):
         "classifier",
     ]
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, modules: dict, hparams: dict, **kwargs):
+        # In an exported model, `modules` are made for EncoderClassifier
+        own = {k: hparams[k] for k in self.MODULES_NEEDED if k in hparams}
+        super().__init__({**modules, **own}, hparams, **kwargs)
         missing = set(self.MODULES_NEEDED) - set(self.mods)
         if missing:
             raise ValueError(f"The model lacks modules: {sorted(missing)}.")

@@ -28,8 +28,8 @@ logger = get_logger(__name__)
 class _Exported(Pretrained):
     """An exported model, as SpeechBrain loads it."""
 
-    HPARAMS_NEEDED = ["sample_rate"]
-    MODULES_NEEDED = [
+    HPARAMS_NEEDED = [
+        "sample_rate",
         "compute_features",
         "mean_var_norm",
         "embedding_model",
@@ -65,15 +65,15 @@ class Teacher(torch.nn.Module):
         if Path(source, HPARAMS_FILE).is_file():
             model = _Exported.from_hparams(
                 str(source), run_opts={"device": "cpu"}
-            )
+            ).hparams
             self.features: ClipEncoder | None = ClipEncoder(
-                model.mods.compute_features,
-                model.mods.mean_var_norm,
-                model.mods.embedding_model,
+                model.compute_features,
+                model.mean_var_norm,
+                model.embedding_model,
             )
-            self.sample_rate = model.hparams.sample_rate
-            self.encoder = model.mods.embedding_model
-            self.classifier = model.mods.classifier
+            self.sample_rate = model.sample_rate
+            self.encoder = model.embedding_model
+            self.classifier = model.classifier
         else:
             self.features, self.sample_rate = None, None
             self.encoder, self.classifier = load_official(source)

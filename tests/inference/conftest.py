@@ -23,7 +23,9 @@ RECIPE = """
 # A miniature recipe
 seed: 1
 init_from: null
+data_folder: {clips}
 output_folder: {folder}
+manifest_folder: !ref <data_folder>
 save_folder: !ref <output_folder>/save
 n_classes: 3
 sample_rate: 16000
@@ -113,7 +115,9 @@ def clips(tmp_path_factory):
         soundfile.write(folder / f"{index:02}.wav", wave, rate)
         rows.append((f"{index:02}", seconds, f"{index:02}.wav", label))
     columns = ["ID", "duration", "wav", "label"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "all.csv", index=False)
+    pd.DataFrame(rows, columns=columns).to_csv(
+        folder / "train.csv", index=False
+    )
     return folder
 
 
@@ -121,12 +125,14 @@ def _train(folder, clips, mask_padding):
     """Train for two epochs and write a record, as a recipe does."""
     folder.mkdir()
     source = folder / "recipe.yaml"
-    source.write_text(RECIPE.format(folder=folder, mask_padding=mask_padding))
+    source.write_text(
+        RECIPE.format(folder=folder, clips=clips, mask_padding=mask_padding)
+    )
     torch.manual_seed(0)
     hparams = load_hparams(source)
     write_settings(folder, source, {})
     reader = AudioReader(clips, 16000, hparams["max_duration"])
-    dataset = ClipDataset(clips / "all.csv", reader, LabelEncoder(LABELS))
+    dataset = ClipDataset(clips / "train.csv", reader, LabelEncoder(LABELS))
     hparams["checkpointer"].add_recoverable("label_encoder", ClassNames(LABELS))
     brain = ClassificationBrain(
         hparams["modules"],

@@ -1,12 +1,14 @@
 """Exported models reproduce the scores of the run's evaluation."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
+from speechbrain.utils.data_utils import batch_pad_right
 
 from audiomamba.dataio.manifest import write_labels
 from audiomamba.inference import AudioTagger, export_run
@@ -26,18 +28,54 @@ def test_the_tagger_reproduces_the_scores(run):
     assert tagger.labels == LABELS
 
 
+def speechbrain(run, interface=EncoderClassifier):
+    return interface.from_hparams(str(run.exported), run_opts=CPU)
+
+
+def padded(waves):
+    """Pad waveforms; lengths as SpeechBrain's batches have them."""
+    return batch_pad_right([wave.float() for wave in waves])
+
+
+def random_waves(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(300, 9000, (count,), generator=generator).tolist()
+    return [0.1 * torch.randn(size, generator=generator) for size in sizes]
+
+
 def test_speechbrains_classifier_reproduces_the_scores(run):
-    classifier = EncoderClassifier.from_hparams(str(run.exported), run_opts=CPU)
+    classifier = speechbrain(run)
     for path, scores in zip(run.paths, run.scores):
-        logits, _, index, names = classifier.classify_file(str(path))
+        posteriors, score, index, names = classifier.classify_file(str(path))
         torch.testing.assert_close(
-            logits[0].softmax(-1), scores, atol=1e-5, rtol=0
+            posteriors[0].exp(), scores, atol=1e-5, rtol=0
         )
         assert names == [LABELS[scores.argmax()]]
+        assert score.exp() == pytest.approx(scores.max().item(), abs=1e-5)
+
+
+def test_speechbrains_classifier_gives_a_clip_the_same_in_any_batch(run):
+    classifier = speechbrain(run)
+    tagger = AudioTagger.from_hparams(run.exported, run_opts=CPU)
+    for seed in range(5):
+        waves = random_waves(8, seed)
+        wavs, lengths = padded(waves)
+        found = [classifier.classify_batch(wavs, lengths)[0]]
+        found.append(classifier.encode_batch(wavs, lengths).squeeze(1))
+        for row, wave in enumerate(waves):
+            alone = [classifier.classify_batch(wave)[0]]
+            alone.append(classifier.encode_batch(wave).squeeze(1))
+            for together, wanted in zip(found, alone):
+                torch.testing.assert_close(
+                    together[row], wanted[0], atol=1e-5, rtol=0
+                )
+        torch.testing.assert_close(
+            found[0].exp(), tagger(wavs, lengths), atol=1e-5, rtol=0
+        )
 
 
 def test_speechbrains_speaker_recognition_compares_our_embeddings(run):
-    verifier = SpeakerRecognition.from_hparams(str(run.exported), run_opts=CPU)
+    verifier = speechbrain(run, SpeakerRecognition)
     tagger = AudioTagger.from_hparams(run.exported, run_opts=CPU)
     first, second = run.paths[:2]
     score, _ = verifier.verify_files(str(first), str(second))
@@ -45,10 +83,43 @@ def test_speechbrains_speaker_recognition_compares_our_embeddings(run):
     torch.testing.assert_close(score[0], wanted, atol=1e-5, rtol=0)
 
 
+def test_speaker_recognition_gives_a_pair_the_same_score_in_any_batch(run):
+    verifier = speechbrain(run, SpeakerRecognition)
+    first, second = random_waves(12, seed=1), random_waves(12, seed=2)
+    (wavs1, lengths1), (wavs2, lengths2) = padded(first), padded(second)
+    scores, _ = verifier.verify_batch(wavs1, wavs2, lengths1, lengths2)
+    alone = [verifier.verify_batch(*pair)[0] for pair in zip(first, second)]
+    torch.testing.assert_close(scores, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+def test_embeddings_are_centred_with_the_mean_of_the_training_clips(run):
+    classifier = speechbrain(run)
+    tagger = AudioTagger.from_hparams(run.exported, run_opts=CPU)
+    mean = tagger.embed_batch(run.paths).mean(0)
+    (wave,) = random_waves(1, seed=0)
+    centred = classifier.encode_batch(wave, normalize=True)
+    torch.testing.assert_close(
+        centred[0, 0], classifier.encode_batch(wave)[0, 0] - mean
+    )
+
+
+def test_without_the_training_clips_the_mean_is_not_made_up(
+    run, tmp_path, caplog
+):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    recipe = folder / "hyperparams.yaml"
+    text = re.sub("data_folder: .*", "data_folder: gone", recipe.read_text())
+    recipe.write_text(text)
+    exported = export_run(folder, tmp_path / "target")
+    assert "gone" in caplog.text and "normalize=True" in caplog.text
+    classifier = EncoderClassifier.from_hparams(str(exported), run_opts=CPU)
+    with pytest.raises(ValueError, match="Leave out normalize"):
+        classifier.encode_batch(torch.zeros(8000), normalize=True)
+
+
 def test_nothing_is_left_in_the_working_folder(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    classifier = EncoderClassifier.from_hparams(str(run.exported), run_opts=CPU)
-    classifier.classify_file(str(run.paths[0]))
+    speechbrain(run).classify_file(str(run.paths[0]))
     assert not list(tmp_path.iterdir())
 
 

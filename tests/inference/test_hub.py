@@ -38,9 +38,10 @@ def test_a_model_loads_by_the_name_of_its_repository(
         "embedding_model.ckpt",
         "classifier.ckpt",
         "label_encoder.ckpt",
+        "mean_var_norm_emb.ckpt",
     }
     local = AudioTagger.from_hparams(run.exported, run_opts=CPU)
-    weights = model.mods.embedding_model.state_dict()
+    weights = model.hparams.embedding_model.state_dict()
     torch.testing.assert_close(
         weights, local.mods.embedding_model.state_dict(), atol=0, rtol=0
     )

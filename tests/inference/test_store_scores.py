@@ -16,7 +16,7 @@ def store(monkeypatch, run, clips, tmp_path):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "tools")
     from store_scores import main
 
-    def call(model=run.exported, manifest=clips / "all.csv", target="s.h5"):
+    def call(model=run.exported, manifest=clips / "train.csv", target="s.h5"):
         path = tmp_path / target
         options = ["--data_folder", clips, "--device", "cpu"]
         options += ["--batch_size", 5, "--num_workers", 0]
@@ -50,7 +50,7 @@ def test_a_stopped_program_resumes(store, capsys):
 
 def test_another_list_needs_another_file(store, clips, tmp_path):
     store()
-    lines = (clips / "all.csv").read_text().splitlines()
+    lines = (clips / "train.csv").read_text().splitlines()
     short = tmp_path / "short.csv"
     short.write_text("\n".join(lines[:5]) + "\n")
     with pytest.raises(SystemExit, match="of other clips"):

@@ -1,0 +1,126 @@
+"""An exported model's modules, as SpeechBrain's inference classes call them.
+
+``EncoderClassifier`` computes features without lengths, and then passes the
+lengths of the waveforms to normalisation and encoder, which no longer know how
+many samples those waveforms had. Hence the encoder of an exported model takes
+the waveforms themselves: it is a `audiomamba.lobes.ClipEncoder`.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from audiomamba.nnet.lengths import check_choice
+
+_LOG_ACTIVATIONS = {
+    "softmax": lambda logits: logits.log_softmax(-1),
+    "sigmoid": F.logsigmoid,
+}
+
+
+class Waveforms(torch.nn.Module):
+    """Passes waveforms on, in place of features and of their normalisation.
+
+    Example
+    -------
+    >>> wavs = torch.randn(2, 16000)
+    >>> Waveforms()(wavs, torch.tensor([1.0, 0.5])) is wavs
+    True
+    """
+
+    def forward(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``wavs``.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, N].
+        lengths : torch.Tensor, optional
+            Ignored.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, N].
+        """
+        return wavs
+
+
+class LogPosteriors(torch.nn.Module):
+    """A classifier that returns log-posteriors.
+
+    Arguments
+    ---------
+    classifier : torch.nn.Module
+        Returns logits.
+    activation : str
+        ``softmax``: one class per clip; ``sigmoid``: any number of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such activation.
+
+    Example
+    -------
+    >>> classifier = LogPosteriors(torch.nn.Linear(8, 3), "softmax")
+    >>> posteriors = classifier(torch.randn(2, 1, 8)).exp()
+    >>> posteriors.shape, torch.allclose(posteriors.sum(-1), torch.ones(2, 1))
+    (torch.Size([2, 1, 3]), True)
+    """
+
+    def __init__(self, classifier: torch.nn.Module, activation: str):
+        super().__init__()
+        check_choice("activation", activation, _LOG_ACTIVATIONS)
+        self.classifier, self.activation = classifier, activation
+
+    def forward(self, emb: torch.Tensor) -> torch.Tensor:
+        """Classify embeddings.
+
+        Arguments
+        ---------
+        emb : torch.Tensor
+            [B, 1, D].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, 1, C], float32.
+        """
+        return _LOG_ACTIVATIONS[self.activation](self.classifier(emb).float())
+
+
+class UnknownMean(torch.nn.Module):
+    """In place of ``mean_var_norm_emb`` where the mean embedding is unknown.
+
+    Example
+    -------
+    >>> UnknownMean()(torch.randn(2, 1, 8), torch.ones(2))
+    Traceback (most recent call last):
+        ...
+    ValueError: normalize=True subtracts the mean embedding of the training...
+    """
+
+    def forward(
+        self, emb: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Say that embeddings cannot be centred.
+
+        Arguments
+        ---------
+        emb : torch.Tensor
+            [B, 1, D].
+        lengths : torch.Tensor, optional
+            Ignored.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError(
+            "normalize=True subtracts the mean embedding of the training "
+            "clips, and this model was exported without them. Leave out "
+            "normalize, or export the run where its data_folder has them."
+        )
