@@ -5,7 +5,6 @@ import pytest
 import soundfile
 import torch
 
-from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.augment import FolderNoise, noise_augmentation
 
@@ -69,5 +68,5 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(PreparationError, match="no wav or flac"):
         noise_augmentation(tmp_path, RATE)
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
-    with pytest.raises(AudioError, match="bad.wav"):
-        FolderNoise(tmp_path, RATE)(torch.zeros(1, 100))
+    with pytest.raises(PreparationError, match="bad.wav"):
+        FolderNoise(tmp_path, RATE)

@@ -9,8 +9,8 @@ from speechbrain.augment.time_domain import AddNoise
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.audio import read_window
-from audiomamba.dataio.corpus import list_audio
-from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.corpus import list_audio, read_headers
+from audiomamba.dataio.problems import PreparationError, Problems
 
 logger = get_logger(__name__)
 
@@ -32,7 +32,8 @@ class FolderNoise:
     Raises
     ------
     PreparationError
-        If there is no such folder, or no audio file in it.
+        If there is no such folder, no audio file in it, or a file that cannot
+        be read.
 
     Example
     -------
@@ -50,14 +51,22 @@ class FolderNoise:
                 f"noise_folder: there is no folder {folder}; give one with "
                 "wav or flac files, or noise_folder: null for no noise"
             )
-        self.paths = [
-            os.path.join(folder, wav) for wav in list_audio(folder)["wav"]
-        ]
-        if not self.paths:
+        problems = Problems()
+        wavs = list_audio(folder, problems=problems)["wav"].tolist()
+        for fault in read_headers(folder, wavs)[1].values():
+            problems.add(fault)
+        if problems.messages:
+            raise problems.explain(
+                PreparationError(
+                    f"noise_folder: {folder} has files that cannot be read"
+                )
+            )
+        if not wavs:
             raise PreparationError(
                 f"noise_folder: {folder} has no wav or flac file; give "
                 "another folder, or noise_folder: null for no noise"
             )
+        self.paths = [os.path.join(folder, wav) for wav in wavs]
         self.sample_rate = sample_rate
 
     def __call__(self, wavs: torch.Tensor) -> torch.Tensor:
