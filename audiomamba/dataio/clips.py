@@ -1,17 +1,61 @@
-"""Corpora of clips cut from videos, of which some are always missing."""
+"""Which of the listed clips are there, and which are not."""
 
+import difflib
 import logging
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from audiomamba.dataio.files import write_csv
-from audiomamba.dataio.manifest import LABEL_SEPARATOR
+from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import Problems
 
 logger = logging.getLogger(__name__)
+
+
+# Names to compare letter by letter: it takes time
+_FEW = 2000
+
+
+def near_names(unused: Iterable[str]) -> Callable[[str], str]:
+    """Find files that a list may mean by a name that does not exist.
+
+    Arguments
+    ---------
+    unused : iterable of str
+        Files that no list names.
+
+    Returns
+    -------
+    callable
+        From a name to a hint for the message, or an empty string: a file
+        whose name differs in case, suffix, folder, signs or a few letters.
+
+    Example
+    -------
+    >>> hint = near_names(["b/Dog 1.WAV", "b/rain.wav"])
+    >>> hint("a/dog-1.wav"), hint("train.wav"), hint("bell.wav")
+    (' (is it b/Dog 1.WAV?)', ' (is it b/rain.wav?)', '')
+    """
+    known = {_bare(name): name for name in unused}
+
+    def hint(name):
+        key = _bare(name)
+        if key not in known and len(known) <= _FEW:
+            key = next(iter(difflib.get_close_matches(key, known, 1, 0.85)), "")
+        return f" (is it {known[key]}?)" if key in known else ""
+
+    return hint
+
+
+def _bare(name):
+    """Letters and digits of a file's name, without folder and suffix."""
+    stem = unicodedata.normalize("NFKC", PurePosixPath(name).stem)
+    return re.sub(r"[\W_]+", "", stem).casefold()
 
 
 def locate_clips(
@@ -53,16 +97,48 @@ def locate_clips(
     places = files.drop_duplicates("ID").set_index("ID")["wav"]
     rows = rows.assign(wav=places.reindex(rows["ID"]).to_numpy())
     lost = rows["wav"].isna()
+    hint = near_names(files["wav"][~files["ID"].isin(rows["ID"])])
     for clip, split in zip(rows["ID"][lost], rows["split"][lost]):
         problems.add(
-            f"{clip}: listed, but no file in {data_folder} has this name; "
-            "download it",
+            f"{clip}: listed, but no file in {data_folder} has this name"
+            f"{hint(clip)}; download it",
             {split: 1},
         )
     n_unused = len(files) - (~lost).sum()
     if n_unused:
         logger.info("%d audio files are not listed: unused", n_unused)
     return rows[~lost]
+
+
+def report_lost_classes(listed: pd.DataFrame, usable: pd.DataFrame) -> str:
+    """Warn of classes of which a split has lost all clips.
+
+    Arguments
+    ---------
+    listed, usable : pandas.DataFrame
+        See `report_coverage`.
+
+    Returns
+    -------
+    str
+        The warning, after a semicolon; empty if no class is lost.
+
+    Example
+    -------
+    >>> listed = pd.DataFrame({"split": "test", "label": ["a", "b", "b"]})
+    >>> report_lost_classes(listed, listed[:1])
+    '; no clip is left in test of: b (2)'
+    """
+    parts = []
+    for split, part in listed.groupby("split", sort=True):
+        table = _class_counts(part, usable[usable["split"] == split])
+        lost = table[table["usable"] == 0]
+        if len(lost):
+            names = [f"{row.label} ({row.listed})" for row in lost.itertuples()]
+            parts.append(f"; no clip is left in {split} of: {', '.join(names)}")
+    if parts:
+        logger.warning("%s", "".join(parts).removeprefix("; "))
+    return "".join(parts)
 
 
 def report_coverage(
@@ -137,11 +213,7 @@ def _extreme(row, names):
 def _class_counts(listed, usable):
     """Clips of each class: label, listed, usable."""
     n_listed, n_usable = (
-        Counter(
-            label
-            for text in rows["label"]
-            for label in text.split(LABEL_SEPARATOR)
-        )
+        Counter(label for text in rows["label"] for label in split_labels(text))
         for rows in (listed, usable)
     )
     labels = sorted(n_listed)

@@ -5,6 +5,7 @@ once, and show their progress.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
@@ -21,14 +22,26 @@ from audiomamba.dataio.problems import Problems
 _CHUNK = 512
 # The threads wait for the disk most of the time
 _THREADS = min(32, 4 * (os.cpu_count() or 1))
+# Folders that are no part of a corpus
+_OF_THE_SYSTEM = (
+    "__MACOSX",
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "@eaDir",
+)
 
 
 def list_audio(
     data_folder: str | Path,
     roots: Iterable[str] = ("",),
     suffixes: tuple[str, ...] = (".wav", ".flac"),
+    problems: Problems | None = None,
 ) -> pd.DataFrame:
     """List the audio files in a folder, at any depth; links are followed.
+
+    Hidden files and folders, and those that operating systems add to disks
+    and archives, are left out.
 
     Arguments
     ---------
@@ -39,6 +52,9 @@ def list_audio(
     suffixes : tuple of str
         Endings of the file names, in lower case; the case of the names does
         not matter.
+    problems : Problems, optional
+        Collects folders that cannot be listed, and files whose names cannot
+        be written to a manifest. Both are left out.
 
     Returns
     -------
@@ -55,45 +71,111 @@ def list_audio(
     >>> list_audio(folder)[["wav", "size"]].values.tolist()
     [['1.WAV', 4], ['b/2.wav', 4]]
     """
-    names, stats = [], []
+    names, stats, found = [], [], problems or Problems()
     level = sorted(roots)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(desc="listing", unit=" files", leave=False) as bar,
     ):
         while level:
-            found = pool.map(
+            scanned = pool.map(
                 lambda folder: _scan(data_folder, folder, suffixes), level
             )
             level = []
-            for folders, files, file_stats in found:
+            for folders, files, file_stats, faults in scanned:
                 level += folders
                 names += files
                 stats.append(file_stats)
                 bar.update(len(files))
+                for fault in faults:
+                    found.add(fault)
     stats = np.concatenate(stats or [np.empty((0, 2), dtype=np.int64)])
-    table = pd.DataFrame(
-        {"wav": names, "size": stats[:, 0], "mtime": stats[:, 1]}
-    )
+    return _as_table(names, stats[:, 0], stats[:, 1])
+
+
+def _as_table(names, sizes, times):
+    """A table of files, sorted by name."""
+    wavs = pd.Series(names, dtype=str)
+    table = pd.DataFrame({"wav": wavs, "size": sizes, "mtime": times})
     return table.sort_values("wav", ignore_index=True)
 
 
 def _scan(data_folder, folder, suffixes):
-    """Subfolders, audio files and their [size, mtime] in one folder."""
-    folders, files, stats = [], [], []
+    """Subfolders, audio files, their [size, mtime] and faults of a folder."""
+    folders, files, stats, faults = [], [], [], []
     here = os.path.join(data_folder, folder)
-    with os.scandir(here) as entries:
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir():
-                if not _is_loop(entry, here):
-                    folders.append(name)
-            elif entry.name.lower().endswith(suffixes) and entry.is_file():
-                stat = entry.stat()
-                files.append(name)
-                stats.append((stat.st_size, stat.st_mtime_ns))
+    try:
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name in _OF_THE_SYSTEM:
+                    continue
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir():
+                    if not _is_loop(entry, here):
+                        folders.append(name)
+                elif entry.name.lower().endswith(suffixes) and entry.is_file():
+                    if fault := _fault_of_name(name):
+                        faults.append(f"{entry.path}: {fault}; rename it")
+                        continue
+                    stat = entry.stat()
+                    files.append(name)
+                    stats.append((stat.st_size, stat.st_mtime_ns))
+    except OSError as error:
+        faults.append(
+            f"{error.filename or here}: cannot be read ({error.strerror}); "
+            "change its permissions, or move it elsewhere"
+        )
     stats = np.array(stats, dtype=np.int64).reshape(-1, 2)
-    return folders, files, stats
+    return folders, files, stats, faults
+
+
+def _fault_of_name(name):
+    """Why a path cannot be written to a manifest and read again, if so."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if name != name.strip() or any(mark in name for mark in "\r\n"):
+        return "its path has line breaks, or blanks at an end"
+    return None
+
+
+def stat_audio(data_folder: str | Path, wavs: Iterable[str]) -> pd.DataFrame:
+    """Look up files that are known by name.
+
+    Arguments
+    ---------
+    data_folder : str or Path
+        The corpus.
+    wavs : iterable of str
+        Paths relative to ``data_folder``, or absolute ones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `list_audio`, of those that exist.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.wav").write_bytes(b"1234")
+    >>> stat_audio(folder, ["b.wav", "a.wav"])[["wav", "size"]].values.tolist()
+    [['a.wav', 4]]
+    """
+
+    def look(wav):
+        try:
+            stat = os.stat(os.path.join(data_folder, wav))
+        except OSError:
+            return None
+        return wav, stat.st_size, stat.st_mtime_ns
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        chunks = pool.map(
+            lambda part: [*map(look, part)], _chunks(sorted(set(wavs)))
+        )
+        found = [row for row in chain.from_iterable(chunks) if row]
+    return _as_table(*zip(*found)) if found else _as_table([], [], [])
 
 
 def _is_loop(entry, here):
@@ -181,7 +263,9 @@ def measure(
     Arguments
     ---------
     rows : pandas.DataFrame
-        With ``wav`` (path relative to ``data_folder``) and ``split``.
+        With ``wav`` (path relative to ``data_folder``) and ``split``; where a
+        row is a part of a file, also ``ID``, ``start`` and ``stop`` in samples
+        (-1: the end).
     data_folder : str or Path
         The corpus.
     problems : Problems
@@ -209,21 +293,40 @@ def measure(
     >>> len(problems.messages)
     1
     """
-    headers, errors = read_headers(data_folder, rows["wav"].tolist())
+    # a file may have many rows, and is read once
+    wavs, places = np.unique(rows["wav"].astype(str), return_inverse=True)
+    headers, errors = read_headers(data_folder, wavs.tolist())
     wanted = {"sample_rate": sample_rate, "channels": channels}
     wanted = {name: value for name, value in wanted.items() if value}
     differs = (headers[list(wanted)] != pd.Series(wanted)).any(axis=1)
-    for row in np.flatnonzero(differs):
-        if row not in errors:
-            path = Path(data_folder, rows["wav"].iloc[row])
-            errors[row] = _describe(path, headers.iloc[row], **wanted)
-    for row, message in errors.items():
-        problems.add(message, {rows["split"].iloc[row]: 1})
-    duration = (headers["n_frames"] / headers["sample_rate"]).round(6)
-    rows = rows.assign(duration=duration.to_numpy())
-    usable = np.ones(len(rows), dtype=bool)
-    usable[list(errors)] = False
-    return rows[usable].reset_index(drop=True)
+    for file in np.flatnonzero(differs):
+        if file not in errors:
+            path = Path(data_folder, wavs[file])
+            errors[file] = _describe(path, headers.iloc[file], **wanted)
+    usable = ~np.isin(places, list(errors))
+    for file, splits in rows["split"][~usable].groupby(places[~usable]):
+        problems.add(errors[file], Counter(splits))
+    headers = headers.iloc[places].set_index(rows.index)
+    n_frames = headers["n_frames"]
+    if "stop" in rows:
+        n_frames, fits = _segments(rows, n_frames, usable, problems)
+        usable &= fits
+    duration = (n_frames / headers["sample_rate"]).round(6)
+    return rows.assign(duration=duration)[usable].reset_index(drop=True)
+
+
+def _segments(rows, n_frames, usable, problems):
+    """Lengths of parts of files, and whether the files have these parts."""
+    stop = rows["stop"].where(rows["stop"] >= 0, n_frames)
+    fits = (rows["start"] >= 0) & (rows["start"] < stop) & (stop <= n_frames)
+    for row in rows[~fits & usable].itertuples():
+        problems.add(
+            f"{row.wav}: {row.ID} in {row.split} goes from sample {row.start} "
+            f"to {row.stop}, but the file has {n_frames[row.Index]}; correct "
+            "start and stop in the list",
+            {row.split: 1},
+        )
+    return stop - rows["start"], fits.to_numpy()
 
 
 def _describe(path, header, sample_rate=None, channels=None):

@@ -18,18 +18,20 @@ import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from audiomamba.dataio.files import write_csv, write_json
+from audiomamba.dataio.lists import clean, read_table, to_numbers
 from audiomamba.dataio.problems import PreparationError
 
 logger = logging.getLogger(__name__)
 
-LABEL_SEPARATOR = ";"
 LABEL_FILE = "labels.csv"
 _RECORD = "prepared.json"
 COLUMNS = ["ID", "duration", "wav", "label"]
-_NUMBERS = {"duration": "float64", "start": "int64", "stop": "int64"}
+# A stop of -1 is the end of the file
+_SMALLEST = {"start": 0, "stop": -1}
 # Part of every key: increase it when the format of the manifests changes
 _FORMAT = 1
 
@@ -213,8 +215,9 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     ------
     FileNotFoundError
         If the file is missing.
-    ValueError
-        If a column is missing, a number is not one, or an ID is repeated.
+    PreparationError
+        (a ValueError) If it cannot be read, a column is missing, a number is
+        not one, or an ID is empty or repeated; with the line.
 
     Example
     -------
@@ -228,23 +231,52 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
             f"Manifest {path} is missing; the preparation writes it "
             "(skip_prep: False)"
         )
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in COLUMNS[:3] if name not in table]
-    if missing:
-        raise ValueError(
-            f"{path}: no column {missing}; a manifest has {COLUMNS}"
-        )
-    kinds = {name: kind for name, kind in _NUMBERS.items() if name in table}
-    try:
-        table = table.astype(kinds)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; correct that value") from error
-    if table["ID"].duplicated().any():
-        twice = table["ID"][table["ID"].duplicated()].iloc[0]
-        raise ValueError(
-            f"{path}: ID {twice} is repeated; give every row its own"
-        )
+    table = read_table(path, COLUMNS[:3], f"a manifest has {COLUMNS}")
+    _check_ids(path, table["ID"])
+    _convert_numbers(path, table)
+    if "label" in table:
+        labels = {text: clean(text) for text in table["label"].unique()}
+        table["label"] = table["label"].map(labels)
     return table.sort_values("ID", ignore_index=True)
+
+
+def _convert_numbers(path, table):
+    """Convert duration, start and stop, in place."""
+    table["duration"] = to_numbers(
+        path,
+        table,
+        "duration",
+        lambda x: (x > 0) & (x < np.inf),
+        "a positive number of seconds",
+    )
+    found = [name for name in _SMALLEST if name in table]
+    if len(found) == 1:
+        raise PreparationError(
+            f"{path}: has a column {found[0]}, but not both of start and stop; "
+            "give both: 0 and -1 for a whole file"
+        )
+    for name in found:
+        smallest = _SMALLEST[name]
+        table[name] = to_numbers(
+            path,
+            table,
+            name,
+            lambda x, least=smallest: (x >= least) & (x < 2**53) & (x % 1 == 0),
+            f"a whole number of samples, at least {smallest}",
+        ).astype("int64")
+
+
+def _check_ids(path, ids):
+    """Refuse IDs that are empty or repeated."""
+    if len(empty := ids.index[ids == ""]):
+        raise PreparationError(
+            f"{path}, line {empty[0]}: has no ID; give every row its own"
+        )
+    if len(twice := ids[ids.duplicated()]):
+        raise PreparationError(
+            f"{path}, line {twice.index[0]}: ID {twice.iloc[0]} is repeated; "
+            "give every row its own"
+        )
 
 
 def read_labels(path: str | Path, column: str = "label") -> list[str]:
@@ -266,9 +298,9 @@ def read_labels(path: str | Path, column: str = "label") -> list[str]:
     ------
     FileNotFoundError
         If the file is missing.
-    ValueError
-        If a column is missing, the indices are not 0, 1, ... each once, or a
-        name is empty or repeated.
+    PreparationError
+        (a ValueError) If it cannot be read, a column is missing, the indices
+        are not 0, 1, ... each once, or a name is empty or repeated.
 
     Example
     -------
@@ -282,21 +314,19 @@ def read_labels(path: str | Path, column: str = "label") -> list[str]:
             f"Label file {path} is missing; it comes with the recipe, or the "
             "preparation writes it (skip_prep: False)"
         )
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = {"index", column} - set(table.columns)
-    if missing:
-        raise ValueError(
-            f"{path}: no column {sorted(missing)}; its columns are "
-            f"{list(table.columns)}"
-        )
+    table = read_table(path, ["index", column])
     if sorted(table["index"]) != sorted(map(str, range(len(table)))):
-        raise ValueError(
+        raise PreparationError(
             f"{path}: the indices must be 0 to {len(table) - 1}, each once"
         )
     names = table.set_index(table["index"].astype(int))[column].sort_index()
+    names = names.map(clean)
     if names.duplicated().any() or not names.all():
         wrong = [*names[names.duplicated()].unique(), *names[names == ""]]
-        raise ValueError(f"{path}: empty or repeated class names {wrong}")
+        raise PreparationError(
+            f"{path}: empty or repeated class names {wrong}; give every class "
+            "its own name"
+        )
     return names.tolist()
 
 

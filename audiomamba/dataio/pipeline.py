@@ -15,7 +15,8 @@ import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from audiomamba.dataio.audio import read_window
-from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_manifest
+from audiomamba.dataio.lists import split_labels
+from audiomamba.dataio.manifest import read_manifest
 from audiomamba.nnet.lengths import check_positive, check_sizes
 
 
@@ -385,7 +386,7 @@ class LabelEncoder:
         if not self.multi_label:
             return torch.tensor([self._index(item_id, label)])
         row = torch.zeros(len(self.indices))
-        for name in filter(None, label.split(LABEL_SEPARATOR)):
+        for name in split_labels(label):
             row[self._index(item_id, name)] = 1.0
         return row
 

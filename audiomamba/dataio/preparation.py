@@ -15,6 +15,8 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 
 from audiomamba.dataio import corpus
+from audiomamba.dataio.clips import report_lost_classes
+from audiomamba.dataio.formats import SUFFIXES, convert_all
 from audiomamba.dataio.manifest import (
     COLUMNS,
     inputs_key,
@@ -84,6 +86,10 @@ is no folder ...
     data_folder: Path
     save_folder: Path
     problems: Problems = field(default_factory=Problems, init=False)
+    # Audio in other formats, in words
+    others: str = field(default="", init=False)
+    # All clips that should be there, with split and label, where parse says so
+    listed: pd.DataFrame | None = field(default=None, init=False)
 
     # The one name of the corpus, in options, folders and messages
     name: ClassVar[str]
@@ -134,6 +140,21 @@ is no folder ...
             raise PreparationError(
                 f"max_missing is {max_missing}; it must be in [0, 1]"
             )
+        report_file = self.save_folder / "problems.txt"
+        try:
+            self._prepare(report_file, allow_missing, max_missing)
+        except PreparationError as error:
+            raise self.problems.explain(error, report_file) from error
+        except OSError as error:
+            raise self.problems.explain(
+                PreparationError(
+                    f"{error.filename or self.data_folder}: {error.strerror}; "
+                    "change its permissions, or name another folder"
+                )
+            ) from error
+
+    def _prepare(self, report_file, allow_missing, max_missing):
+        """Write the manifests; see `prepare`."""
         inputs = self.find()
         options = {
             **inputs.options,
@@ -145,10 +166,11 @@ is no folder ...
             return
         rows, totals = self.parse(inputs)
         rows = self.measure(rows)
-        report_file = self.save_folder / "problems.txt"
         left_out = self.problems.settle(
             report_file, allow_missing, totals, max_missing
         )
+        if left_out and self.listed is not None:
+            left_out += report_lost_classes(self.listed, rows)
         splits, labels = self.finish(rows)
         write_manifests(self.save_folder, splits, labels, key, left_out)
 
@@ -243,11 +265,29 @@ is no folder ...
             See `audiomamba.dataio.corpus.list_audio`.
         """
         if self.data_folder.is_dir():
-            audio = corpus.list_audio(self.data_folder, roots, self.suffixes)
-            if len(audio):
-                return audio
-        kinds = " or ".join(self.suffixes)
-        raise self.missing(f"there is no {kinds} file in {self.data_folder}")
+            found = corpus.list_audio(
+                self.data_folder, roots, SUFFIXES, self.problems
+            )
+            usable = found["wav"].str.lower().str.endswith(self.suffixes)
+            self.others = self._describe_others(found["wav"][~usable])
+            if usable.any():
+                if self.others:
+                    logger.warning("%s", self.others)
+                return found[usable].reset_index(drop=True)
+        fault = f"there is no {' or '.join(self.suffixes)} file in it"
+        raise self.missing(f"{fault}. {self.others}" if self.others else fault)
+
+    def _describe_others(self, wavs):
+        """Name the audio that is there in other formats, and how to convert."""
+        suffixes = wavs.str.lower().str.extract(r"(\.\w+)$", expand=False)
+        return "\n".join(
+            f"{self.data_folder} has {count} {suffix} files, which are not "
+            "read here; convert them: "
+            + convert_all(
+                self.data_folder, suffix, self.sample_rate, self.channels
+            )
+            for suffix, count in suffixes.value_counts().items()
+        )
 
     def missing(self, fault: str) -> PreparationError:
         """The error for a corpus that is not where it should be.
@@ -274,11 +314,28 @@ is no folder ...
         if self.recipe:
             tools = Path(self.recipe).resolve().parents[2] / "tools"
             tool = os.path.relpath(tools / "make_mini_corpus.py")
+            folder = _unused(self.data_folder)
             lines += [
                 "For a first try, make a miniature of synthetic sounds:",
-                f"  python {tool} {self.name} {self.data_folder}",
+                f"  python {tool} {self.name} {folder}",
             ]
+            if folder != self.data_folder:
+                lines.append(f"and pass --data_folder {folder}")
         return PreparationError("\n".join(lines))
+
+
+def _unused(folder):
+    """The folder if it is empty or not there, else a new one beside it."""
+    candidate, number = folder, 1
+    while candidate.exists() and not _is_empty_folder(candidate):
+        suffix = f"_mini{number if number > 1 else ''}"
+        candidate = folder.parent / (folder.resolve().name + suffix)
+        number += 1
+    return candidate
+
+
+def _is_empty_folder(path):
+    return path.is_dir() and not any(path.iterdir())
 
 
 def by_split(

@@ -41,6 +41,7 @@ class Problems:
     def __init__(self):
         self.messages = []
         self.lost = Counter()
+        self._shown = False
 
     def add(self, message: str, lost: Mapping[str, int] | None = None) -> None:
         """Add a problem.
@@ -52,12 +53,47 @@ class Problems:
         lost : dict, optional
             Split -> number of its rows that cannot be used because of this.
         """
-        self.messages.append(message)
+        # names of files that are not UTF-8 cannot be printed
+        encoded = message.encode("utf-8", "surrogateescape")
+        self.messages.append(encoded.decode("utf-8", "backslashreplace"))
         self.lost.update(lost or {})
+
+    def explain(
+        self, error: PreparationError, report_file: str | Path | None = None
+    ) -> PreparationError:
+        """Return an error that also shows the problems found so far.
+
+        Arguments
+        ---------
+        error : PreparationError
+            What makes it impossible to go on.
+        report_file : str or Path, optional
+            As for `settle`.
+
+        Returns
+        -------
+        PreparationError
+            The same if there are no problems, or it shows them.
+
+        Example
+        -------
+        >>> problems = Problems()
+        >>> problems.add("list.txt, line 7: there is no split 9; correct it")
+        >>> print(problems.explain(PreparationError("no clip is left")))
+        no clip is left
+        1 problem with the data:
+          list.txt, line 7: there is no split 9; correct it
+        """
+        if self._shown or not self.messages:
+            return error
+        messages = sorted(self.messages)
+        wanted = messages if len(messages) > _SHOWN else []
+        written = _write_report(report_file, wanted)
+        return PreparationError(f"{error}\n{_headline(messages, written)}")
 
     def settle(
         self,
-        report_file: str | Path,
+        report_file: str | Path | None = None,
         allow_missing: bool = False,
         totals: Mapping[str, int] | None = None,
         max_missing: float = 1.0,
@@ -66,7 +102,7 @@ class Problems:
 
         Arguments
         ---------
-        report_file : str or Path
+        report_file : str or Path, optional
             Receives all problems when the error message cannot show them
             all, or when rows are left out; otherwise it is deleted.
         allow_missing : bool
@@ -87,26 +123,21 @@ class Problems:
         PreparationError
             With the first problems in full and the file that lists them all.
         """
-        report_file = Path(report_file)
-        if not self.messages:
-            report_file.unlink(missing_ok=True)
-            return ""
         messages = sorted(self.messages)
-        totals = totals or {}
+        totals = {} if totals is None else totals
         excessive = self._excessive(totals, max_missing)
-        accepted = allow_missing and not excessive
-        if accepted or len(messages) > _SHOWN:
-            with replaced_file(report_file) as draft:
-                draft.write_text("\n".join(messages) + "\n", encoding="utf-8")
-        else:
-            # the report of an earlier attempt would contradict the message
-            report_file.unlink(missing_ok=True)
+        accepted = bool(messages) and allow_missing and not excessive
+        wanted = accepted or len(messages) > _SHOWN
+        written = _write_report(report_file, messages if wanted else [])
+        if not messages:
+            return ""
         if accepted:
             left_out = self._left_out(totals)
-            logger.warning("%s; listed in %s", left_out, report_file)
+            logger.warning("%s; listed in %s", left_out, written)
             return left_out
+        self._shown = True
         raise PreparationError(
-            _headline(messages, report_file) + "\n" + (excessive or _REMEDY)
+            _headline(messages, written) + "\n" + (excessive or _REMEDY)
         )
 
     def _left_out(self, totals):
@@ -136,12 +167,32 @@ class Problems:
         ).rstrip()
 
 
-def _headline(messages, report_file):
+def _write_report(report_file, messages):
+    """Write all problems to a file and return its name, or why there is none.
+
+    Without problems, the report of an earlier attempt is deleted: it would
+    contradict the message.
+    """
+    if report_file is None:
+        return None
+    try:
+        if not messages:
+            Path(report_file).unlink(missing_ok=True)
+            return None
+        with replaced_file(report_file) as draft:
+            draft.write_text("\n".join(messages) + "\n", encoding="utf-8")
+    except OSError as error:
+        return f"no file: {report_file} cannot be written ({error.strerror})"
+    return report_file
+
+
+def _headline(messages, report_file=None):
     """The number of problems and the first of them."""
     noun = "problem" if len(messages) == 1 else "problems"
     lines = [f"{len(messages)} {noun} with the data:"]
     lines += [f"  {message}" for message in messages[:_SHOWN]]
     if len(messages) > _SHOWN:
-        more = len(messages) - _SHOWN
-        lines.append(f"  ... and {more} more; all are listed in {report_file}")
+        more = f"  ... and {len(messages) - _SHOWN} more"
+        where = f"; all are listed in {report_file}" if report_file else ""
+        lines.append(more + where)
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from torch.utils.data import Sampler
 
-from audiomamba.dataio.manifest import LABEL_SEPARATOR
+from audiomamba.dataio.lists import split_labels
 
 
 def label_weights(labels):
@@ -31,13 +31,10 @@ def label_weights(labels):
     """
     counts = Counter()
     for text in labels:
-        counts.update(text.split(LABEL_SEPARATOR))
+        counts.update(split_labels(text))
     weights = {name: 1000 / (count + 0.01) for name, count in counts.items()}
     return np.fromiter(
-        (
-            sum(weights[name] for name in text.split(LABEL_SEPARATOR))
-            for text in labels
-        ),
+        (sum(weights[name] for name in split_labels(text)) for text in labels),
         dtype=np.float64,
         count=len(labels),
     )

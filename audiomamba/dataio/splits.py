@@ -1,10 +1,12 @@
 """Validation splits for corpora that come without one."""
 
+import math
 from hashlib import blake2b
+from itertools import combinations
 
 import pandas as pd
 
-from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.problems import PreparationError, Problems
 
 # Part of the rule, not an option: everyone holds out the same clips
 SPLIT_SEED = 0
@@ -96,6 +98,80 @@ def held_out_as(
     train = rows[rows["split"] == "train"]
     held = train.index[hold_out(train, group, share, within)]
     return rows.assign(split=rows["split"].mask(rows.index.isin(held), split))
+
+
+def report_overlaps(
+    rows: pd.DataFrame, problems: Problems, recording: str = "wav"
+) -> None:
+    """Report recordings of which the same part is in two splits.
+
+    Arguments
+    ---------
+    rows : pandas.DataFrame
+        Clips of all splits, with ``split``, the column of the recordings and,
+        where a row is a part of it, ``start`` and ``stop`` (-1: the end).
+    problems : Problems
+        Collects what is found.
+    recording : str
+        The column of the recordings.
+
+    Example
+    -------
+    >>> rows = pd.DataFrame(
+    ...     {
+    ...         "wav": "a.wav",
+    ...         "split": ["train", "train", "test"],
+    ...         "start": [0, 300, 200],
+    ...         "stop": [100, 400, 310],
+    ...     }
+    ... )
+    >>> problems = Problems()
+    >>> report_overlaps(rows, problems)
+    >>> problems.messages
+    ['a.wav: is in the test list and in the train list (samples 200 to 310, \
+and 300 to 400), so the result would be meaningless; remove it from one of \
+them']
+    """
+    splits = rows.groupby(recording)["split"].nunique()
+    shared = rows[rows[recording].isin(splits.index[splits > 1])]
+    for name, group in shared.groupby(recording):
+        seen = set()
+        for pair in _overlaps(group):
+            first, second = sorted(pair, key=lambda row: row.split)
+            if (first.split, second.split) in seen:
+                continue
+            seen.add((first.split, second.split))
+            parts = ""
+            if "stop" in group:
+                parts = (
+                    f" (samples {first.start} to {first.stop}, and "
+                    f"{second.start} to {second.stop})"
+                )
+            problems.add(
+                f"{name}: is in the {first.split} list and in the "
+                f"{second.split} list{parts}, so the result would be "
+                "meaningless; remove it from one of them"
+            )
+
+
+def _overlaps(group):
+    """Yield pairs of rows of different splits that share samples."""
+    if "stop" not in group:
+        firsts = group.drop_duplicates("split").sort_values("split")
+        yield from combinations(firsts.itertuples(), 2)
+        return
+    active = []
+    for row in group.sort_values("start").itertuples():
+        active = [other for other in active if _end(other) > row.start]
+        for other in active:
+            if other.split != row.split:
+                yield other, row
+        active.append(row)
+
+
+def _end(row):
+    """First sample after a row's part."""
+    return math.inf if row.stop < 0 else row.stop
 
 
 def _rank(name):

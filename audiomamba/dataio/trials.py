@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.problems import PreparationError, Problems
 
-_TRIAL = re.compile(r"([01])\s+([^/\s]+/[^/\s]+/\S+?)\s+([^/\s]+/[^/\s]+/\S+)")
+_TRIAL = re.compile(r"([01])\s+(\S+)\s+(\S+)")
+_FILE = re.compile(r"(?!\.\./)[^/]+/[^/]+/.+")
 
 
-def read_trials(path: str | Path) -> pd.DataFrame:
+def read_trials(
+    path: str | Path, problems: Problems | None = None
+) -> pd.DataFrame:
     """Read a trial list.
 
     Arguments
@@ -19,6 +23,8 @@ def read_trials(path: str | Path) -> pd.DataFrame:
         Lines such as
         ``1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav``: 1
         for the same speaker or 0 for different speakers, and the two files.
+    problems : Problems, optional
+        Collects the lines of another form; without it they are an error.
 
     Returns
     -------
@@ -28,7 +34,8 @@ def read_trials(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     PreparationError
-        If the list is missing or empty, or has lines of another form.
+        If the list is missing, empty or no text, or has lines of another form
+        and there is no ``problems``, or no other lines.
 
     Example
     -------
@@ -42,22 +49,25 @@ def read_trials(path: str | Path) -> pd.DataFrame:
             f"there is no trial list {path}; get VoxCeleb's from "
             "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
         )
-    problems, trials = Problems(), []
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            match = _TRIAL.fullmatch(line.strip())
-            if match and ".." not in line:
-                trials.append((int(match[1]), match[2], match[3]))
-            elif line.strip():
-                problems.add(
-                    f"{path}, line {number}: {line.strip()[:80]!r} is not of "
-                    "the form '1 id10270/5r0dWxy17C8/00001.wav "
-                    "id10270/GWXujl-xAVM/00017.wav' that starts with 0 or 1; "
-                    "correct or delete the line"
-                )
-    problems.settle(f"{path}.problems.txt")
+    found, trials = problems or Problems(), []
+    for number, line in read_lines(path):
+        match = _TRIAL.fullmatch(line)
+        label, *names = match.groups() if match else [""]
+        names = list(map(normal_path, names))
+        if match and all(map(_FILE.fullmatch, names)):
+            trials.append((int(label), *names))
+        else:
+            found.add(
+                f"{path}, line {number}: {line[:80]!r} is not of the form '1 "
+                "id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav' "
+                "that starts with 0 or 1; correct or delete the line"
+            )
+    if problems is None:
+        found.settle()
     if not trials:
-        raise PreparationError(f"{path}: has no trials; download it again")
+        raise PreparationError(
+            f"{path}: has no trials; it is not a list in the form of VoxCeleb's"
+        )
     return pd.DataFrame(trials, columns=["label", "first", "second"])
 
 

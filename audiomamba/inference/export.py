@@ -11,6 +11,7 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.files import write_json
+from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.inference.card import model_card
 from audiomamba.inference.model_yaml import (
@@ -250,12 +251,8 @@ def class_names(path: str | Path) -> list[str]:
     >>> class_names(path)
     ['Dog']
     """
-    header = ""
-    if Path(path).is_file():
-        with open(path, encoding="utf-8") as file:
-            header = file.readline()
-    column = "display_name" if "display_name" in header else "label"
-    return read_labels(path, column)
+    known = Path(path).is_file() and "display_name" in read_table(path, [])
+    return read_labels(path, "display_name" if known else "label")
 
 
 def _names_of(checkpoint, labels):

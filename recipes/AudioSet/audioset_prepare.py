@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from audiomamba.dataio.clips import locate_clips, report_coverage
-from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_labels
+from audiomamba.dataio.lists import LABEL_SEPARATOR, read_lines
+from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError, Problems
 from audiomamba.dataio.splits import held_out_as
@@ -96,10 +97,11 @@ class AudioSet(Corpus):
 balanced_train_segments.csv
 unbalanced_train_segments.csv
 eval_segments.csv
-<any folders>/<YTID>.wav, Y<YTID>.wav or <YTID>_<start>.wav, or .flac
-    (the clips of 10 s; start in seconds or in milliseconds)
+<any folders>/<YTID>.wav, Y<YTID>.wav or <YTID>_<start>.wav
+    (the clips of 10 s, also as flac, mp3, ogg or opus; start in seconds or in
+    milliseconds)
 """
-    suffixes = (".wav", ".flac")
+    suffixes = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
     def lists(self):
         """The segment lists by name."""
@@ -197,35 +199,33 @@ def read_segments(
     ids, starts, labels = [], [], []
     # text -> label: two million lines share a few thousand strings
     known = {}
-    with open(path, encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            line = line.strip()
-            match = _LINE.fullmatch(line)
-            if not match:
-                if not _NO_ROW.match(line):
-                    problems.add(
-                        f"{path}, line {number}: {line[:80]!r} is not of the "
-                        "form '--PJHxphWEs, 30.000, 40.000, \"/m/09x0r\"'; "
-                        "correct or delete it",
-                        {name: 1},
-                    )
-                continue
-            text = match[4]
-            if text not in known:
-                found = [mid.strip() for mid in text.split(",")]
-                unknown = [mid for mid in found if mid not in mids]
-                known[text] = unknown or LABEL_SEPARATOR.join(found)
-            if not isinstance(known[text], str):
+    for number, line in read_lines(path):
+        match = _LINE.fullmatch(line)
+        if not match:
+            if not _NO_ROW.match(line):
                 problems.add(
-                    f"{path}, line {number}: {match[1]} has the label "
-                    f"{known[text][0]!r}, which is not in the label "
-                    "file; correct or delete the line",
+                    f"{path}, line {number}: {line[:80]!r} is not of the form "
+                    "'--PJHxphWEs, 30.000, 40.000, \"/m/09x0r\"'; correct or "
+                    "delete it",
                     {name: 1},
                 )
-                continue
-            ids.append(match[1])
-            starts.append(float(match[2]))
-            labels.append(known[text])
+            continue
+        text = match[4]
+        if text not in known:
+            found = [mid.strip() for mid in text.split(",")]
+            unknown = [mid for mid in found if mid not in mids]
+            known[text] = unknown or LABEL_SEPARATOR.join(found)
+        if not isinstance(known[text], str):
+            problems.add(
+                f"{path}, line {number}: {match[1]} has the label "
+                f"{known[text][0]!r}, which is not in the label file; correct "
+                "or delete the line, or use recipes/Custom for other classes",
+                {name: 1},
+            )
+            continue
+        ids.append(match[1])
+        starts.append(float(match[2]))
+        labels.append(known[text])
     if not ids:
         raise PreparationError(
             f"{path}: has no usable line, so it is not a segment list of "

@@ -6,17 +6,25 @@
 file.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.corpus import list_audio
-from audiomamba.dataio.manifest import LABEL_SEPARATOR, read_manifest
+from audiomamba.dataio.clips import near_names
+from audiomamba.dataio.corpus import list_audio, stat_audio
+from audiomamba.dataio.formats import SUFFIXES
+from audiomamba.dataio.lists import LABEL_SEPARATOR, normal_path, split_labels
+from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.preparation import Corpus, Inputs
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.splits import report_overlaps
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 
@@ -75,29 +83,32 @@ test.csv
     def find(self):
         """The lists and the files that they name."""
         self.require(*map(Path, self.lists.values()))
-        self.rows = _read_lists(self.lists)
-        wavs = self.rows["wav"]
-        folders = sorted({str(Path(wav).parent) for wav in wavs})
-        folders = [f for f in folders if (self.data_folder / f).is_dir()]
-        audio = list_audio(self.data_folder, folders, ("",))
-        audio = audio[audio["wav"].isin(wavs)]
+        self.rows = _read_lists(self.lists, self.data_folder)
+        audio = stat_audio(self.data_folder, self.rows["wav"])
         options = {"multi_label": self.multi_label}
         return Inputs([*self.lists.values()], audio, options)
 
     def parse(self, inputs):
-        """The rows with a known label."""
-        totals = Counter(self.rows["split"])
+        """The rows with a file and a known label."""
+        self.listed, totals = self.rows, Counter(self.rows["split"])
         rows = _leave_out_unknown(self.rows, self.multi_label, self.problems)
-        _find_shared(rows, self.problems)
-        return rows, totals
+        report_overlaps(rows, self.problems)
+        there = rows["wav"].isin(inputs.audio["wav"])
+        self._report_missing(rows[~there])
+        return rows[there].reset_index(drop=True), totals
 
-    def measure(self, rows):
-        """Measure whole files; parts of a file keep their duration."""
-        stated = rows.rename(columns={"duration": "stated"})
-        rows = super().measure(stated)
-        if "start" in rows:
-            rows["duration"] = rows["stated"]
-        return rows.drop(columns="stated")
+    def _report_missing(self, rows):
+        """Report files that are not there, with those that may be meant."""
+        if rows.empty:
+            return
+        found = list_audio(self.data_folder, suffixes=SUFFIXES)["wav"]
+        hint = near_names(found[~found.isin(self.rows["wav"])])
+        for wav, group in rows.groupby("wav"):
+            self.problems.add(
+                f"{self.data_folder / wav}: is missing{hint(wav)}; restore it, "
+                "or correct the list",
+                Counter(group["split"]),
+            )
 
     def finish(self, rows):
         """The labels of the training list are the classes."""
@@ -108,23 +119,29 @@ test.csv
         return splits, sorted(_names(splits["train"], self.multi_label))
 
 
-def _read_lists(lists):
+def _read_lists(lists, data_folder):
     """The rows of the three lists, with their split."""
-    tables = []
+    tables, faults = [], []
     for split, path in lists.items():
         try:
             table = read_manifest(path)
-        except ValueError as error:
-            raise PreparationError(str(error)) from error
+        except PreparationError as error:
+            faults.append(str(error))
+            continue
         if "label" not in table:
-            raise PreparationError(f"{path}: has no column 'label'; add it")
-        tables.append(table.assign(split=split))
+            faults.append(f"{path}: has no column 'label'; add it")
+        for row in table[table["wav"] == ""].itertuples():
+            faults.append(f"{path}: {row.ID} names no file in the column wav")
+        wavs = [normal_path(wav, data_folder) for wav in table["wav"]]
+        tables.append(table.assign(split=split, wav=wavs))
     if len({"start" in table for table in tables}) > 1:
-        raise PreparationError(
+        faults.append(
             f"some of the lists {', '.join(map(str, lists.values()))} have "
             "the columns start and stop and others have not; give them in "
             "all: 0 and -1 for a whole file"
         )
+    if faults:
+        raise PreparationError("\n".join(faults))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -132,38 +149,42 @@ def _names(rows, multi_label):
     """The class names in rows."""
     if not multi_label:
         return set(rows["label"])
-    split = rows["label"].str.split(LABEL_SEPARATOR)
-    return set(split.explode()) - {""}
+    return set(chain.from_iterable(map(split_labels, rows["label"])))
 
 
 def _leave_out_unknown(rows, multi_label, problems):
-    """Drop and report rows whose label is empty or not trained on."""
-    known = _names(rows[rows["split"] == "train"], multi_label)
-    if not multi_label:
-        known -= {""}
+    """Drop and report rows whose label is no class; join labels in one form."""
+    known = _names(rows[rows["split"] == "train"], multi_label) - {""}
     wrong = pd.Series(False, index=rows.index)
     for row in rows.itertuples():
-        own = row.label.split(LABEL_SEPARATOR) if multi_label else [row.label]
-        unknown = set(own) - known - ({""} if multi_label else set())
-        if unknown:
-            what = ", ".join(sorted(unknown)) or "empty"
-            problems.add(
-                f"{row.split}, {row.ID}: its label ({what}) is not in the "
-                "training list; correct it, or add clips of it there",
-                {row.split: 1},
+        own = split_labels(row.label) if multi_label else [row.label]
+        unknown = sorted(set(own) - known)
+        fault = f"its label ({', '.join(unknown) or 'empty'}) is not in the "
+        fault += "training list; correct it, or add clips of it there"
+        if not multi_label and LABEL_SEPARATOR in row.label:
+            fault = (
+                f"is its label {row.label!r} one class or several? For several "
+                "pass --multi_label True, for one rename it without "
+                f"{LABEL_SEPARATOR!r}"
             )
-            wrong[row.Index] = True
-    return rows[~wrong].reset_index(drop=True)
+        elif not unknown:
+            continue
+        problems.add(f"{row.split}, {row.ID}: {fault}", {row.split: 1})
+        wrong[row.Index] = True
+    _warn_of_case(known)
+    rows = rows[~wrong].reset_index(drop=True)
+    if multi_label:
+        labels = [LABEL_SEPARATOR.join(split_labels(t)) for t in rows["label"]]
+        rows = rows.assign(label=labels)
+    return rows
 
 
-def _find_shared(rows, problems):
-    """Report test clips that are also trained or validated on."""
-    part = ["wav"] + [name for name in ("start", "stop") if name in rows]
-    test = rows[rows["split"] == "test"]
-    others = rows[rows["split"] != "test"]
-    shared = test.merge(others[part].drop_duplicates(), on=part)
-    for wav in sorted(set(shared["wav"])):
-        problems.add(
-            f"{wav}: is in the test list and in another, so its result would "
-            "be meaningless; remove it from one of them"
-        )
+def _warn_of_case(names):
+    """Warn of classes whose names differ in upper and lower case only."""
+    forms = pd.Series(sorted(names), dtype=object)
+    for _, group in forms.groupby(forms.str.casefold()):
+        if len(group) > 1:
+            logger.warning(
+                "%s are different classes; are they meant to be one?",
+                " and ".join(group),
+            )

@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.hdf5 import HDF5Audio
+from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
-from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import held_out_as
+from audiomamba.dataio.splits import held_out_as, report_overlaps
 
 AUDIO = "EPIC_audio.hdf5"
 LISTS = {
@@ -121,6 +121,9 @@ EPIC_Sounds_recognition_test_timestamps.csv
             ],
             ignore_index=True,
         )
+        self.listed = rows[rows["split"] != "challenge"]
+        segments = rows[rows["usable"]]
+        report_overlaps(segments, self.problems, recording="recording")
         return rows.assign(wav=AUDIO), Counter(rows["split"])
 
     def measure(self, rows):
@@ -140,15 +143,9 @@ EPIC_Sounds_recognition_test_timestamps.csv
 
 def _read_list(path, split, labels, problems):
     """One of the owners' lists, with ``usable``; challenge has no labels."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
     labelled = split != "challenge"
     wanted = _COLUMNS + (_LABEL_COLUMNS if labelled else [])
-    missing = [name for name in wanted if name not in table]
-    if missing:
-        raise PreparationError(
-            f"{path}: has no column {missing}, so it is not the owners' list; "
-            "download it again"
-        )
+    table = read_table(path, wanted, "get the owners' list")
     start, stop = (
         pd.to_numeric(table[name], errors="coerce")
         for name in ("start_sample", "stop_sample")
@@ -164,16 +161,17 @@ def _read_list(path, split, labels, problems):
     }
     if labelled:
         names = {str(index): label for index, label in enumerate(labels)}
-        faults["its class and class_id are not of the 44 classes"] = (
-            table["class_id"].map(names) != table["class"]
-        )
+        faults[
+            "its class and class_id are not of the 44 classes (for others use "
+            "recipes/Custom)"
+        ] = table["class_id"].map(names) != table["class"]
     usable = np.ones(len(table), dtype=bool)
     for fault, touched in faults.items():
-        for row in np.flatnonzero(touched & usable):
-            entry = ", ".join(table.loc[row, wanted])
+        for line in table.index[touched & usable]:
+            entry = ", ".join(table.loc[line, wanted])
             problems.add(
-                f"{path}, line {row + 2}: {fault} ({entry}); correct or "
-                "delete the line",
+                f"{path}, line {line}: {fault} ({entry}); correct or delete "
+                "the line",
                 {split: 1},
             )
         usable &= ~touched.to_numpy()

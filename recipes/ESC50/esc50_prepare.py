@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.clips import near_names
+from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
@@ -114,14 +116,16 @@ audio/<fold>-<recording>-<take>-<target>.wav
         if self.subset == "esc10":
             rows = rows[rows["esc10"] == "True"]
         rows = _assign_splits(rows, self.fold, meta)
-        totals = Counter(rows["split"])
+        self.listed, totals = rows, Counter(rows["split"])
         places = {Path(wav).name: wav for wav in audio["wav"]}
         rows = rows.assign(wav=rows["filename"].map(places))
         folder = self.data_folder / Path(audio["wav"][0]).parent
+        hint = near_names(set(places) - set(rows["filename"]))
         for row in rows[rows["wav"].isna()].itertuples():
             self.problems.add(
-                f"{row.filename}: listed, but not in {folder}; unpack the "
-                "corpus again, or delete its line",
+                f"{row.filename}: listed, but not in {folder}"
+                f"{hint(row.filename)}; unpack the corpus again, or delete its "
+                "line",
                 {row.split: 1},
             )
         return rows.dropna(subset="wav"), totals
@@ -143,18 +147,18 @@ audio/<fold>-<recording>-<take>-<target>.wav
 
 def _read_meta(path, classes, problems):
     """The usable rows of the list: ID, filename, fold, label and others."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    missing = [name for name in _COLUMNS if name not in table]
-    if missing:
-        raise PreparationError(
-            f"{path}: has no column {missing}, so it is not the owners' list; "
-            "download it again"
-        )
+    table = read_table(path, _COLUMNS, "get the owners' list")
+    # spreadsheets write TRUE and FALSE
+    table["esc10"] = table["esc10"].str.capitalize()
     target_of = {name: str(index) for index, name in enumerate(classes)}
     expected = table["category"].map(target_of)
     faults = {
         f"its fold is none of {', '.join(FOLDS)}": ~table["fold"].isin(FOLDS),
-        "its target is not that of its category": table["target"] != expected,
+        "its category is none of the corpus' (for classes of your own use "
+        "recipes/Custom)": expected.isna(),
+        "its target is not that of its category": (
+            expected.notna() & (table["target"] != expected)
+        ),
         "its esc10 is neither True nor False": (
             ~table["esc10"].isin(["True", "False"])
         ),
@@ -169,7 +173,7 @@ def _read_meta(path, classes, problems):
     for fault, found in faults.items():
         for row in table[found].itertuples():
             problems.add(
-                f"{path}, line {row.Index + 2}: {fault} ({row.filename}, fold "
+                f"{path}, line {row.Index}: {fault} ({row.filename}, fold "
                 f"{row.fold}, target {row.target}, category {row.category}, "
                 f"esc10 {row.esc10}); correct or delete the line"
             )

@@ -9,7 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from audiomamba.dataio import download as archives
+from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 
@@ -84,20 +87,18 @@ testing_list.txt
         """The lists and the folders of the words."""
         self.place = self._place()
         root = self.data_folder / self.place
-        folders = sorted(
-            path.relative_to(self.data_folder).as_posix()
-            for path in root.iterdir()
-            # _background_noise_ is not a class
-            if path.is_dir() and not path.name.startswith(("_", "."))
-        )
         lists = [root / name for name in LISTS.values()]
-        return Inputs([*lists, WORDS], self.list_audio(folders))
+        audio = self.list_audio([self.place])
+        names = audio["wav"].str.removeprefix(f"{self.place}/")
+        # _background_noise_ is not a class
+        clips = names.str.contains("/") & ~names.str.startswith("_")
+        return Inputs([*lists, WORDS], audio[clips])
 
     def parse(self, inputs):
         """The clips of known words, with the splits of the lists."""
         listed = _read_lists(inputs.lists[:2], self.problems)
-        prefix = f"{self.place}/" if self.place else ""
-        names = inputs.audio["wav"].str.removeprefix(prefix)
+        names = inputs.audio["wav"].str.removeprefix(f"{self.place}/")
+        names = names.str[: -len(".wav")] + ".wav"
         rows = inputs.audio.assign(
             ID=names.str[: -len(".wav")],
             name=names,
@@ -105,6 +106,7 @@ testing_list.txt
             split=names.map(listed).fillna("train"),
         )
         root = self.data_folder / self.place
+        self.listed = _listed_clips(listed, rows)
         totals = _report_missing(rows, listed, root, self.problems)
         return _keep_words(rows, root, self.problems), totals
 
@@ -135,12 +137,9 @@ def _read_lists(paths, problems):
     """The listed names -> their split."""
     listed = {}
     for split, path in zip(LISTS, paths):
-        text = path.read_text(encoding="utf-8", errors="replace")
-        for number, line in enumerate(text.splitlines(), start=1):
-            name = line.strip()
-            where = f"{path}, line {number}: {name[:80]!r}"
-            if not name:
-                continue
+        for number, line in read_lines(path):
+            name = normal_path(line)
+            where = f"{path}, line {number}: {line[:80]!r}"
             if not _LINE.fullmatch(name) or ".." in name:
                 problems.add(
                     f"{where} is not of the form 'yes/0a7c2a8d_nohash_0.wav'; "
@@ -151,6 +150,15 @@ def _read_lists(paths, problems):
                     f"{where} is in the other list too; delete it in one"
                 )
     return listed
+
+
+def _listed_clips(listed, rows):
+    """Split and label of all clips that are listed, or are for training."""
+    table = pd.DataFrame({"name": list(listed), "split": list(listed.values())})
+    table["label"] = table["name"].str.split("/").str[0]
+    train = rows[rows["split"] == "train"]
+    columns = ["split", "label"]
+    return pd.concat([table[columns], train[columns]], ignore_index=True)
 
 
 def _report_missing(rows, listed, folder, problems):
@@ -191,8 +199,8 @@ def _keep_words(rows, folder, problems):
     for word, group in rows[~known].groupby("label"):
         problems.add(
             f"{folder / word}: has {len(group)} clips and is not one of the "
-            f"{len(words)} words in {WORDS}; remove it, or rename it to a "
-            "word",
+            f"{len(words)} words in {WORDS}; remove it, rename it to a word, "
+            "or train on words of your own with recipes/Custom",
             group["split"].value_counts().to_dict(),
         )
     return rows[known]

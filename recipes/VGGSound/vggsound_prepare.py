@@ -3,7 +3,6 @@
 The clips may be in any folder; some of them are always missing.
 """
 
-import csv
 import logging
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiomamba.dataio.clips import locate_clips, report_coverage
+from audiomamba.dataio.lists import read_fields
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
@@ -84,9 +84,9 @@ vggsound.csv
     (lines such as: ---g-f_I2yQ,1,"people marching",test)
 test.csv
     (optional; lines such as: glLQrEijrKg_000300.mp4,playing hammond organ)
-<any folders>/<id>_<start, 6 digits>.wav or .flac
+<any folders>/<id>_<start, 6 digits>.wav, .flac, .mp3, .ogg or .opus
 """
-    suffixes = (".wav", ".flac")
+    suffixes = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
     def find(self):
         """The lists, and clips in any folder."""
@@ -153,7 +153,8 @@ def _read_list(path, labels, problems):
     """The owners' list of all clips: ID (as in file names), label, split."""
     form = "'---g-f_I2yQ,1,\"people marching\",test'"
     found = []
-    for where, fields in _fields(path):
+    for line, fields in read_fields(path):
+        where = f"{path}, line {line}"
         start = _START.fullmatch(fields[1]) if len(fields) == 4 else None
         if (
             start
@@ -171,7 +172,8 @@ def _read_test_list(path, labels, problems):
     """The owners' list of the test clips, likewise."""
     form = "'glLQrEijrKg_000300.mp4,playing hammond organ'"
     found = []
-    for where, fields in _fields(path):
+    for line, fields in read_fields(path):
+        where = f"{path}, line {line}"
         clip = _CLIP.fullmatch(fields[0]) if len(fields) == 2 else None
         if clip:
             found.append((where, clip[1], fields[1], "test"))
@@ -181,15 +183,6 @@ def _read_test_list(path, labels, problems):
                 {"test": 1},
             )
     return _checked(path, found, labels, problems)
-
-
-def _fields(path):
-    """Path and number, and the fields, of each line that is not empty."""
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        for fields in reader:
-            if fields:
-                yield f"{path}, line {reader.line_num}", fields
 
 
 def _checked(path, found, labels, problems):
@@ -211,7 +204,8 @@ def _checked(path, found, labels, problems):
     for row in rows[unknown & ~repeated].itertuples():
         problems.add(
             f"{row.where}: {row.ID} has the label {row.label!r}, which is "
-            f"not in the label file{_FIX}",
+            f"not in the label file{_FIX}, or use recipes/Custom for other "
+            "classes",
             {row.split: 1},
         )
     return rows.loc[~repeated & ~unknown, ["ID", "label", "split"]]

@@ -136,7 +136,8 @@ class Speakers(VoxCeleb12):
         """The utterances of speakers that are not held out, with splits."""
         rows = self._utterances(inputs.audio)
         for path in inputs.lists:
-            reserved = rows["label"].isin(speakers_of(read_trials(path)))
+            trials = read_trials(path, self.problems)
+            reserved = rows["label"].isin(speakers_of(trials))
             logger.info(
                 "%s: its %d speakers are not trained on",
                 path.name,
@@ -146,8 +147,8 @@ class Speakers(VoxCeleb12):
         if rows.empty:
             raise PreparationError(
                 f"all speakers in {self.data_folder} are held out by "
-                f"{', '.join(self.held_out)}: add VoxCeleb2, or hold out "
-                "fewer lists"
+                f"{', '.join(self.held_out)}: add VoxCeleb2 as wav, or hold "
+                f"out fewer lists. {self.others}".rstrip()
             )
         rows = rows.assign(split="train")
         for split in ("test", "valid"):
@@ -205,7 +206,10 @@ class Trials(VoxCeleb12):
     def parse(self, inputs):
         """The files of the trials, and the utterances of the cohort."""
         trials = pd.concat(
-            [read_trials(self.data_folder / name) for name in self.lists]
+            [
+                read_trials(self.data_folder / name, self.problems)
+                for name in self.lists
+            ]
         )
         named = pd.concat([trials["first"], trials["second"]]).unique()
         rows = pd.DataFrame({"name": sorted(named), "split": "files"})

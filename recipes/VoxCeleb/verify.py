@@ -19,6 +19,7 @@ from verification_prepare import prepare_trials
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
 from audiomamba.dataio.pipeline import AudioReader
+from audiomamba.dataio.problems import Problems
 from audiomamba.dataio.trials import read_trials, speakers_of
 from audiomamba.inference.embeddings import embed_manifest, load_embedder
 from audiomamba.inference.verification import (
@@ -94,7 +95,9 @@ def verify(name, rows, embeddings, statistics, trained_on, hparams):
     dict
         Numbers of trials and speakers; per kind of score, EER and minDCF.
     """
-    listed = read_trials(Path(hparams["data_folder"], hparams["trials"][name]))
+    path = Path(hparams["data_folder"], hparams["trials"][name])
+    # the preparation has reported lines of another form
+    listed = read_trials(path, Problems())
     speakers = speakers_of(listed)
     known = speakers & trained_on if trained_on is not None else None
     if known:

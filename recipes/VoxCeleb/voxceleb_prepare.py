@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 
 logger = logging.getLogger(__name__)
 
 SPLIT_FILE = "iden_split.txt"
 SPLITS = {"1": "train", "2": "valid", "3": "test"}
-_LINE = re.compile(r"([123])\s+([^/\s]+)/([^/\s]+)/([^/\s]+\.wav)")
+_LINE = re.compile(r"([123])\s+(\S+)")
+_NAME = re.compile(r"([^/\s]+)/[^/\s]+/[^/\s]+\.wav")
 
 
 def prepare_voxceleb(
@@ -39,7 +41,7 @@ def prepare_voxceleb(
     data_folder : str or Path
         VoxCeleb1: ``wav/<speaker>/<session>/<utterance>.wav``, or
         ``vox1_dev_wav`` and ``vox1_test_wav`` side by side, with or without
-        ``wav`` in them.
+        ``wav`` in them, or ``dev/wav`` and ``test/wav``.
     save_folder, allow_missing, skip_prep
         See `audiomamba.dataio.preparation.Corpus`.
     split_file : str or Path, optional
@@ -63,7 +65,8 @@ class VoxCeleb(Corpus):
     source = "Get it from https://www.robots.ox.ac.uk/~vgg/data/voxceleb/"
     tree = """
 wav/<speaker>/<session>/<utterance>.wav
-    (or vox1_dev_wav/wav/<speaker>/... beside vox1_test_wav/wav/<speaker>/...)
+    (or vox1_dev_wav/wav/<speaker>/... beside vox1_test_wav/wav/<speaker>/...,
+    or dev/wav/<speaker>/... beside test/wav/<speaker>/...)
 iden_split.txt
     (lines such as: 3 id10003/na8-QEFmj44/00003.wav)
 """
@@ -75,10 +78,10 @@ iden_split.txt
     def roots(self):
         """The folders of the speakers' folders, relative to data_folder."""
         roots = []
-        for part in ("", *self.parts):
+        for part in ("", *self.parts, "dev", "test"):
             if (self.data_folder / part / "wav").is_dir():
                 roots.append(f"{part}/wav".lstrip("/"))
-            elif part and (self.data_folder / part).is_dir():
+            elif part in self.parts and (self.data_folder / part).is_dir():
                 roots.append(part)
         if not roots:
             raise self.missing(
@@ -115,6 +118,7 @@ class Identification(VoxCeleb):
     def parse(self, inputs):
         """The listed utterances that have a file."""
         listed = _read_split_file(self.split_file, self.problems)
+        self.listed = listed
         self.speakers = sorted(listed["label"].unique())
         return self._locate(listed, inputs.audio), Counter(listed["split"])
 
@@ -124,8 +128,11 @@ class Identification(VoxCeleb):
 
     def _locate(self, listed, audio):
         """Add the path of each listed utterance; report missing ones."""
-        rows = listed.assign(wav=listed["name"].map(self.utterances(audio)))
+        files = self.utterances(audio)
+        rows = listed.assign(wav=listed["name"].map(files))
         lost, places = rows["wav"].isna(), self.places()
+        unused = set(files) - set(rows["name"])
+        by_name = {name.lower(): name for name in unused}
         for speaker, group in rows[lost].groupby("label"):
             if len(group) == (rows["label"] == speaker).sum():
                 self.problems.add(
@@ -136,9 +143,11 @@ class Identification(VoxCeleb):
                 )
                 continue
             for name, split in zip(group["name"], group["split"]):
+                other = by_name.get(name.lower())
+                hint = f" (is it {other}?)" if other else ""
                 self.problems.add(
-                    f"{name}: listed, but not in {places}; extract it, or "
-                    "delete its line",
+                    f"{name}: listed, but not in {places}{hint}; extract it, "
+                    "or delete its line",
                     {split: 1},
                 )
         n_unlisted = len(audio) - (len(rows) - lost.sum())
@@ -150,19 +159,18 @@ class Identification(VoxCeleb):
 def _read_split_file(path, problems):
     """The utterances of the list: name, ID, label (speaker), split."""
     found = []
-    with open(path, encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            match = _LINE.fullmatch(line.strip())
-            if match and ".." not in match.groups():
-                name = "/".join(match.groups()[1:])
-                speaker, split = match[2], SPLITS[match[1]]
-                found.append((name, split, number, speaker))
-            elif line.strip():
-                problems.add(
-                    f"{path}, line {number}: {line.strip()[:80]!r} is not of "
-                    "the form '3 id10003/na8-QEFmj44/00003.wav' that starts "
-                    "with 1, 2 or 3; correct or delete the line"
-                )
+    for number, line in read_lines(path):
+        match = _LINE.fullmatch(line)
+        name = normal_path(match[2]) if match else ""
+        if match and ".." not in name and _NAME.fullmatch(name):
+            speaker = name.split("/", 1)[0]
+            found.append((name, SPLITS[match[1]], number, speaker))
+        else:
+            problems.add(
+                f"{path}, line {number}: {line[:80]!r} is not of the form '3 "
+                "id10003/na8-QEFmj44/00003.wav' that starts with 1, 2 or 3; "
+                "correct or delete the line"
+            )
     # sorted before repetitions are dropped: the order of lines is irrelevant
     rows = pd.DataFrame(
         sorted(found), columns=["name", "split", "line", "label"]

@@ -119,7 +119,18 @@ def test_empty_splits_and_repeated_ids_are_refused(tmp_path):
     ("text", "words"),
     [
         ("ID,duration,label\na,1,x\n", "no column .'wav'."),
-        ("ID,duration,wav,label\na,long,a.wav,x\n", "long"),
+        ("ID,duration,wav,label\na,long,a.wav,x\n", "line 2.*'long'.*positive"),
+        ("ID,duration,wav\na,1,a.wav\nb,nan,a.wav\n", "line 3.*'nan'"),
+        ("ID,duration,wav\na,inf,a.wav\n", "line 2.*'inf'"),
+        ("ID,duration,wav\na,-1,a.wav\n", "line 2.*'-1'"),
+        ("ID,duration,wav\na,,a.wav\n", "line 2.*''"),
+        ("ID,duration,wav\n,1,a.wav\n", "line 2: has no ID"),
+        ("ID,duration,wav,start\na,1,a.wav,5\n", "start, but not both"),
+        ("ID,duration,wav,stop\na,1,a.wav,5\n", "stop, but not both"),
+        ("ID,duration,wav,start,stop\na,1,a.wav,-1,5\n", "start is '-1'"),
+        ("ID,duration,wav,start,stop\na,1,a.wav,0,-2\n", "stop is '-2'"),
+        ("ID,duration,wav,start,stop\na,1,a.wav,0.5,9\n", "start is '0.5'"),
+        ("ID,duration,wav,start,stop\na,1,a.wav,nan,9\n", "start is 'nan'"),
         (
             "ID,duration,wav,label\na,1,a.wav,x\na,1,b.wav,x\n",
             "ID a is repeated",
@@ -162,6 +173,28 @@ def test_invalid_label_files_are_refused(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         read_labels(path)
+
+
+def test_labels_are_stripped_and_composed(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(
+        "ID,duration,wav,label\na,1,a.wav, dog \nb,1,b.wav,cafe\u0301\n",
+        encoding="utf-8-sig",
+    )
+    assert read_manifest(path)["label"].tolist() == ["dog", "caf\u00e9"]
+    path = tmp_path / "labels.csv"
+    path.write_text("index, label\n0, dog\n1,dog \n")
+    with pytest.raises(PreparationError, match="repeated"):
+        read_labels(path)
+    path.write_text("index, label\r\n0, dog\r\n", encoding="utf-8-sig")
+    assert read_labels(path) == ["dog"]
+
+
+def test_numbers_may_be_written_as_spreadsheets_do(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("ID,duration,wav,start,stop\na, 1e0,a.wav,5.0,-1.0\n")
+    table = read_manifest(path)
+    assert table[["duration", "start", "stop"]].values.tolist() == [[1, 5, -1]]
 
 
 def many_problems(count):
@@ -210,3 +243,35 @@ def test_an_old_report_is_deleted_when_no_problems_remain(tmp_path):
     (tmp_path / "problems.txt").write_text("old")
     assert Problems().settle(tmp_path / "problems.txt") == ""
     assert not (tmp_path / "problems.txt").exists()
+
+
+def test_problems_are_shown_when_something_else_gives_up(tmp_path):
+    report = tmp_path / "problems.txt"
+    error = PreparationError("no clip is left")
+    assert Problems().explain(error, report) is error
+    shown = str(many_problems(30).explain(error, report))
+    assert shown.startswith("no clip is left\n30 problems")
+    assert "000.wav" in shown and f"listed in {report}" in shown
+    assert len(report.read_text().splitlines()) == 30
+    problems = many_problems(2)
+    with pytest.raises(PreparationError) as caught:
+        problems.settle(report)
+    # which shows them already
+    assert problems.explain(caught.value, report) is caught.value
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_problems(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    report = tmp_path / "file" / "problems.txt"
+    with pytest.raises(PreparationError) as caught:
+        many_problems(30).settle(report)
+    message = str(caught.value)
+    assert "019.wav" in message and "cannot be written" in message
+
+
+def test_names_that_are_not_utf8_can_be_printed():
+    problems = Problems()
+    problems.add(
+        b"caf\xe9.wav: is bad; rename it".decode("utf-8", "surrogateescape")
+    )
+    assert problems.messages == ["caf\\xe9.wav: is bad; rename it"]

@@ -111,6 +111,84 @@ def test_a_missing_corpus_is_explained(corpus, tmp_path):
     assert tree[-1].endswith(f"make_mini_corpus.py Tones {none}")
     for path in corpus.rglob("*.wav"):
         path.unlink()
-    assert "there is no .wav file in" in message(corpus)[0]
+    assert "there is no .wav file in it" in message(corpus)[0]
     (corpus / "list.txt").unlink()
     assert f"there is no file {corpus / 'list.txt'}." in message(corpus)[0]
+
+
+def test_the_miniature_is_never_put_into_a_folder_in_use(corpus, tmp_path):
+    def proposed(folder):
+        with pytest.raises(PreparationError) as caught:
+            Tones(folder, tmp_path / "save").prepare()
+        return str(caught.value).splitlines()
+
+    (corpus / "list.txt").unlink()
+    *_, command, option = proposed(corpus)
+    assert command.endswith(f"make_mini_corpus.py Tones {corpus}_mini")
+    assert option == f"and pass --data_folder {corpus}_mini"
+    (tmp_path / "data_mini" / "other").mkdir(parents=True)
+    assert proposed(corpus)[-1].endswith("data_mini2")
+    (tmp_path / "empty").mkdir()
+    assert proposed(tmp_path / "empty")[-1].endswith(f"Tones {tmp_path}/empty")
+
+
+def test_audio_in_other_formats_is_named_with_the_command(
+    corpus, tmp_path, caplog
+):
+    for split in ("valid", "test"):
+        for path in (corpus / split).glob("*.wav"):
+            path.rename(path.with_suffix(".m4a"))
+    with pytest.raises(PreparationError):
+        Tones(corpus, tmp_path / "save").prepare()
+    assert f"{corpus} has 6 .m4a files" in caplog.text
+    command = (
+        f"find {corpus} -name '*.m4a' -exec sh -c 'ffmpeg -i \"$1\" -ar 8000"
+    )
+    assert command in caplog.text
+    for path in corpus.rglob("*.wav"):
+        path.unlink()
+    complaint = "no .wav file in it.*6 .m4a files.*ffmpeg"
+    with pytest.raises(PreparationError, match=complaint):
+        Tones(corpus, tmp_path / "save").prepare()
+
+
+def test_problems_found_before_are_shown_when_a_later_step_gives_up(
+    corpus, tmp_path
+):
+    for path in (corpus / "train").glob("*.wav"):
+        path.write_bytes(b"")
+    with pytest.raises(PreparationError) as caught:
+        Tones(corpus, tmp_path / "save").prepare(allow_missing=True)
+    message = str(caught.value)
+    assert "train: none of its rows can be used" in message
+    assert "3 problems" in message and "a_0.wav: is empty" in message
+
+
+def test_classes_that_lose_all_clips_are_named(corpus, tmp_path, caplog):
+    @dataclass
+    class Listed(Tones):
+        def parse(self, inputs):
+            rows, totals = super().parse(inputs)
+            self.listed = rows
+            return rows, totals
+
+    (corpus / "train" / "a_0.wav").write_bytes(b"")
+    (corpus / "test" / "b_0.wav").write_bytes(b"")
+    Listed(corpus, tmp_path / "save").prepare(allow_missing=True)
+    warning = "no clip is left in test of: b (1)"
+    assert warning in caplog.text and "train of" not in caplog.text
+    caplog.clear()
+    Listed(corpus, tmp_path / "save").prepare(allow_missing=True)
+    assert warning in caplog.text
+
+
+def test_what_the_system_refuses_is_explained(corpus, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(PreparationError, match="file.*another folder"):
+        Tones(corpus, tmp_path / "file" / "save").prepare()
+
+
+@pytest.mark.parametrize("max_missing", [-0.1, 1.1, float("nan")])
+def test_a_share_is_between_0_and_1(corpus, tmp_path, max_missing):
+    with pytest.raises(PreparationError, match=r"max_missing.*\[0, 1\]"):
+        Tones(corpus, tmp_path / "save").prepare(max_missing=max_missing)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audiomamba.dataio.splits import hold_out
+from audiomamba.dataio.problems import Problems
+from audiomamba.dataio.splits import hold_out, report_overlaps
 
 
 @pytest.fixture
@@ -46,3 +47,33 @@ def test_extreme_shares_keep_one_group_and_others_are_refused(rows):
     for share in (-0.1, 1.0):
         with pytest.raises(ValueError, match="share"):
             hold_out(rows, "video", share)
+
+
+def overlaps(*parts):
+    columns = ["wav", "split", "start", "stop"][: len(parts[0])]
+    problems = Problems()
+    report_overlaps(pd.DataFrame(parts, columns=columns), problems)
+    return problems.messages
+
+
+@pytest.mark.parametrize(
+    "first, second",
+    [("train", "valid"), ("train", "test"), ("valid", "test")],
+)
+def test_every_pair_of_splits_is_compared(first, second):
+    assert not overlaps(("a.wav", first), ("a.wav", first), ("b.wav", second))
+    (message,) = overlaps(("a.wav", first), ("a.wav", second))
+    assert first in message and second in message and "a.wav" in message
+
+
+def test_only_parts_that_share_samples_overlap():
+    assert not overlaps(("a", "train", 0, 100), ("a", "test", 100, 200))
+    assert not overlaps(("a", "train", 0, 100), ("b", "test", 50, 200))
+    assert overlaps(("a", "train", 0, 101), ("a", "test", 100, 200))
+    assert overlaps(("a", "train", 0, -1), ("a", "test", 100, 200))
+    assert overlaps(("a", "train", 50, 60), ("a", "test", 0, -1))
+
+
+def test_three_lists_with_one_recording_are_three_problems():
+    parts = [("a", split, 0, 9) for split in ("train", "valid", "test")]
+    assert len(overlaps(*parts, *parts)) == 3

@@ -40,5 +40,5 @@ def test_missing_and_empty_lists_are_refused(tmp_path):
     with pytest.raises(PreparationError, match="robots.ox.ac.uk"):
         read_trials(tmp_path / "none.txt")
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(PreparationError, match="has no trials"):
+    with pytest.raises(PreparationError, match="is empty"):
         read_trials(tmp_path / "empty.txt")

@@ -78,7 +78,7 @@ def test_all_problems_are_named_at_once(prepare, corpus):
     assert message.startswith("4 problems")
     for part in ("01.wav", "02.wav", "test, 08: its label (unheard)"):
         assert part in message
-    assert "clips/00.wav: is in the test list and in another" in message
+    assert "clips/00.wav: is in the test list and in the train list" in message
 
 
 def test_allow_missing_leaves_files_out(prepare, corpus, tmp_path):
@@ -123,6 +123,126 @@ def test_segments_of_a_file_count_as_clips(prepare, corpus, tmp_path):
     test = read_manifest(tmp_path / "save" / "test.csv")
     assert test["start"].tolist() == [4000, 4001, 4002, 4003]
     assert set(test["duration"]) == {0.0625}
+
+
+def save_lists(corpus, **changes):
+    """Write the lists with one column changed: name -> value by split."""
+    for split in ("train", "valid", "test"):
+
+        def change(table, split=split):
+            for name, value in changes.items():
+                table[name] = value(table, split)
+
+        edit(corpus, split, change)
+
+
+@pytest.mark.parametrize("separator", ["; ", " ;", ";;", ";"])
+def test_blanks_make_no_class_of_their_own(
+    prepare, corpus, tmp_path, separator
+):
+    labels = [f"dog{separator}rain", "rain "]
+    save_lists(corpus, label=lambda t, _: [labels[i % 2] for i in t.index])
+    prepare(multi_label=True)
+    assert read_labels(tmp_path / "save" / "labels.csv") == ["dog", "rain"]
+    table = read_manifest(tmp_path / "save" / "train.csv")
+    assert set(table["label"]) == {"dog;rain", "rain"}
+
+
+def test_a_separator_in_a_single_label_is_a_question(prepare, corpus):
+    save_lists(corpus, label=lambda t, _: "dog;rain")
+    with pytest.raises(PreparationError, match="--multi_label True.*rename it"):
+        prepare()
+
+
+def test_labels_that_differ_in_case_are_noticed(prepare, corpus, caplog):
+    labels = ["Dog", "dog"]
+    save_lists(corpus, label=lambda t, _: [labels[i % 2] for i in t.index])
+    prepare()
+    assert "Dog and dog are different classes" in caplog.text
+
+
+def test_a_path_is_one_file_however_it_is_written(prepare, corpus, tmp_path):
+    forms = {
+        "train": "./{}", "valid": str(corpus) + "/{}", "test": "clips//../{}",
+    }  # fmt: skip
+    save_lists(
+        corpus, wav=lambda t, split: [forms[split].format(w) for w in t["wav"]]
+    )
+    prepare()
+    table = read_manifest(tmp_path / "save" / "valid.csv")
+    assert table["wav"].tolist() == ["clips/06.wav", "clips/07.wav"]
+    edit(
+        corpus, "test", lambda t: t.loc.__setitem__((0, "wav"), r"clips\06.wav")
+    )
+    complaint = "clips/06.wav: is in the test list and in the valid list"
+    with pytest.raises(PreparationError, match=complaint):
+        prepare()
+
+
+def test_a_changed_clip_is_noticed_wherever_it_is(prepare, corpus):
+    for path in (corpus / "clips").iterdir():
+        path.rename(corpus / path.name)
+    save_lists(corpus, wav=lambda t, _: t["wav"].str.removeprefix("clips/"))
+    prepare()
+    (corpus / "00.wav").write_bytes(b"no sound any more")
+    with pytest.raises(PreparationError, match="00.wav: is not an audio file"):
+        prepare()
+
+
+def test_a_missing_file_is_compared_with_those_no_row_names(prepare, corpus):
+    (corpus / "clips" / "01.wav").rename(corpus / "clips" / "01.WAV")
+    with pytest.raises(PreparationError, match="01.wav: .*clips/01.WAV"):
+        prepare()
+
+
+def test_faults_of_all_lists_are_shown_at_once(prepare, corpus):
+    (corpus / "train.csv").write_bytes(b"ID,duration,wav,label\n\xe4,1,a,b\n")
+    (corpus / "valid.csv").write_bytes(b"")
+    with (corpus / "test.csv").open("a") as file:
+        file.write("x,1,a.wav,b,c,d\n")
+    with pytest.raises(PreparationError) as caught:
+        prepare()
+    message = str(caught.value)
+    for part in (
+        "train.csv, line 2: is not UTF-8",
+        "valid.csv: is empty",
+        "test.csv, line 6: has 6 fields",
+    ):
+        assert part in message
+
+
+def test_segments_are_checked_and_measured(prepare, corpus, tmp_path):
+    def parts(split, start, stop):
+        save_lists(
+            corpus,
+            start=lambda t, s: start if s == split else 0,
+            stop=lambda t, s: stop if s == split else -1,
+        )
+
+    parts("valid", 100, 4100)
+    prepare()
+    table = read_manifest(tmp_path / "save" / "valid.csv")
+    assert table["duration"].tolist() == [0.25, 0.25]
+    for start, stop in ((0, 99999), (5000, 1000), (100, 100)):
+        parts("valid", start, stop)
+        with pytest.raises(
+            PreparationError, match="(?s)2 problems.*06 in valid"
+        ):
+            prepare()
+    parts("valid", -5, 1000)
+    with pytest.raises(PreparationError, match="valid.csv, line 2: start"):
+        prepare()
+
+
+def test_a_recording_may_not_be_validated_on_as_well(prepare, corpus):
+    edit(
+        corpus,
+        "valid",
+        lambda table: table.loc.__setitem__((0, "wav"), "clips/00.wav"),
+    )
+    complaint = "clips/00.wav: is in the train list and in the valid list"
+    with pytest.raises(PreparationError, match=complaint):
+        prepare()
 
 
 def test_clips_with_several_labels_can_be_learned(

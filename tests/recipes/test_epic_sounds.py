@@ -2,12 +2,14 @@
 
 import csv
 import json
+from pathlib import Path
 from zipfile import ZipFile
 
 import pandas as pd
 import pytest
 
 from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.problems import PreparationError
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,34 @@ def test_bad_entries_are_named(make_corpus, start, tmp_path):
         assert name in output
     for words in ("NaN", "stops before it starts", "of the 44 classes"):
         assert words in output
+
+
+@pytest.mark.parametrize(
+    "damage, complaint",
+    [
+        (lambda whole: whole + b"\xe4\n", "iconv"),
+        (lambda whole: b"", "is empty"),
+        (
+            lambda whole: whole + b"1,2,3,4,5,6,7,8,9,10,11,12\n",
+            "has 12 fields",
+        ),
+        (lambda whole: whole.replace(b"class_id", b"klass"), "owners' list"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_named(
+    load_script, corpus, tmp_path, damage, complaint
+):
+    module = load_script("EPIC-Sounds", "epic_sounds_prepare")
+    for source in corpus.iterdir():
+        (tmp_path / source.name).symlink_to(source)
+    path = tmp_path / "EPIC_Sounds_train.csv"
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(damage(whole))
+    labels = Path(module.__file__).with_name("labels.csv")
+    complaint = f"EPIC_Sounds_train.csv.*{complaint}"
+    with pytest.raises(PreparationError, match=complaint):
+        module.prepare_epic_sounds(tmp_path, tmp_path / "save", labels)
 
 
 def test_a_missing_corpus_is_explained(run_without_corpus, tmp_path):

@@ -217,7 +217,7 @@ def test_classes_that_cannot_be_learned_are_named(
     "old, new, complaint",
     [
         (",49,hand_saw", ",48,hand_saw", "its target is not that of"),
-        (",10,rain", ",10,Rain", "its target is not that of"),
+        (",10,rain", ",10,Rain", "its category is none of.*recipes/Custom"),
         ("2-10049-A-49.wav,2", "../2-10049-A-49.wav,2", "not that of a wav"),
         ("2-10049-A-49.wav,2", "3-10049-A-49.wav,2", "an earlier line too"),
         ("3,49,hand_saw,False", "3,49,hand_saw,no", "neither True nor False"),
@@ -233,6 +233,46 @@ def test_a_damaged_list_is_refused(
     path.write_text(text.replace(old, new))
     with pytest.raises(PreparationError, match=complaint):
         prepare(small, tmp_path / "save", fold=2)
+
+
+@pytest.mark.parametrize(
+    "damage, complaint",
+    [
+        (lambda whole: whole + b"\xe4,1,1,dog,True,1,A\n", "iconv"),
+        (lambda whole: b"", "is empty"),
+        (lambda whole: whole + b"1,2,3,4,5,6,7,8,9\n", "line 8: has 9 fields"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_named(
+    prepare, small, tmp_path, damage, complaint
+):
+    path = small / "meta" / "esc50.csv"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(PreparationError, match=f"esc50.csv.*{complaint}"):
+        prepare(small, tmp_path / "save", fold=2)
+
+
+def test_a_list_from_a_spreadsheet_is_read(prepare, small, tmp_path):
+    path = small / "meta" / "esc50.csv"
+    text = path.read_text().replace("True", "TRUE").replace("False", "FALSE")
+    path.write_text(text.replace("\n", "\r\n"), encoding="utf-8-sig")
+    prepare(small, tmp_path / "save", fold=2, subset="esc10")
+    assert read_labels(tmp_path / "save" / "labels.csv") == ["rain"]
+
+
+def test_faults_of_all_lines_are_shown_though_no_clip_is_left(
+    prepare, small, tmp_path
+):
+    path = small / "meta" / "esc50.csv"
+    text = path.read_text()
+    for word in ("rain", "hand_saw"):
+        text = text.replace(f",{word},", f",my_{word},")
+    path.write_text(text)
+    with pytest.raises(PreparationError) as caught:
+        prepare(small, tmp_path / "save", fold=2)
+    message = str(caught.value)
+    assert "only has clips of no fold" in message and "6 problems" in message
+    assert message.count("recipes/Custom") == 6
 
 
 @pytest.mark.parametrize("fold, subset", [(6, "esc50"), (1, "esc20")])

@@ -189,6 +189,37 @@ def test_clips_in_both_lists_and_paths_outside_the_corpus_are_named(
     assert "line 4: '../a.wav' is not of the form" in message
 
 
+def test_lists_with_a_byte_order_mark_are_read_whole(script, small, tmp_path):
+    """Or the first validation clip would be trained on."""
+    for name in ("validation", "testing"):
+        path = small / f"{name}_list.txt"
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    script.prepare_speech_commands(small, tmp_path / "save")
+    lengths = [len(table) for table in manifests(tmp_path / "save").values()]
+    assert lengths == [2, 2, 2]
+
+
+def test_a_listed_clip_is_never_trained_on(script, small, tmp_path):
+    clip = small / "yes" / "0a7c2a8d_nohash_1.wav"
+    clip.rename(clip.with_suffix(".WAV"))
+    path = small / "validation_list.txt"
+    path.write_text(path.read_text().replace("yes/", "./yes//"))
+    script.prepare_speech_commands(small, tmp_path / "save")
+    tables = manifests(tmp_path / "save")
+    assert "yes/0a7c2a8d_nohash_1.WAV" in tables["valid"]["wav"].tolist()
+
+
+def test_converted_and_missing_clips_are_told_apart(script, small, tmp_path):
+    for path in small.rglob("*.wav"):
+        path.rename(path.with_suffix(".flac"))
+    with pytest.raises(PreparationError, match="6 .flac files.*ffmpeg"):
+        script.prepare_speech_commands(small, tmp_path / "save")
+    for path in small.rglob("*.flac"):
+        path.unlink()
+    with pytest.raises(PreparationError, match="there is no .wav file in it"):
+        script.prepare_speech_commands(small, tmp_path / "save")
+
+
 def test_a_whole_corpus_may_not_lack_training_clips(
     script, small, tmp_path, monkeypatch, caplog
 ):

@@ -156,6 +156,26 @@ def test_clips_of_one_video_are_in_one_split(prepare, small, tmp_path):
     assert [found["train"], found["valid"]] in ([video, other], [other, video])
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".ogg", ".opus"])
+def test_compressed_clips_are_found_and_checked(
+    prepare, small, tmp_path, suffix
+):
+    path = small / "a" / "-abcdefg_10_000003.wav"
+    path.unlink()
+    path = path.with_suffix(suffix)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 96000)
+    form = {".mp3": "MP3"}.get(suffix, "OGG")
+    subtype = {".opus": "OPUS"}.get(suffix)
+    soundfile.write(path, noise, 48000, format=form, subtype=subtype)
+    save = tmp_path / "save"
+    prepare(small, save, LABELS, valid_share=0)
+    table = read_manifest(save / "train.csv")
+    assert f"a/{path.name}" in table["wav"].tolist()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    prepare(small, save, LABELS, valid_share=0, max_missing=0.5)
+    assert path.name in (save / "problems.txt").read_text()
+
+
 def test_the_test_list_decides_which_clips_are_tested(
     prepare, small, tmp_path, caplog
 ):
@@ -202,4 +222,7 @@ def test_bad_lines_of_the_lists_are_named(prepare, small, tmp_path):
 def test_a_file_that_is_not_a_list_is_refused(prepare, small, tmp_path):
     (small / "vggsound.csv").write_text("<html>not found</html>\n")
     with pytest.raises(PreparationError, match="not a list of VGGSound"):
+        prepare(small, tmp_path / "save", LABELS)
+    (small / "vggsound.csv").write_bytes(b"\xe4,1,dog barking,train\n")
+    with pytest.raises(PreparationError, match="vggsound.csv, line 1.*iconv"):
         prepare(small, tmp_path / "save", LABELS)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,9 @@ import pytest
 import soundfile
 
 from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.problems import PreparationError
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "VoxCeleb"
 
 LISTS = {
     "VoxCeleb1-O": "veri_test2.txt",
@@ -67,6 +71,40 @@ def test_speakers_and_sessions_are_held_out(trained):
     assert not sessions["train"] & (sessions["valid"] | sessions["test"])
     assert not sessions["valid"] & sessions["test"]
     assert sum(map(len, tables.values())) == 4 * 8
+
+
+def test_trial_lists_of_another_form_are_reported_outside_the_corpus(
+    load_script, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(RECIPE)
+    prepare = load_script("VoxCeleb", "verification_prepare").prepare_speakers
+    trials = tmp_path / "trials.txt"
+    trials.write_text("id1-enroll test/id1-01-001.wav 1\n" * 30)
+    before = sorted(corpus.iterdir())
+    with pytest.raises(PreparationError) as caught:
+        prepare(corpus, tmp_path / "save", held_out=[trials])
+    message = str(caught.value)
+    assert "has no trials" in message and "30 problems" in message
+    report = tmp_path / "save" / "problems.txt"
+    assert f"listed in {report}" in message
+    assert len(report.read_text().splitlines()) == 30
+    assert sorted(corpus.iterdir()) == before
+
+
+def test_m4a_of_voxceleb2_is_named_with_the_command(
+    load_script, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(RECIPE)
+    prepare = load_script("VoxCeleb", "verification_prepare").prepare_speakers
+    data = tmp_path / "data"
+    shutil.copytree(corpus / "wav" / "id10005", data / "wav" / "id10005")
+    clip = data / "vox2_dev_wav" / "id00012" / "session" / "00001.m4a"
+    clip.parent.mkdir(parents=True)
+    clip.touch()
+    (data / "trials.txt").write_text("1 id10005/a/1.wav id10005/b/1.wav\n")
+    complaint = "add VoxCeleb2 as wav.*1 .m4a files.*ffmpeg"
+    with pytest.raises(PreparationError, match=complaint):
+        prepare(data, tmp_path / "save", held_out=["trials.txt"])
 
 
 def test_the_loss_falls(trained, read_results):

@@ -89,6 +89,41 @@ def test_dev_and_test_folders_may_be_side_by_side(
         assert all((corpus / wav).is_file() for wav in table["wav"])
 
 
+def test_dev_and_test_may_have_a_folder_wav_each(prepare, corpus, tmp_path):
+    for part, speaker in (("dev", "id10001"), ("test", "id10003")):
+        (corpus / part / "wav").mkdir(parents=True)
+        shutil.move(corpus / "wav" / speaker, corpus / part / "wav" / speaker)
+    prepare(corpus, tmp_path / "save")
+    table = read_manifest(tmp_path / "save" / "train.csv")
+    roots = {wav.split("/id")[0] for wav in table["wav"]}
+    assert len(table) == 6 and roots == {"dev/wav", "wav", "test/wav"}
+
+
+def test_a_list_with_a_byte_order_mark_is_read_whole(prepare, corpus, tmp_path):
+    prepare(corpus, tmp_path / "one")
+    text = (corpus / "iden_split.txt").read_text()
+    (corpus / "iden_split.txt").write_text(text, encoding="utf-8-sig")
+    prepare(corpus, tmp_path / "two")
+    assert manifests(tmp_path / "one") == manifests(tmp_path / "two")
+
+
+def test_m4a_is_named_with_the_command(prepare, corpus, tmp_path):
+    for path in corpus.rglob("*.wav"):
+        path.rename(path.with_suffix(".m4a"))
+    complaint = "18 .m4a files.*ffmpeg -i .* -ar 16000 -ac 1"
+    with pytest.raises(PreparationError, match=complaint):
+        prepare(corpus, tmp_path / "save")
+
+
+def test_a_file_of_nearly_the_listed_name_is_hinted_at(
+    prepare, corpus, tmp_path
+):
+    path = corpus / "wav" / NAMES[0]
+    path.rename(path.with_suffix(".WAV"))
+    with pytest.raises(PreparationError, match=r"\(is it .*00001.WAV\?\)"):
+        prepare(corpus, tmp_path / "save")
+
+
 def test_manifests_do_not_depend_on_order_path_or_random_state(
     prepare, corpus, tmp_path, monkeypatch
 ):
