@@ -277,7 +277,9 @@ def _opened(path):
     """Open a file with at least one frame, or raise an AudioError."""
     path = Path(path)
     try:
-        file = soundfile.SoundFile(path)
+        # bytes, as names need not be UTF-8; Windows has none that are not
+        name = os.fsencode(path) if os.name == "posix" else path
+        file = soundfile.SoundFile(name)
     except (soundfile.LibsndfileError, TypeError) as error:
         # TypeError: soundfile wants the rate of headerless formats (.raw)
         raise AudioError(f"{path}: {_why_unreadable(path, error)}") from error

@@ -45,6 +45,27 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def printable(text: str) -> str:
+    """Return a name on one line, whatever bytes it has on disk.
+
+    Arguments
+    ---------
+    text : str
+        For example the name of a file that is not UTF-8.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> printable("caf\\udce9\\n.wav")
+    'caf\\\\xe9 .wav'
+    """
+    encoded = text.encode("utf-8", "surrogateescape")
+    return " ".join(encoded.decode("utf-8", "backslashreplace").splitlines())
+
+
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:
     """Write a table as CSV, without its index.
 

@@ -156,6 +156,13 @@ is no folder ...
     def _prepare(self, report_file, allow_missing, max_missing):
         """Write the manifests; see `prepare`."""
         inputs = self.find()
+        for path in map(Path, inputs.lists):
+            if path.resolve().parent == self.save_folder.resolve():
+                raise PreparationError(
+                    f"{path} is an input in the folder that manifests are "
+                    "written to, where it may be overwritten; choose another "
+                    "--output_folder"
+                )
         options = {
             **inputs.options,
             "allow_missing": allow_missing,

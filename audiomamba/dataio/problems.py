@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from audiomamba.dataio.files import replaced_file
+from audiomamba.dataio.files import printable, replaced_file
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,7 @@ class Problems:
         lost : dict, optional
             Split -> number of its rows that cannot be used because of this.
         """
-        # names of files that are not UTF-8 cannot be printed
-        encoded = message.encode("utf-8", "surrogateescape")
-        self.messages.append(encoded.decode("utf-8", "backslashreplace"))
+        self.messages.append(printable(message))
         self.lost.update(lost or {})
 
     def explain(

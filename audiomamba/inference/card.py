@@ -59,8 +59,8 @@ All details of the run are in `results.json`.
 
 
 def _row(name, value):
-    value = f"{value:.4g}" if isinstance(value, float) else value
-    return f"| {name} | {value} |"
+    value = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"| {name} | {value.replace('|', chr(92) + '|')} |"
 
 
 def model_card(

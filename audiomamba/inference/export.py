@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from ruamel.yaml import YAML
-from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.files import write_json
@@ -25,8 +24,10 @@ from audiomamba.inference.statistics import mean_embedding
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.pretrained.weights import (
     HPARAMS_FILE,
+    LABEL_FILE,
     label_difference,
     read_class_names,
+    write_class_names,
 )
 from audiomamba.training.protocols import best_first, weights_of
 
@@ -35,6 +36,7 @@ _READER = {"remove_mean": True, "keep": "start"}
 # EPIC-Sounds is recognised by its features
 _EPIC_FEATURES = "LogMelSpectrogram"
 _EPIC_READER = {"remove_mean": False, "keep": "centre"}
+_NORMALIZER = ("sample_rate", "max_duration", "remove_mean", "keep")
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +162,7 @@ def write_model(
         (draft / "README.md").write_text(card, encoding="utf-8")
         if record is not None:
             write_json(draft / "results.json", record)
-        tagger = _check(draft, weights, labels)
+        tagger = _check(draft, weights, labels, options)
         if training is not None:
             _add_mean(draft, parts, options, weights, tagger, training)
         draft.replace(target)
@@ -174,9 +176,7 @@ def _write_files(folder, parts, options, weights, labels):
     _write_yaml(folder, parts, options, weights)
     for name, state in weights.items():
         torch.save(state, folder / f"{name}.ckpt")
-    encoder = CategoricalEncoder()
-    encoder.update_from_iterable(labels)
-    encoder.save(folder / "label_encoder.ckpt")
+    write_class_names(folder / LABEL_FILE, labels)
 
 
 def _write_yaml(folder, parts, options, names):
@@ -206,8 +206,8 @@ def _add_mean(folder, parts, options, weights, tagger, training):
     _write_yaml(folder, parts, options, [*weights, EMB_MEAN])
 
 
-def _check(folder, weights, labels):
-    """Load the exported model; check its weights and number of outputs."""
+def _check(folder, weights, labels, options):
+    """Load the exported model; compare it with what was to be written."""
     tagger = AudioTagger.from_hparams(folder, run_opts={"device": "cpu"})
     for name, state in weights.items():
         made = tagger.mods[name].state_dict()
@@ -229,6 +229,16 @@ def _check(folder, weights, labels):
             f"The classifier has {n_outputs} outputs, but there are "
             f"{len(labels)} labels: pass the right label file with --labels."
         )
+    normalizer = tagger.hparams.audio_normalizer
+    read = {"labels": tagger.labels, "activation": tagger.hparams.activation}
+    read |= {name: getattr(normalizer, name) for name in _NORMALIZER}
+    for name, value in {**options, "labels": labels}.items():
+        if read[name] != value:
+            raise ExportError(
+                f"{name} is {str(value)[:200]}, but read back from the "
+                f"exported folder it is {str(read[name])[:200]}: rename the "
+                "class, or correct the YAML."
+            )
     return tagger
 
 

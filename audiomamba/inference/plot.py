@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from audiomamba.dataio.audio import audio_info, read_blocks, resample
 from audiomamba.inference.tagger import TaggedWindow
 from audiomamba.lobes.features import KaldiFbank
+from audiomamba.pictures import short_name
 
 _RATE = 16000
 _BLOCK_SECONDS = 10
@@ -98,13 +99,16 @@ def plot_tags(
         2, 1, sharex=True, height_ratios=(2.4, 0.4 + 0.32 * len(shown))
     )
     _draw_spectrogram(above, spectrogram(path), duration)
-    above.set_title(Path(path).name, loc="left")
+    # names are text, never formulas
+    above.set_title(
+        short_name(Path(path).name, 80), loc="left", parse_math=False
+    )
     image = _draw_tags(below, windows, scores[:, shown].T, duration)
     names = [
-        f"{_shortened(labels[index])}  {scores[:, index].max():.2f}"
+        f"{short_name(labels[index])}  {scores[:, index].max():.2f}"
         for index in shown.tolist()
     ]
-    below.set_yticks(range(len(names)), names)
+    below.set_yticks(range(len(names)), names, parse_math=False)
     below.set_title("probability, with the peak of each class", loc="left")
     figure.colorbar(image, ax=below, pad=0.01)
     target = Path(target)
@@ -160,7 +164,3 @@ def _draw_tags(axes, windows, scores, duration):
     axes.set_xlim(0, duration)
     axes.set_xlabel("time (s)")
     return image
-
-
-def _shortened(name, length=32):
-    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,7 +1,9 @@
 """The command ``audiomamba-tag``: tag the sounds in audio files."""
 
 import argparse
+import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from tqdm import tqdm
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.tagger import AudioTagger, TaggedWindow
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 DESCRIPTION = """\
 Tag the sounds in audio files of any format, sample rate and length.
 
@@ -84,12 +87,53 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--device", help="cpu, cuda:0, ...; default: a GPU if there is one"
     )
     arguments = parser.parse_args(argv)
-    if arguments.plot and len(arguments.files) > 1 and arguments.plot.suffix:
-        parser.error(
-            f"--plot {arguments.plot}: for several files, give a folder; it "
-            "gets one image per file"
-        )
+    if fault := arguments.plot and _fault_of_plot(**vars(arguments)):
+        parser.error(f"--plot {arguments.plot}: {fault}")
     return arguments
+
+
+def _fault_of_plot(plot, files, **others):
+    """What is wrong with the target of pictures, if anything."""
+    if plot.is_dir() or not plot.suffix:
+        return None
+    if len(files) > 1:
+        return "for several files, give a folder; it gets one image per file"
+    if plot.suffix.lower() not in PICTURES:
+        return f"the name of a picture ends in {', '.join(PICTURES)}"
+    return None
+
+
+def picture_of(path: str, files: list[str], plot: Path) -> Path:
+    """Choose the file for the picture of one of several files.
+
+    Arguments
+    ---------
+    path : str
+        The file.
+    files : list of str
+        All files. Where two have the same name, their pictures are in folders
+        as the files are.
+    plot : Path
+        From the command line: a picture, or the folder for pictures.
+
+    Returns
+    -------
+    Path
+
+    Example
+    -------
+    >>> files = ["a/x.wav", "b/x.wav"]
+    >>> [str(picture_of(path, files, Path("out"))) for path in files]
+    ['out/a/x.wav.png', 'out/b/x.wav.png']
+    """
+    if plot.suffix and not plot.is_dir():
+        return plot
+    places = {os.path.abspath(file) for file in files}
+    name = Path(path).name
+    if len({Path(place).name for place in places}) < len(places):
+        top = os.path.commonpath([os.path.dirname(place) for place in places])
+        name = os.path.relpath(path, top)
+    return plot / f"{name}.png"
 
 
 def _positive(text):
@@ -175,7 +219,9 @@ def as_text(
     return "\n".join(lines)
 
 
-def tag(tagger: "AudioTagger", path: str, arguments: argparse.Namespace) -> str:
+def tag(
+    tagger: "AudioTagger", path: str, arguments: argparse.Namespace
+) -> "tuple[str, list[TaggedWindow] | None]":
     """Tag a file as the command line asks.
 
     Arguments
@@ -191,20 +237,15 @@ def tag(tagger: "AudioTagger", path: str, arguments: argparse.Namespace) -> str:
     -------
     str
         The text to print.
+    list of TaggedWindow or None
+        The windows, where the command line asks for windows or a picture.
     """
     write = as_json if arguments.json else as_text
     window, hop, top = arguments.window, arguments.hop, arguments.top
     if window is None and hop is None and arguments.plot is None:
-        return write(path, tagger.tag_file(path, top))
+        return write(path, tagger.tag_file(path, top)), None
     windows = list(tagger.tag_stream(path, window, hop, top))
-    if arguments.plot:
-        from audiomamba.inference.plot import plot_tags
-
-        target = arguments.plot
-        if not target.suffix:
-            target = target / f"{Path(path).name}.png"
-        plot_tags(path, windows, tagger.labels, target, top)
-    return write(path, [], windows)
+    return write(path, [], windows), windows
 
 
 def load_model(arguments: argparse.Namespace) -> "AudioTagger":
@@ -243,18 +284,24 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = parse_arguments(argv)
     if arguments.plot:
-        from audiomamba.inference.plot import require_matplotlib
+        from audiomamba.inference.plot import plot_tags, require_matplotlib
 
         require_matplotlib()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # names of files may have any bytes
+            stream.reconfigure(errors="backslashreplace")
     tagger = load_model(arguments)
     failed = []
-    progress = tqdm(
-        arguments.files, unit="file", disable=len(arguments.files) == 1
-    )
-    for path in progress:
+    files = arguments.files
+    for path in tqdm(files, unit="file", disable=len(files) == 1):
         try:
-            tqdm.write(tag(tagger, path, arguments))
-        except AudioError as error:
+            text, windows = tag(tagger, path, arguments)
+            tqdm.write(text)
+            if arguments.plot and windows:
+                target = picture_of(path, files, arguments.plot)
+                plot_tags(path, windows, tagger.labels, target, arguments.top)
+        except (AudioError, OSError) as error:
             failed.append(error)
             tqdm.write(f"audiomamba-tag: {error}", file=sys.stderr)
         except ValueError as error:

@@ -271,6 +271,38 @@ def read_class_names(source: Source) -> list[str] | None:
     return [str(by_index[index]) for index in range(len(by_index))]
 
 
+class _Quoted(str):
+    """A name that SpeechBrain's file of names can hold, whatever is in it."""
+
+    def __repr__(self):
+        # the separator of the file, with its second sign as an escape
+        return super().__repr__().replace(" => ", " =\\x3e ")
+
+
+def write_class_names(path: str | Path, labels: list[str]) -> None:
+    """Write class names, in the format of SpeechBrain's ``CategoricalEncoder``.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file, ``label_encoder.ckpt`` in a folder with weights.
+    labels : list of str
+        Class names by index.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "label_encoder.ckpt"
+    >>> write_class_names(path, ["a => b", "it's"])
+    >>> read_class_names(path)
+    ['a => b', "it's"]
+    """
+    from speechbrain.dataio.encoder import CategoricalEncoder
+
+    encoder = CategoricalEncoder()
+    encoder.update_from_iterable(map(_Quoted, labels))
+    encoder.save(path)
+
+
 def read_config(path: Path) -> dict:
     """Read a file of settings on the hub, as ``config.json``.
 

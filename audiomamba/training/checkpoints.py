@@ -12,7 +12,6 @@ import shutil
 
 import numpy as np
 import torch
-from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import (
     CKPT_PREFIX,
     METAFNAME,
@@ -33,6 +32,7 @@ from audiomamba.pretrained.weights import (
     CheckpointError,
     label_difference,
     read_class_names,
+    write_class_names,
 )
 from audiomamba.training.protocols import best_first
 
@@ -110,9 +110,7 @@ class ClassNames:
     @mark_as_saver
     def save(self, path):
         """Write the names."""
-        encoder = CategoricalEncoder()
-        encoder.update_from_iterable(self.labels)
-        encoder.save(path)
+        write_class_names(path, self.labels)
 
     @mark_as_loader
     def load(self, path, end_of_epoch):

@@ -15,7 +15,9 @@ from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.files import write_csv
 from audiomamba.nnet.lengths import check_choice
+from audiomamba.pictures import confusion_picture
 from audiomamba.training.environment import all_gather
+from audiomamba.training.results import readable
 
 logger = get_logger(__name__)
 
@@ -327,6 +329,9 @@ class ClassificationMetrics:
             self.plot_confusion(labels, Path(folder, "confusion.png"))
         except ModuleNotFoundError as error:
             logger.info(f"No confusion.png: {error}; install audiomamba[plots]")
+        except (ValueError, RuntimeError, OSError) as error:
+            # the results count more than their picture
+            logger.warning(f"No confusion.png: {error}")
 
     def plot_confusion(
         self, labels: list[str], path: str | Path, max_classes: int = 50
@@ -350,24 +355,14 @@ class ClassificationMetrics:
         _, scores, targets = self.arrays()
         if len(labels) > max_classes or not _one_label_each(targets):
             return False
-        from matplotlib.figure import Figure
-        from sklearn.metrics import ConfusionMatrixDisplay
-
-        side = 3 + 0.3 * len(labels)
-        figure = Figure(figsize=(side, side), layout="constrained")
-        ConfusionMatrixDisplay.from_predictions(
+        value = readable(self.headline, self.summarise()[self.headline])
+        confusion_picture(
+            path,
             _single_labels(targets),
             scores.argmax(axis=1),
-            labels=np.arange(len(labels)),
-            display_labels=labels,
-            normalize="true",
-            include_values=len(labels) <= 12,
-            values_format=".2f",
-            xticks_rotation="vertical",
-            ax=figure.add_subplot(),
-            cmap="Blues",
+            labels,
+            f"{self.headline} {value}, {len(scores)} clips",
         )
-        figure.savefig(path, dpi=120)
         return True
 
 

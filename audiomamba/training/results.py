@@ -254,10 +254,10 @@ def save_results(record, brain, folder, labels):
     """
     path = Path(folder, "results.json")
     write_json(path, record)
-    brain.hparams.metrics.write_reports(folder, labels)
     for protocol, entry in record["protocols"].items():
         brain.hparams.epoch_log.note(
             f"test ({protocol}), epoch {entry['epoch']}: "
             f"{describe(entry['test'])}"
         )
+    brain.hparams.metrics.write_reports(folder, labels)
     logger.info(f"results: {path}")

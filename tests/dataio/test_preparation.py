@@ -182,6 +182,13 @@ def test_classes_that_lose_all_clips_are_named(corpus, tmp_path, caplog):
     assert warning in caplog.text
 
 
+def test_lists_are_never_overwritten_by_manifests(corpus):
+    before = sorted(corpus.rglob("*"))
+    with pytest.raises(PreparationError, match="list.txt.*--output_folder"):
+        Tones(corpus, corpus / "train" / "..").prepare()
+    assert sorted(corpus.rglob("*")) == before
+
+
 def test_what_the_system_refuses_is_explained(corpus, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(PreparationError, match="file.*another folder"):

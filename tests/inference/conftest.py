@@ -17,7 +17,7 @@ from audiomamba.training.hparams import load_hparams
 from audiomamba.training.results import run_record
 from audiomamba.training.run import write_settings
 
-LABELS = ["low tone", "high, shrill tone", "noise"]
+LABELS = ["low tone", "high, shrill => tone", "noise"]
 # 60 frames: 59 hops of 10 ms and one window of 25 ms
 RECIPE = """
 # A miniature recipe

@@ -14,6 +14,7 @@ from audiomamba.dataio.manifest import write_labels
 from audiomamba.inference import AudioTagger, export_run
 from audiomamba.inference.export import ExportError, read_recipe
 from audiomamba.pretrained.weights import read_tensors as read_weights
+from audiomamba.pretrained.weights import write_class_names
 
 from .conftest import LABELS
 
@@ -189,6 +190,18 @@ def test_a_run_without_class_names_needs_a_label_file(run, tmp_path):
     write_labels(labels, LABELS)
     exported = export_run(folder, tmp_path / "target", labels)
     assert AudioTagger.from_hparams(exported, run_opts=CPU).labels == LABELS
+
+
+def test_what_is_read_back_differently_is_no_export(run, tmp_path, monkeypatch):
+    def write_others(path, labels):
+        write_class_names(path, labels[::-1])
+
+    monkeypatch.setattr(
+        "audiomamba.inference.export.write_class_names", write_others
+    )
+    with pytest.raises(ExportError, match="labels is .* read back"):
+        export_run(run.folder, tmp_path / "target")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_target_is_kept(run, tmp_path):

@@ -9,6 +9,8 @@ import torch
 
 from audiomamba.dataio.scores import ScoreFile
 
+from .conftest import LABELS
+
 
 @pytest.fixture
 def store(monkeypatch, run, clips, tmp_path):
@@ -31,7 +33,7 @@ def test_the_scores_are_those_of_the_evaluation(store, run):
     ids = [path.stem for path in run.paths]
     found = scores.read(ids).softmax(-1)
     torch.testing.assert_close(found, run.scores, atol=1e-5, rtol=1e-5)
-    assert scores.labels == ["low tone", "high, shrill tone", "noise"]
+    assert scores.labels == LABELS
 
 
 def test_a_stopped_program_resumes(store, capsys):

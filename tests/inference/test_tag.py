@@ -1,6 +1,8 @@
 """The command audiomamba-tag."""
 
 import json
+import os
+import shutil
 
 import pytest
 
@@ -80,6 +82,52 @@ def test_pictures_are_drawn(tag, run, tmp_path):
 def test_one_picture_for_several_files_is_refused(tag, run):
     with pytest.raises(SystemExit, match="2"):
         tag(*run.paths[:2], "--plot", "out.png")
+
+
+def test_a_recording_is_never_overwritten_by_its_picture(tag, run, tmp_path):
+    copy = shutil.copy(run.paths[0], tmp_path / "a.wav")
+    with pytest.raises(SystemExit, match="2"):
+        tag(copy, "--plot", copy)
+    assert copy.read_bytes() == run.paths[0].read_bytes()
+
+
+def test_files_of_one_name_get_a_picture_each(tag, run, tmp_path):
+    pytest.importorskip("matplotlib")
+    for folder, source in zip("ab", run.paths):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder / "x.wav")
+    files = [tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav"]
+    assert tag(*files, "--plot", tmp_path / "out")[0] == 0
+    for folder in "ab":
+        assert (tmp_path / "out" / folder / "x.wav.png").is_file()
+    # the same file twice is one file
+    tag(files[0], files[0], "--plot", tmp_path / "one")
+    assert [p.name for p in (tmp_path / "one").iterdir()] == ["x.wav.png"]
+
+
+def test_pictures_of_files_with_signs_in_their_names(tag, run, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = shutil.copy(run.paths[0], tmp_path / "$^{$.wav")
+    status, output, _ = tag(path, "--plot", tmp_path / "out.png")
+    assert status == 0 and str(path) in output
+    assert (tmp_path / "out.png").is_file()
+
+
+def test_results_are_printed_before_pictures(tag, run, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "file").write_text("no folder")
+    target = tmp_path / "file" / "out.png"
+    status, output, errors = tag(run.paths[0], "--plot", target)
+    assert status == 1 and str(run.paths[0]) in output and "%" in output
+    assert "1 of 1 files failed" in errors
+
+
+def test_names_that_are_not_utf8_are_printed(tag, run, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    shutil.copy(run.paths[0], path)
+    status, output, _ = tag(path, "--json")
+    assert status == 0
+    assert json.loads(output)["file"] == path
 
 
 def test_missing_matplotlib_is_reported_before_tagging_starts(

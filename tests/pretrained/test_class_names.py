@@ -13,7 +13,7 @@ from audiomamba.pretrained import (
     label_difference,
     read_class_names,
 )
-from audiomamba.pretrained.weights import LABEL_FILE
+from audiomamba.pretrained.weights import LABEL_FILE, write_class_names
 
 
 def write_names(folder, labels):
@@ -34,8 +34,9 @@ def model(tmp_path):
 
 
 def test_names_are_read_from_a_folder_or_their_file(tmp_path):
-    labels = ["dog", "it's", "a, b", '"quoted"', "café", "=" * 16]
-    write_names(tmp_path, labels)
+    labels = ["dog", "it's", "a, b", '"quoted"', "café", "=" * 16, "a => b"]
+    labels += ["'x' => 0", "two\nlines", "back\\slash => $y^2$", " "]
+    write_class_names(tmp_path / LABEL_FILE, labels)
     assert read_class_names(tmp_path) == labels
     assert read_class_names(str(tmp_path / LABEL_FILE)) == labels
 

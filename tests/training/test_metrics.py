@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import (
@@ -141,3 +142,27 @@ def test_the_table_of_classes_and_the_confusion_matrix_are_written(tmp_path):
     many = [str(index) for index in range(51)]
     assert not metrics.plot_confusion(many, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
+
+
+NAMES = ["$x^{$", r"\frac{", "a_b^c", "日本", "x" * 80]
+
+
+def test_names_are_text_in_pictures(tmp_path):
+    pytest.importorskip("matplotlib")
+    metrics = collected(np.eye(5), np.arange(5), ["accuracy"], "softmax")
+    metrics.write_reports(tmp_path, NAMES)
+    assert (tmp_path / "confusion.png").exists()
+    table = pd.read_csv(tmp_path / "classes.csv")
+    assert table["label"].tolist() == NAMES
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_stop_a_run(
+    tmp_path, monkeypatch
+):
+    def fail(*arguments):
+        raise ValueError("no picture today")
+
+    monkeypatch.setattr("audiomamba.training.metrics.confusion_picture", fail)
+    metrics = collected(np.eye(2), np.arange(2), ["accuracy"], "softmax")
+    metrics.write_reports(tmp_path, ["a", "b"])
+    assert (tmp_path / "classes.csv").exists()
