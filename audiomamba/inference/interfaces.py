@@ -1,10 +1,4 @@
-"""An exported model's modules, as SpeechBrain's inference classes call them.
-
-``EncoderClassifier`` computes features without lengths, and then passes the
-lengths of the waveforms to normalisation and encoder, which no longer know how
-many samples those waveforms had. Hence the encoder of an exported model takes
-the waveforms themselves: it is a `audiomamba.lobes.ClipEncoder`.
-"""
+"""An exported model's modules, as SpeechBrain's inference classes call them."""
 
 import torch
 import torch.nn.functional as F
@@ -15,36 +9,6 @@ _LOG_ACTIVATIONS = {
     "softmax": lambda logits: logits.log_softmax(-1),
     "sigmoid": F.logsigmoid,
 }
-
-
-class Waveforms(torch.nn.Module):
-    """Passes waveforms on, in place of features and of their normalisation.
-
-    Example
-    -------
-    >>> wavs = torch.randn(2, 16000)
-    >>> Waveforms()(wavs, torch.tensor([1.0, 0.5])) is wavs
-    True
-    """
-
-    def forward(
-        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Return ``wavs``.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            [B, N].
-        lengths : torch.Tensor, optional
-            Ignored.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, N].
-        """
-        return wavs
 
 
 class LogPosteriors(torch.nn.Module):

@@ -26,7 +26,7 @@ mean_var_norm_emb: {emb_mean}
 
 # As SpeechBrain calls them: only the encoder gets the waveforms with their
 # lengths, so it takes them itself; the classifier returns log-posteriors
-waveforms: !new:audiomamba.inference.interfaces.Waveforms
+waveforms: !new:audiomamba.lobes.Waveforms
 modules:
     compute_features: !ref <waveforms>
     mean_var_norm: !ref <waveforms>

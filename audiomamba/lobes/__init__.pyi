@@ -1,9 +1,10 @@
 from .ast import AudioSpectrogramTransformer
 from .audio_mamba import AudioMamba, aum_base, aum_small, aum_tiny
 from .augment import Mixup, SpectrogramMask, TimeRollNoise, TimeWarp
-from .clip_encoder import ClipEncoder
+from .clip_encoder import ClipEncoder, Waveforms
 from .ctc import CTCEncoder
 from .dass import DASS, dass_medium, dass_small
+from .fbank import SpeechBrainFbank
 from .features import KaldiFbank, LogMelSpectrogram
 from .normalization import SpectrogramNorm
 
@@ -18,8 +19,10 @@ __all__ = [
     "Mixup",
     "SpectrogramMask",
     "SpectrogramNorm",
+    "SpeechBrainFbank",
     "TimeRollNoise",
     "TimeWarp",
+    "Waveforms",
     "aum_base",
     "aum_small",
     "aum_tiny",

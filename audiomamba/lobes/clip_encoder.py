@@ -161,3 +161,39 @@ class ClipEncoder(torch.nn.Module):
             wavs, lengths, spec_augment, norm_augment
         )
         return encode(self.embedding_model, feats, lengths)
+
+
+class Waveforms(torch.nn.Module):
+    """Passes waveforms on, in place of features and of their normalisation.
+
+    SpeechBrain's ``EncoderClassifier`` and some of its scripts compute features
+    without lengths, and then pass the lengths of the waveforms to normalisation
+    and encoder, which cannot know any more how many samples that is.  With this
+    in the place of the first two, and a `ClipEncoder` in that of the encoder,
+    a clip gives the same result in any batch.
+
+    Example
+    -------
+    >>> wavs = torch.randn(2, 16000)
+    >>> Waveforms()(wavs, torch.tensor([1.0, 0.5])) is wavs
+    True
+    """
+
+    def forward(
+        self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``wavs``.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, N].
+        lengths : torch.Tensor, optional
+            Ignored.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, N].
+        """
+        return wavs

@@ -15,7 +15,9 @@ class CTCEncoder(torch.nn.Module):
     end of a clip, its last step is repeated: SpeechBrain rounds the relative
     length to a number of steps, which may be one too many, and CTC merges
     repeated outputs.  So greedy decoding of a clip gives the same result alone
-    and in any batch.
+    and in any batch, if the lengths are those of the frames; those of the
+    waveforms, which SpeechBrain's script passes, leave one frame open
+    (`audiomamba.nnet.lengths.frame_counts`), and with it sometimes a step.
 
     Arguments
     ---------
