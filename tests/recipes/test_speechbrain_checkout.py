@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from ruamel.yaml import YAML
 from speechbrain.utils.run_opts import RunOptions
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -32,6 +33,13 @@ SCRIPTS = {
     VERIFICATION: "VoxCeleb/SpeakerRec/speaker_verification_cosine.py",
     CLIPS: "ESC50/classification/train.py",
     SPEECH: "LibriSpeech/ASR/CTC/train.py",
+}
+# The YAMLs of SpeechBrain that they are made from
+THEIRS = {
+    SPEAKERS: "train_ecapa_tdnn.yaml",
+    VERIFICATION: "verification_ecapa.yaml",
+    CLIPS: "cnn14.yaml",
+    SPEECH: "conformer_large.yaml",
 }
 ALL_TRAIN = (
     "checkpointer data_folder epoch_counter modules output_folder save_folder "
@@ -73,6 +81,15 @@ ABSENT = {
 SMALL = {"embed_dim": 32, "depth": 1, "number_of_epochs": 1}
 
 
+def plain_keys(text):
+    """Return top-level keys with their values, or with an object's class."""
+    content = YAML().load(text)
+    return {
+        key: value.tag.value if isinstance(value, dict) else str(value)
+        for key, value in content.items()
+    }
+
+
 def top_level(text):
     """Return the top-level keys of a YAML."""
     return set(re.findall(r"^(\w+):", text, re.MULTILINE))
@@ -97,6 +114,20 @@ def test_the_listed_keys_are_those_that_the_script_reads(name):
     found = {key for pair in found for key in pair if key}
     written = set(re.findall(r'params\["(\w+)"\] = ', code))
     assert found - written - ABSENT == set(READ[name].split())
+
+
+@needs_checkout
+@pytest.mark.parametrize("name", READ)
+def test_the_header_names_all_that_differs(name):
+    """Values of keys, and classes of objects, of SpeechBrain's own YAML."""
+    path = Path(CHECKOUT, SCRIPTS[name]).with_name("hparams") / THEIRS[name]
+    text = (RECIPES / name).read_text()
+    header = text[: text.index("\nseed:")]
+    assert THEIRS[name] in header
+    ours, theirs = plain_keys(text), plain_keys(path.read_text())
+    for key in set(ours) & set(theirs):
+        if ours[key] != theirs[key]:
+            assert re.search(rf"\b{key}\b", header), key
 
 
 # ------------------------------------------------------------ running them
@@ -147,25 +178,31 @@ def test_speaker_embeddings_and_verification(make_corpus, archives, tmp_path):
         tmp_path / "run",
         **common,
         number_of_epochs=1,
-        noise_url=archives["noise"],
-        room_url=archives["rir"],
+        NOISE_DATASET_URL=archives["noise"],
+        RIR_DATASET_URL=archives["rir"],
         sentence_len=1.5,
         batch_size=4,
         out_n_neurons=4,
-        dataloader_options="{num_workers: 0}",
+        num_workers=0,
     )
     log = (tmp_path / "run" / "train_log.txt").read_text()
     assert "valid ErrorRate" in log
     (checkpoint,) = (tmp_path / "run" / "save").glob("CKPT+*")
-    printed = run(
-        VERIFICATION,
-        tmp_path / "verification",
-        **common,
-        pretrain_path=checkpoint,
-        cohort_size=8,
-    )
-    assert "EER(%)=" in printed and "minDCF=" in printed
-    assert (tmp_path / "verification" / "scores.txt").stat().st_size
+    scores = []
+    for batch_size in (1, 8):
+        folder = tmp_path / f"verification{batch_size}"
+        printed = run(
+            VERIFICATION,
+            folder,
+            **common,
+            pretrain_path=checkpoint,
+            cohort_size=8,
+            batch_size=batch_size,
+        )
+        assert "EER(%)=" in printed and "minDCF=" in printed
+        scores.append(np.loadtxt(folder / "scores.txt", usecols=3))
+    assert len(scores[0]) > 10
+    np.testing.assert_allclose(*scores, atol=1e-4)
 
 
 @needs_checkout
@@ -180,7 +217,6 @@ def test_clip_classification(make_corpus, tmp_path):
         data_folder=corpus,
         batch_size=10,
         out_n_neurons=n_classes,
-        classifier="{in_features: 32}",
         **SMALL,
     )
     assert "test error" in (tmp_path / "train_log.txt").read_text()

@@ -20,6 +20,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.decoders.ctc import CTCBeamSearcher
 from speechbrain.utils.checkpoints import average_checkpoints
+from speechbrain.utils.data_utils import batch_pad_right
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SPEAKERS = "VoxCeleb/hparams/speechbrain/train_audio_mamba.yaml"
@@ -208,9 +209,23 @@ def noises(tmp_path):
     return tmp_path
 
 
+@torch.no_grad()
+def embed(modules, wavs, wav_lens):
+    """Compute embeddings as the verification script does."""
+    feats = modules["compute_features"](wavs)
+    feats = modules["mean_var_norm"](feats, wav_lens)
+    return modules["embedding_model"](feats, wav_lens).squeeze(1)
+
+
 def test_speaker_embeddings_and_verification(noises):
+    """A file's embedding is the encoder's that was trained, in any batch."""
     hparams = load(
-        SPEAKERS, noises, number_of_epochs=1, step_size=2, out_n_neurons=2
+        SPEAKERS,
+        noises,
+        number_of_epochs=1,
+        step_size=2,
+        out_n_neurons=2,
+        num_workers=0,
     )
     data = dataset(spk_id_encoded=encoded(2))
     brain = train(SpeakerBrain, hparams, data)
@@ -228,15 +243,16 @@ def test_speaker_embeddings_and_verification(noises):
     params["pretrainer"].load_collected()
     params["embedding_model"].eval()
     brain.modules.eval()
-    wavs, wav_lens = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
-    with torch.no_grad():
-        feats = params["mean_var_norm"](
-            params["compute_features"](wavs), wav_lens
-        )
-        embeddings = params["embedding_model"](feats, wav_lens).squeeze(1)
-        trained = brain.modules.embedding_model(feats, wav_lens).squeeze(1)
-    assert embeddings.shape == (2, 32)
-    torch.testing.assert_close(embeddings, trained)
+    wav = torch.randn(1, 16000)
+    trained = embed(brain.modules, wav, torch.ones(1))
+    assert trained.shape == (1, 32)
+    torch.testing.assert_close(embed(params, wav, torch.ones(1)), trained)
+    sizes = torch.randint(2000, 16000, (40,)).tolist()
+    wavs = [torch.randn(size) for size in sizes]
+    together = embed(params, *batch_pad_right(wavs))
+    for wav, row in zip(wavs, together):
+        alone = embed(params, wav[None], torch.ones(1))[0]
+        torch.testing.assert_close(row, alone, atol=1e-5, rtol=0)
 
 
 def test_clip_classification(tmp_path):
