@@ -261,6 +261,11 @@ def test_clip_classification(tmp_path):
     )
     data = dataset(class_string_encoded=encoded(3))
     train(ClipBrain, hparams, data)
+    # A resumed run goes on with the learning rate where it was
+    again = load(CLIPS, tmp_path, step_size=2, out_n_neurons=3)
+    assert again["checkpointer"].recover_if_possible() is not None
+    steps = hparams["lr_annealing"].clr_iterations
+    assert again["lr_annealing"].clr_iterations == steps > 0
 
 
 def test_speech_recognition(tmp_path):
