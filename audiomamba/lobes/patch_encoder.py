@@ -97,29 +97,29 @@ class PatchEncoder(torch.nn.Module, ABC):
             if getattr(parameter, "_no_weight_decay", False)
         }
 
-    def _embed(self, feats, lengths, patch_size, stride):
-        """Return the tokens with their positions, and the row they are in."""
-        patch_size = to_pair(patch_size or self.patch_size)
-        stride = to_pair(stride or self.stride)
-        table_grid = self._table_grid(patch_size, stride)
-        n_columns = None
-        if lengths is not None and self.mask_padding:
-            feats, n_frames = clear_padding(feats, lengths)
-            n_columns = grid_length(n_frames, patch_size[1], stride[1])
-        patches = self.patch_embed(feats, patch_size, stride)
-        row = TokenRow(
+    def _row(self, feats, n_columns, patch_size, stride):
+        """Return the row that the tokens of a batch are in."""
+        sizes = (feats.shape[2], feats.shape[1])
+        return TokenRow(
             self.cls_place,
             len(self.tokens),
             self.token_order,
-            (patches.shape[1], patches.shape[2]),
+            tuple(map(grid_length, sizes, patch_size, stride)),
             n_columns,
             feats.device,
         )
+
+    def _embed(self, feats, row, n_columns, patch_size, stride):
+        """Return the tokens with their positions in the row."""
+        table_grid = self._table_grid(patch_size, stride)
+        patches = self.patch_embed(feats, patch_size, stride)
         cls_tokens, positions = self.pos_embed(table_grid, n_columns, row.width)
         if self.tokens:
             tokens = [getattr(self, name)[0] for name in self.tokens]
             cls_tokens = torch.cat(tokens) + cls_tokens
-        return row.arrange(patches + positions, cls_tokens), row
+        patches = patches + positions
+        del positions
+        return row.arrange(patches, cls_tokens)
 
     @abstractmethod
     def _encode(self, x, lengths):
@@ -171,5 +171,15 @@ class PatchEncoder(torch.nn.Module, ABC):
         check_feats(feats, self.n_mels)
         if lengths is not None:
             check_lengths(lengths, feats.shape[0])
-        x, row = self._embed(feats, lengths, patch_size, stride)
-        return self._pool(self._encode(x, row.lengths), row, output)
+        patch_size = to_pair(patch_size or self.patch_size)
+        stride = to_pair(stride or self.stride)
+        n_columns = None
+        if lengths is not None and self.mask_padding:
+            feats, n_frames = clear_padding(feats, lengths)
+            n_columns = grid_length(n_frames, patch_size[1], stride[1])
+        row = self._row(feats, n_columns, patch_size, stride)
+        # Without a name here, the tokens are freed by the first layer.
+        x = self._encode(
+            self._embed(feats, row, n_columns, patch_size, stride), row.lengths
+        )
+        return self._pool(x, row, output)

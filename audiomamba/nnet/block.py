@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from audiomamba.nnet.lengths import check_rate
-from audiomamba.nnet.mixer import BidirectionalMamba
+from audiomamba.nnet.mixer import PIECE, BidirectionalMamba
 from audiomamba.ops import rms_norm
 
 
@@ -194,8 +194,19 @@ class MambaBlock(torch.nn.Module):
         self, x: torch.Tensor, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return [B, L, D] for tokens [B, L, D] and their number, [B]."""
-        xz = self._project(x)
-        return x + self.drop_path(self.mixer.mix(xz, lengths))
+        if self._is_long(x):
+            y = self.mixer.mix_long(x, self.norm, lengths)
+        else:
+            y = self.mixer.mix(self._project(x), lengths)
+        return x + self.drop_path(y)
+
+    @staticmethod
+    def _is_long(x):
+        """Return whether memory counts: in inference on a long sequence."""
+        # In this order: the length is unknown to a compiler.
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return False
+        return x.shape[1] > PIECE
 
     def _project(self, x):
         """Return the input projection of the normalised tokens.

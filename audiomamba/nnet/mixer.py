@@ -1,14 +1,51 @@
 """The bidirectional Mamba mixer, in the three designs of the paper."""
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from audiomamba.nnet.lengths import check_choice
 from audiomamba.ops import mamba_inner
 
 SCANS = ("fo_fo", "fo_bi", "bi_bi")
 STEP_MIN, STEP_MAX, STEP_FLOOR = 0.001, 0.1, 1e-4
+# Steps of a piece of a long sequence.
+PIECE = 2048
+
+
+def in_pieces(
+    function: Callable[..., torch.Tensor], *tensors: torch.Tensor
+) -> torch.Tensor:
+    """Compute a function of each step, a piece of the steps at a time.
+
+    Arguments
+    ---------
+    function : callable
+        Takes tensors [B, L, ...] of any length L; returns [B, L, D].
+    *tensors : torch.Tensor
+        Its arguments.
+
+    Returns
+    -------
+    torch.Tensor
+        [B, L, D].
+
+    Example
+    -------
+    >>> in_pieces(lambda x: 2 * x, torch.ones(1, 5000, 1)).sum()
+    tensor(10000.)
+    """
+    out = None
+    for start in range(0, tensors[0].shape[1], PIECE):
+        steps = slice(start, start + PIECE)
+        piece = function(*(tensor[:, steps] for tensor in tensors))
+        if out is None:
+            n_batch, n_steps = tensors[0].shape[:2]
+            out = piece.new_empty(n_batch, n_steps, piece.shape[2])
+        out[:, steps] = piece
+    return out
 
 
 class BidirectionalMamba(torch.nn.Module):
@@ -159,12 +196,49 @@ class BidirectionalMamba(torch.nn.Module):
         torch.Tensor
             [B, L, D].
         """
+        return self.out_proj(self._scan_all(xz, lengths))
+
+    def mix_long(
+        self,
+        x: torch.Tensor,
+        norm: Callable[[torch.Tensor], torch.Tensor],
+        lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Normalise and mix long sequences, for inference.
+
+        Only convolution and scan need a sequence as a whole.  All else is
+        computed a piece at a time, which takes half the memory.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            [B, L, D].
+        norm : callable
+            Normalises any of its steps.
+        lengths : torch.Tensor or None
+            Tokens of each sequence, integers [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, L, D], as from `forward` with ``norm(x)``.
+        """
+        weight, gate_weight = self.in_proj.weight.split(self.inner_dim)
+        y = in_pieces(lambda x: F.linear(norm(x), weight), x)
+        y = self._scan_all(y, lengths)
+
+        def gate_and_project(x, y):
+            gate = F.silu(F.linear(norm(x), gate_weight))
+            return self.out_proj(y * gate)
+
+        return in_pieces(gate_and_project, x, y)
+
+    def _scan_all(self, xz, lengths):
+        """Return the scans of all directions, [B, L, expansion * D]."""
         if self.scan == "fo_fo":
-            y = self._scan(xz, "", self.A_log, None, lengths)
-        elif self.scan == "fo_bi":
-            y = self._scan(xz, "", self.A_log, self.A_b_log, lengths)
-        else:
-            forward = self._scan(xz, "", self.A_log, None, lengths)
-            backward = self._scan(xz, "_b", None, self.A_b_log, lengths)
-            y = (forward + backward) / 2
-        return self.out_proj(y)
+            return self._scan(xz, "", self.A_log, None, lengths)
+        if self.scan == "fo_bi":
+            return self._scan(xz, "", self.A_log, self.A_b_log, lengths)
+        forward = self._scan(xz, "", self.A_log, None, lengths)
+        backward = self._scan(xz, "_b", None, self.A_b_log, lengths)
+        return (forward + backward) / 2

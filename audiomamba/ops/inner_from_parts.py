@@ -19,6 +19,15 @@ def log_gradient(gradient, A):
     return None if A is None else gradient * A
 
 
+def split_gate(xz, like):
+    """Return the input and the gate, None for an input without one.
+
+    ``like`` has as many channels as the input, last.
+    """
+    x, *gate = xz.split(like.shape[-1], dim=-1)
+    return x, gate[0] if gate else None
+
+
 def before_scan(inner, conv_forward):
     """Compute a mixer's inside up to the scan.
 
@@ -35,7 +44,7 @@ def before_scan(inner, conv_forward):
     scan : ScanArguments
         What the scan needs, except that ``delta`` is dt, [B, L, R].
     """
-    x, z = inner.xz.chunk(2, dim=-1)
+    x, z = split_gate(inner.xz, inner.x_proj)
     A, A_b = decay_rates(inner.A_log), decay_rates(inner.A_b_log)
     conv = ConvArguments(
         x, inner.conv_weight, inner.conv_bias, True, A is None, inner.lengths
@@ -101,7 +110,7 @@ def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):
         d_selected = torch.cat((d_delta @ inner.dt_proj, dB, dC), dim=-1)
         dx, *d_conv = conv_backward(du + d_selected @ inner.x_proj, conv)
         return [
-            torch.cat((dx, dz), dim=-1),
+            dx if dz is None else torch.cat((dx, dz), dim=-1),
             *d_conv,
             weight_gradient(d_selected, scan.u),
             weight_gradient(d_delta, dt),

@@ -41,9 +41,8 @@ def _inner_backward(grad_output, *arguments):
 
 
 @_inner.register_fake
-def _(xz, *others):
-    n_batch, n_steps, width = xz.shape
-    return xz.new_empty(n_batch, n_steps, width // 2)
+def _(xz, conv_weight, *others):
+    return xz.new_empty(*xz.shape[:2], conv_weight.shape[0])
 
 
 @_inner_backward.register_fake
@@ -87,7 +86,8 @@ def mamba_inner(
     Arguments
     ---------
     xz : torch.Tensor
-        Input and gate side by side, [B, L, 2 D].
+        Input and gate side by side, [B, L, 2 D], or the input alone,
+        [B, L, D]; then nothing is gated.
     conv_weight : torch.Tensor
         [D, K].
     conv_bias : torch.Tensor or None

@@ -5,7 +5,9 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from audiomamba.nnet import block, mixer
 from audiomamba.nnet.block import DropPath, MambaBlock
 from audiomamba.nnet.patch_embed import (
     PatchEmbed,
@@ -141,3 +143,31 @@ def test_a_block_does_not_keep_its_normalised_tokens(dtype):
         torch.autograd.grad(loss, inputs), torch.autograd.grad(usual, inputs)
     ):
         assert torch.equal(found, wanted)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the number of elements of the largest result."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.n_elements = max(self.n_elements, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("scan", mixer.SCANS)
+def test_a_long_row_is_mixed_in_pieces(scan, monkeypatch):
+    long = MambaBlock(8, scan=scan).eval()
+    x, lengths = torch.randn(2, 15, 8), torch.tensor([15, 7])
+    wanted = long(x, lengths)
+    with torch.no_grad(), Largest() as whole:
+        torch.testing.assert_close(long(x, lengths), wanted)
+    for module in (block, mixer):
+        monkeypatch.setattr(module, "PIECE", 4)
+    with torch.no_grad(), Largest() as pieces:
+        torch.testing.assert_close(long(x, lengths), wanted)
+    assert pieces.n_elements == whole.n_elements / 2 == 2 * 15 * 16

@@ -110,6 +110,25 @@ def test_kernels_against_the_reference(
         assert error <= 1e-5 * wanted.abs().max()
 
 
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+@pytest.mark.parametrize("directions", DIRECTIONS)
+def test_a_gate_can_be_applied_later(directions, engine):
+    inputs = make_inputs(torch.float32, *directions)
+    lengths = torch.tensor([6, 4])
+    with use_engine(engine):
+        wanted = mamba_inner(**inputs, lengths=lengths)
+        x, z = inputs["xz"].chunk(2, -1)
+        y = mamba_inner(**{**inputs, "xz": x}, lengths=lengths)
+        found = y * F.silu(z)
+        torch.testing.assert_close(found, wanted)
+        for result, expected in zip(
+            torch.autograd.grad(found.square().sum(), inputs.values()),
+            torch.autograd.grad(wanted.square().sum(), inputs.values()),
+        ):
+            error = (result - expected).abs().max()
+            assert error <= 1e-5 * expected.abs().max()
+
+
 def test_only_inputs_are_saved_for_backward():
     inputs = make_inputs(torch.float32, "A_log", "A_b_log")
     given = {t.data_ptr() for t in inputs.values()}

@@ -7,10 +7,16 @@ import numpy as np
 import torch
 
 from audiomamba.ops.cpu.cache import announce_compilation, kernel_cache
-from audiomamba.ops.cpu.process import keep_memory, launch_threads, n_threads
+from audiomamba.ops.cpu.process import (
+    keep_memory,
+    launch_threads,
+    n_threads,
+    return_memory,
+)
 from audiomamba.ops.inner_from_parts import (
     before_scan,
     log_gradient,
+    split_gate,
     weight_gradient,
 )
 from audiomamba.ops.optional_gradients import cast_like
@@ -56,9 +62,14 @@ def _kernel_scan(scan, dt_proj=None):
     )
 
 
-def scan_forward(scan, dt_proj=None):
-    """Compute the scan; see `audiomamba.ops.selective_scan`."""
-    out = new_output(scan.u, scan.lengths)
+def scan_forward(scan, dt_proj=None, out=None):
+    """Compute the scan; see `audiomamba.ops.selective_scan`.
+
+    ``out`` may be u: a channel is read to its end before it is written.
+    """
+    return_memory(scan.u)
+    if out is None:
+        out = new_output(scan.u, scan.lengths)
     scan_kernels.forward(*_kernel_scan(scan, dt_proj), out.numpy(), n_threads())
     return out.to(scan.u.dtype)
 
@@ -154,7 +165,8 @@ def conv_backward(grad_output, conv):
 def inner_forward(inner):
     """Compute a mixer's inside; see `audiomamba.ops.mamba_inner`."""
     _, scan = before_scan(inner, conv_forward)
-    return scan_forward(scan, inner.dt_proj)
+    out = scan.u if scan.u.dtype == torch.float32 else None
+    return scan_forward(scan, inner.dt_proj, out)
 
 
 def inner_backward(grad_output, inner):
@@ -163,8 +175,10 @@ def inner_backward(grad_output, inner):
     u, dtype = scan.u, inner.xz.dtype
     # The gradients of x and z are written into the halves of one tensor.
     d_xz = new_output(inner.xz, inner.lengths)
-    dx, dz = d_xz.chunk(2, dim=-1)
+    dx, dz = split_gate(d_xz, u)
     du, d_delta = (new_output(u, inner.lengths) for _ in range(2))
+    if dz is None:
+        dz = torch.empty_like(du)
     dA, dA_b, dB, dC, dD, d_bias = _scan_gradients(
         grad_output, scan, inner.dt_proj, du, d_delta, dz
     )

@@ -6,9 +6,14 @@ import platform
 import numba
 import torch
 
+IS_GLIBC = platform.libc_ver()[0] == "glibc"
 # From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 KEPT_BYTES = 2**29
+# Mapped blocks are larger than this, which is the most that glibc accepts.
+MAPPED_BYTES, MAX_MAPPED = 2**25, 2**16
+# Of one sequence in float32: seven minutes of audio in AuM-Base.
+LONG_BYTES = 2**27
 
 
 def launch_threads():
@@ -29,10 +34,29 @@ def keep_memory():
     Blocks that are mapped, all above 32 MiB, are returned in any case, so
     mapping is turned off.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if IS_GLIBC:
         set_option = ctypes.CDLL(None).mallopt
         set_option(M_TRIM_THRESHOLD, KEPT_BYTES)
+        set_option(M_MMAP_THRESHOLD, MAPPED_BYTES)
         set_option(M_MMAP_MAX, 0)
+
+
+def return_memory(rows):
+    """Return freed memory after all if sequences [B, L, D] are very long.
+
+    Kept memory has gaps that the next block does not fit in.  With an hour of
+    audio they would be gigabytes.
+    """
+    global _returns
+    is_long = 4 * rows.shape[1] * rows.shape[2] > LONG_BYTES
+    if IS_GLIBC and is_long != _returns:
+        library = ctypes.CDLL(None)
+        library.mallopt(M_MMAP_MAX, MAX_MAPPED if is_long else 0)
+        library.malloc_trim(0)
+    _returns = is_long
+
+
+_returns = False
 
 
 def n_threads():
