@@ -168,7 +168,7 @@ def flops_per_clip(brain, hparams):
     -------
     dict or None
         From `count_clip`; ``None`` if the YAML has no ``n_frames`` and
-        ``n_mels``, or the encoder cannot run without data.
+        ``n_mels``, or the model cannot be counted.
     """
     if not {"n_frames", "n_mels"} <= set(hparams):
         return None
@@ -179,8 +179,12 @@ def flops_per_clip(brain, hparams):
     ]
     try:
         return count_clip(*model, hparams["n_frames"], hparams["n_mels"])
-    except RuntimeError as error:
-        logger.warning(f"floating-point operations not counted: {error}")
+    # Any encoder and any compiler: a finished run must not end here
+    except Exception as error:
+        logger.warning(
+            "flops_per_clip: the operations of this model cannot be counted "
+            f"({type(error).__name__}: {error})"
+        )
         return None
 
 
@@ -239,7 +243,8 @@ def run_record(dataset, hparams_file, tested, brain, hparams):
 def save_results(record, brain, folder, labels):
     """Write ``results.json``, then the reports of the metrics.
 
-    The reports are of the headline's protocol, on the reported split.
+    The reports are of the headline's protocol, on the reported split. Those
+    that fail are named in the log.
 
     Arguments
     ---------
@@ -259,5 +264,12 @@ def save_results(record, brain, folder, labels):
             f"test ({protocol}), epoch {entry['epoch']}: "
             f"{describe(entry['test'])}"
         )
-    brain.hparams.metrics.write_reports(folder, labels)
+    try:
+        brain.hparams.metrics.write_reports(folder, labels)
+    # Whatever the labels and the packages: the run is finished and recorded
+    except Exception as error:
+        logger.warning(
+            "not all reports could be written to "
+            f"{folder} ({type(error).__name__}: {error})"
+        )
     logger.info(f"results: {path}")
