@@ -7,7 +7,7 @@ import torch
 
 from audiomamba.inference import AudioTagger
 from audiomamba.inference.features import OwnFrames
-from audiomamba.inference.tagger import DEFAULT_WINDOW
+from audiomamba.inference.waveforms import DEFAULT_WINDOW
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 from audiomamba.nnet.lengths import absolute_lengths
