@@ -7,6 +7,7 @@ from speechbrain.core import Stage
 from speechbrain.utils.epoch_loop import EpochCounterWithStopper
 from torch.nn.parallel import DistributedDataParallel
 
+from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.environment import all_gather
@@ -78,6 +79,19 @@ class RecipeBrain(CarefulBrain):
         return ClipEncoder(*(self.module(name, stage) for name in PARTS))
 
     # ------------------------------------------------------------ training
+
+    def _compile(self):
+        """Script or compile modules; say it if one cannot be scripted."""
+        try:
+            super()._compile()
+        except Exception as error:
+            if not self.jit:
+                raise
+            raise PreparationError(
+                f"{error}\n--jit_module_keys: one of {self.jit_module_keys} "
+                "cannot be scripted, see above. Leave it out, or give "
+                "--compile instead."
+            ) from error
 
     def fit(
         self,
@@ -252,6 +266,7 @@ class RecipeBrain(CarefulBrain):
         self.hparams.epoch_log.write(
             epoch, parts, metrics.headline, self.n_epochs
         )
+        self.log_stats(epoch, parts)
         self._keep_best(epoch, stats[metrics.headline])
         if self.checkpointer is None:
             return
@@ -265,6 +280,26 @@ class RecipeBrain(CarefulBrain):
             headlines,
             metrics.higher_is_better,
         )
+
+    def log_stats(self, epoch, parts):
+        """Pass figures on to a SpeechBrain ``train_logger``, if there is one.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch.
+        parts : dict of dict
+            Values by name for ``train``, ``valid`` and ``test``, or some of
+            them.
+        """
+        train_logger = getattr(self.hparams, "train_logger", None)
+        if train_logger is not None:
+            train_logger.log_stats(
+                {"epoch": epoch},
+                parts.get("train"),
+                parts.get("valid"),
+                parts.get("test"),
+            )
 
     # ------------------------------------------------------------- testing
 

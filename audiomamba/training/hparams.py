@@ -20,6 +20,33 @@ logger = get_logger(__name__)
 
 # Keys whose values are names of files and folders: text, never YAML
 _PATH_KEY = re.compile(r"\w*_(folder|file|csv|manifest|scores)|init_from")
+_SEARCH = (
+    "let the search start the script with options, and read metric.value in "
+    "results.json"
+)
+_LOADERS = "give train_loader, valid_loader and test_loader"
+# SpeechBrain's options, and keys that its scripts read, and what to do instead
+_INSTEAD = {
+    "hpopt": _SEARCH,
+    "hpopt_mode": _SEARCH,
+    "distributed_launch": "start the script by torchrun, which is enough",
+    "data_parallel_backend": "start the script by torchrun",
+    "auto_mix_prec": "give precision: fp16",
+    "bfloat16_mix_prec": "give precision: bf16",
+    "remove_vector_weight_decay": "leave it out: parameters that are tagged "
+    "_no_weight_decay have none",
+    "tqdm_colored_bar": "leave it out: progress bars have no colours",
+    "lr_annealing": "give lr_schedule",
+    "noam_annealing": "give lr_schedule",
+    "compute_cost": "give compute_loss",
+    "error_stats": "give metrics",
+    "augmentation": "give wav_augment",
+    "pretrained_encoder": "call it pretrainer",
+    "dataloader_options": _LOADERS,
+    "train_dataloader_opts": _LOADERS,
+    "valid_dataloader_opts": _LOADERS,
+    "test_dataloader_opts": _LOADERS,
+}
 
 
 def parse_arguments(argv):
@@ -70,6 +97,10 @@ def parse_arguments(argv):
     hparams_file, run_opts, unknown = sb.parse_arguments(others)
     for key in _keys(unknown):
         raise _unknown_key(hparams_file, key)
+    if run_opts["optimizer_step_limit"] is not None:
+        # SpeechBrain compares the text with a number
+        limit = int(run_opts["optimizer_step_limit"])
+        run_opts = dataclasses.replace(run_opts, optimizer_step_limit=limit)
     overrides = {
         key: as_yaml(key, text) for key, text in sorted(vars(given).items())
     }
@@ -108,12 +139,63 @@ def _read(hparams_file):
 
 
 def _unknown_key(hparams_file, key):
+    if key in _INSTEAD:
+        return _not_used(f"--{key}")
     keys = _keys(_read(hparams_file))
     close = difflib.get_close_matches(key, keys)
     return PreparationError(
         f"{hparams_file} has no key {key} to change by --{key}; "
         + (f"did you mean {' or '.join(close)}?" if close else f"keys: {keys}.")
     )
+
+
+def _not_used(name):
+    instead = _INSTEAD[name.removeprefix("--")]
+    return PreparationError(
+        f"{name} has no effect in the recipes here: {instead}."
+    )
+
+
+def check_options(settings, run_opts):
+    """Refuse what SpeechBrain or its scripts know and recipes do not use.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain values of the YAML.
+    run_opts : RunOptions
+        SpeechBrain's run options.
+
+    Raises
+    ------
+    PreparationError
+        Naming the option or key, and what to do instead.
+
+    Example
+    -------
+    >>> check_options({"lr_annealing": {}}, sb.utils.run_opts.RunOptions())
+    Traceback (most recent call last):
+        ...
+    audiomamba.dataio.problems.PreparationError: lr_annealing has no effect \
+in the recipes here: give lr_schedule.
+    """
+    given = {key: run_opts[key] for key in run_opts.overridden_args}
+    given = {**settings, **given}
+    for key in _INSTEAD:
+        # An option of SpeechBrain may be in the YAML and off
+        if key in given and given[key] is not False:
+            raise _not_used(f"--{key}" if key in run_opts else key)
+    for kind in ("jit", "compile"):
+        keys = f"{kind}_module_keys"
+        if given.get(keys) is not None and not given.get(kind):
+            raise PreparationError(
+                f"--{keys} has no effect without --{kind}: give both."
+            )
+    if given.get("jit") and given.get("jit_module_keys") is None:
+        raise PreparationError(
+            "--jit is for every module, and not all of them can be scripted: "
+            "name some by --jit_module_keys, or give --compile instead."
+        )
 
 
 def _lines(overrides):

@@ -19,6 +19,7 @@ from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.hparams import (
+    check_options,
     fit_precision,
     load_hparams,
     parse_arguments,
@@ -56,6 +57,7 @@ def run_recipe(
         hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
         ddp_init_group(run_opts)
         run = Run(hparams_file, overrides, run_opts)
+        check_options(run.settings, run_opts)
         run.open(run_opts["log_config"])
         run_opts = fit_precision(run.settings, run_opts)
         labels = prepare_run(run, prepare, run_opts)
@@ -149,15 +151,17 @@ def process_group():
 
 
 def load_initial_weights(hparams, labels, test_only):
-    """Load encoder and classifier from ``init_from``, if it is given.
+    """Load weights from ``init_from`` or by a ``pretrainer``, if given.
 
-    The classifier is loaded if its class names are those of the data.
+    From ``init_from`` encoder and classifier are loaded, the latter if its
+    class names are those of the data.  A SpeechBrain ``Pretrainer`` loads what
+    it names.
 
     Arguments
     ---------
     hparams : dict
-        With ``init_from``, ``embedding_model``, ``classifier`` and
-        ``checkpointer``.
+        With ``init_from``, ``embedding_model``, ``classifier``,
+        ``checkpointer`` and maybe ``pretrainer``.
     labels : list of str
         Class names of the data, by index.
     test_only : bool
@@ -169,7 +173,10 @@ def load_initial_weights(hparams, labels, test_only):
     CheckpointError
         If the weights do not fit.
     """
-    source = hparams.get("init_from")
+    source, pretrainer = hparams.get("init_from"), hparams.get("pretrainer")
+    if pretrainer is not None:
+        run_on_main(pretrainer.collect_files)
+        pretrainer.load_collected()
     if source is None:
         return
     from audiomamba.pretrained import initialise

@@ -241,10 +241,10 @@ def run_record(dataset, hparams_file, tested, brain, hparams):
 
 @main_process_only
 def save_results(record, brain, folder, labels):
-    """Write ``results.json``, then the reports of the metrics.
+    """Write ``results.json``, then the reports of loggers and metrics.
 
-    The reports are of the headline's protocol, on the reported split. Those
-    that fail are named in the log.
+    Those of the metrics are of the headline's protocol, on the reported split.
+    If one fails, the log says why.
 
     Arguments
     ---------
@@ -265,6 +265,8 @@ def save_results(record, brain, folder, labels):
             f"{describe(entry['test'])}"
         )
     try:
+        for entry in record["protocols"].values():
+            brain.log_stats(entry["epoch"], {"test": entry["test"]})
         brain.hparams.metrics.write_reports(folder, labels)
     # Whatever the labels and the packages: the run is finished and recorded
     except Exception as error:
