@@ -4,12 +4,12 @@ A `Teacher` hears what the student hears; `StoredScores` were computed once, by
 ``tools/store_scores.py``.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from speechbrain.inference.interfaces import Pretrained
-from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.scores import ScoreFile
 from audiomamba.lobes.clip_encoder import ClipEncoder, encode
@@ -22,7 +22,7 @@ from audiomamba.pretrained.weights import (
     read_class_names,
 )
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class _Exported(Pretrained):
