@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,56 +19,64 @@ from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.training.hparams import load_hparams
-from audiomamba.training.protocols import best_first
+from audiomamba.training.protocols import PROTOCOLS, best_first
 
 logger = get_logger(__name__)
 
 # Objects of a run's YAML that are not needed here, or that open other files
 _NOT_NEEDED = ("wav_augment", "spec_augment", "norm_augment", "checkpointer")
+_ENCODER = "embedding_model"
 
 
-def find_weights(folder: str | Path) -> tuple[Path, int | None]:
+class Weights(NamedTuple):
+    """A file of encoder weights, its epoch if known, and why it was chosen."""
+
+    path: Path
+    epoch: int | None
+    rule: str
+
+
+def find_weights(folder: str | Path) -> Weights:
     """Find the encoder's weights in a run's output folder or exported model.
 
     Arguments
     ---------
     folder : str or Path
         A folder with ``embedding_model.ckpt``, or with checkpoints in
-        ``save``: the one with the best validation accuracy is chosen.
+        ``save``: the one with the best validation accuracy is chosen, or,
+        if the run had no validation split, the last one.
 
     Returns
     -------
-    Path
-        The file.
-    int or None
-        Its epoch, if known.
+    Weights
 
     Raises
     ------
     PreparationError
         If the folder has neither.
     """
-    exported = Path(folder, "embedding_model.ckpt")
+    exported = Path(folder, f"{_ENCODER}.ckpt")
     if exported.is_file():
-        return exported, None
-    key, found = "valid_accuracy", None
-    if Path(folder, "save").is_dir():
+        return Weights(exported, None, "an exported model")
+    for key, protocol in (("valid_accuracy", "honest"), ("epoch", "last")):
+        if not Path(folder, "save").is_dir():
+            break
         found = Checkpointer(Path(folder, "save")).find_checkpoint(
             importance_key=best_first(key),
-            ckpt_predicate=lambda ckpt: key in ckpt.meta,
+            ckpt_predicate=lambda ckpt, key=key: key in ckpt.meta,
         )
-    if found is None:
-        raise PreparationError(
-            f"{folder} has neither embedding_model.ckpt nor finished epochs "
-            "in save: give the output folder of a training run, or an "
-            "exported model"
-        )
-    return found.paramfiles["embedding_model"], found.meta["epoch"]
+        if found is not None:
+            path, (_, rule) = found.paramfiles[_ENCODER], PROTOCOLS[protocol]
+            return Weights(path, found.meta["epoch"], rule)
+    raise PreparationError(
+        f"{folder} has neither {_ENCODER}.ckpt nor finished epochs in save: "
+        "give the output folder of a training run, or an exported model"
+    )
 
 
 def load_embedder(
     folder: str | Path, device: str = "cpu"
-) -> tuple[ClipEncoder, Path, int | None]:
+) -> tuple[ClipEncoder, Weights]:
     """Load a trained encoder for inference.
 
     ``hyperparams.yaml`` names Python objects to create: from an untrusted
@@ -84,26 +93,24 @@ def load_embedder(
     -------
     embedder : ClipEncoder
         In evaluation mode.
-    weights : Path
-        File of its weights.
-    epoch : int or None
-        Their epoch, if known.
+    weights : Weights
+        See `find_weights`.
     """
-    weights, epoch = find_weights(folder)
+    weights = find_weights(folder)
     path = Path(folder, "hyperparams.yaml")
     if not path.is_file():
         raise PreparationError(f"{path} is missing: it describes the model")
     names = {line.split(":", 1)[0] for line in path.read_text().splitlines()}
     skipped = {name: "null" for name in _NOT_NEEDED if name in names}
     hparams = load_hparams(str(path), skipped)
-    encoder = hparams["embedding_model"]
+    encoder = hparams[_ENCODER]
     encoder.load_state_dict(
-        torch.load(weights, map_location="cpu", weights_only=True)
+        torch.load(weights.path, map_location="cpu", weights_only=True)
     )
     embedder = ClipEncoder(
         hparams["compute_features"], hparams["mean_var_norm"], encoder
     )
-    return embedder.to(device).eval(), weights, epoch
+    return embedder.to(device).eval(), weights
 
 
 def duration_batches(
@@ -149,6 +156,7 @@ def embed_manifest(
     key: str,
     max_seconds: float = 120.0,
     num_workers: int = 0,
+    progressbar: bool = True,
 ) -> tuple[pd.Series, np.memmap]:
     """Embed the files of a manifest, unless that was done before.
 
@@ -170,6 +178,8 @@ def embed_manifest(
         Limit of a batch; see `duration_batches`.
     num_workers : int
         Loader processes.
+    progressbar : bool
+        Whether to show one.
 
     Returns
     -------
@@ -194,18 +204,23 @@ def embed_manifest(
     # The old key must not be left next to a new array
     record.unlink(missing_ok=True)
     with replaced_file(path) as draft:
-        _embed(embedder, loader, rows, draft)
+        _embed(embedder, loader, rows, draft, progressbar)
     with replaced_file(record) as draft:
         draft.write_text(key)
     return rows, np.load(path, mmap_mode="r")
 
 
 @torch.no_grad()
-def _embed(embedder, loader, rows, path):
+def _embed(embedder, loader, rows, path, progressbar):
     """Write the embeddings, with one batch of waveforms in memory."""
     device = next(embedder.parameters()).device
     array = None
-    with tqdm(total=len(rows), desc="embedding", unit=" files") as bar:
+    with tqdm(
+        total=len(rows),
+        desc="embedding",
+        unit=" files",
+        disable=not progressbar,
+    ) as bar:
         for batch in loader:
             wavs, lengths = batch.sig
             emb = embedder(wavs.to(device), lengths.to(device)).squeeze(1)

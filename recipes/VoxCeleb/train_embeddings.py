@@ -43,12 +43,15 @@ def dataio_prep(hparams, labels):
     Returns
     -------
     dict
-        ``train``, ``valid``, ``test`` -> ClipDataset.
+        ``train``, ``test`` and, unless ``valid_share`` is 0, ``valid`` ->
+        ClipDataset.
     """
     audio = (hparams["data_folder"], hparams["sample_rate"])
     whole = AudioReader(*audio)
     crops = AudioReader(*audio, hparams["crop_duration"], hparams["crop"])
-    readers = {"train": crops, "valid": whole, "test": whole}
+    readers = {"train": crops, "test": whole}
+    if hparams["valid_share"]:
+        readers["valid"] = whole
     encoder = LabelEncoder(labels)
     folder = hparams["manifest_folder"]
     return {

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 import pandas as pd
 from voxceleb_prepare import VoxCeleb
@@ -22,6 +23,14 @@ from audiomamba.dataio.trials import read_trials, speakers_of
 
 logger = logging.getLogger(__name__)
 
+# Of each speaker's sessions, where none are for validation
+TEST_SHARE = 0.05
+_TREE = """
+wav/<speaker>/<session>/<utterance>.wav
+    (or such trees in vox1_dev_wav, vox1_test_wav, vox2_dev_wav, vox2_test_wav)
+{lists}
+    (trial lists; lines such as: 1 id10270/5r0dWxy17C8/00001.wav id10270/...)
+"""
 _NAME = re.compile(r"([^/]+)/[^/]+/[^/]+\.wav", re.IGNORECASE)
 
 
@@ -52,7 +61,8 @@ def prepare_speakers(
     held_out : sequence of str
         Trial lists in ``data_folder`` whose speakers are not trained on.
     valid_share : float
-        Share of each speaker's sessions; the same share again for test.
+        Share of each speaker's sessions, at least one; the same share again
+        for test. 0: none for validation, and 5 % for test.
 
     Raises
     ------
@@ -104,19 +114,21 @@ def prepare_trials(
 class VoxCeleb12(VoxCeleb):
     """VoxCeleb1, VoxCeleb2 or both."""
 
-    tree = """
-wav/<speaker>/<session>/<utterance>.wav
-    (or such trees in vox1_dev_wav, vox1_test_wav, vox2_dev_wav, vox2_test_wav)
-veri_test2.txt, list_test_all2.txt, list_test_hard2.txt
-    (trial lists; lines such as: 1 id10270/5r0dWxy17C8/00001.wav id10270/...)
-"""
     parts = (*VoxCeleb.parts, "vox2_dev_wav", "vox2_test_wav")
 
     def find_trials(self, names):
         """The paths of trial lists, and all utterances."""
+        self.tree = _TREE.format(lists=", ".join(map(str, names)))
         roots = self.roots()
         paths = [self.data_folder / name for name in names]
-        self.require(*paths)
+        lost = [str(path) for path in paths if not path.is_file()]
+        if lost:
+            tree = indent(self.tree.strip(), "    ")
+            raise PreparationError(
+                f"trial list not found: {', '.join(lost)}. {self.source}, "
+                "and put it beside the audio:\n"
+                f"  {self.data_folder}/\n{tree}"
+            )
         return paths, self.list_audio(roots)
 
 
@@ -150,17 +162,39 @@ class Speakers(VoxCeleb12):
                 f"{', '.join(self.held_out)}: add VoxCeleb2 as wav, or hold "
                 f"out fewer lists. {self.others}".rstrip()
             )
-        rows = rows.assign(split="train")
-        for split in ("test", "valid"):
-            rows = held_out_as(
-                split, rows, "session", self.valid_share, within="label"
-            )
+        rows = self._with_splits(rows)
         return rows, Counter(rows["split"])
 
     def finish(self, rows):
         """Speakers without a usable training file are not classes."""
         speakers = sorted(rows["label"][rows["split"] == "train"].unique())
-        return by_split(rows[rows["label"].isin(speakers)]), speakers
+        valid = ["valid"] if self.valid_share else []
+        rows = rows[rows["label"].isin(speakers)]
+        return by_split(rows, ["train", *valid, "test"]), speakers
+
+    def _with_splits(self, rows):
+        """Hold out sessions of each speaker for test and validation."""
+        rows = rows.assign(split="train")
+        shares = {"test": self.valid_share or TEST_SHARE}
+        if self.valid_share:
+            shares["valid"] = self.valid_share
+        for split, share in shares.items():
+            rows = held_out_as(split, rows, "session", share, within="label")
+        if set(rows["split"]) < {"train", *shares}:
+            most = rows.groupby("label")["session"].nunique().max()
+            remedy = "add sessions"
+            if most > 1:
+                remedy += (
+                    ", or pass --valid_share 0 --protocols '[last]' to "
+                    "validate on none"
+                )
+            raise PreparationError(
+                f"valid_share is {self.valid_share}, but no speaker has the "
+                f"{1 + len(shares)} sessions (videos) that "
+                f"{', '.join(shares)} and train need, one each; the most are "
+                f"{most}: {remedy}"
+            )
+        return rows
 
     def _utterances(self, audio):
         """The files as rows with ID, wav, speaker (label) and session."""

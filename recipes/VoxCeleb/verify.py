@@ -3,7 +3,8 @@
     python verify.py hparams/verify.yaml --data_folder /path/to/VoxCeleb \
         --model_folder results/aum_embeddings/1
 
-One process, on one GPU or on the CPU.  Every file is embedded once, as a whole,
+One process, on one GPU or on the CPU.  Of the trial lists, those in
+``data_folder`` are scored.  Every file is embedded once, as a whole,
 in batches of similar length that do not affect the result; a later start with
 the same model and files reuses the embeddings.
 """
@@ -19,7 +20,7 @@ from verification_prepare import prepare_trials
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
 from audiomamba.dataio.pipeline import AudioReader
-from audiomamba.dataio.problems import Problems
+from audiomamba.dataio.problems import PreparationError, Problems
 from audiomamba.dataio.trials import read_trials, speakers_of
 from audiomamba.inference.embeddings import embed_manifest, load_embedder
 from audiomamba.inference.verification import (
@@ -35,8 +36,11 @@ from audiomamba.training.run import open_folder, write_settings
 
 logger = get_logger("verify")
 
+# Of SpeechBrain's, those with a meaning here; the last is always given
+OPTIONS = {"device", "log_config", "noprogressbar", "distributed_backend"}
 
-def embed(name, embedder, weights, hparams):
+
+def embed(name, embedder, weights, hparams, progressbar):
     """Embed the files of a manifest, or reuse their embeddings.
 
     Arguments
@@ -49,6 +53,8 @@ def embed(name, embedder, weights, hparams):
         The file its weights are from.
     hparams : dict
         Loaded hyperparameters.
+    progressbar : bool
+        Whether to show one.
 
     Returns
     -------
@@ -69,7 +75,39 @@ def embed(name, embedder, weights, hparams):
         key,
         hparams["batch_seconds"],
         hparams["num_workers"],
+        progressbar,
     )
+
+
+def check_options(run_opts):
+    """Refuse those of SpeechBrain's options that have no meaning here."""
+    unused = sorted(run_opts.overridden_args - OPTIONS)
+    if unused:
+        raise PreparationError(
+            f"verify.py does not use --{', --'.join(unused)}: it computes in "
+            "fp32 and in one process. Leave it out."
+        )
+
+
+def listed_trials(hparams):
+    """Return the trial lists that are there, by name; say which are not.
+
+    Arguments
+    ---------
+    hparams : dict
+        Loaded hyperparameters.
+
+    Returns
+    -------
+    dict
+        Name -> file; all of ``trials`` if none is there.
+    """
+    folder, trials = Path(hparams["data_folder"]), hparams["trials"]
+    found = {k: v for k, v in trials.items() if (folder / v).is_file()}
+    for name, file in trials.items():
+        if found and name not in found:
+            logger.warning(f"{name} is not scored: no {folder / file}")
+    return found or trials
 
 
 def verify(name, rows, embeddings, statistics, trained_on, hparams):
@@ -137,33 +175,35 @@ def verify(name, rows, embeddings, statistics, trained_on, hparams):
 def main(hparams_file, run_opts, overrides):
     """Prepare, embed, score and write the results."""
     started = time.monotonic()
+    check_options(run_opts)
     hparams = load_hparams(hparams_file, overrides)
     open_folder(hparams["output_folder"], run_opts["log_config"])
     write_settings(hparams["output_folder"], hparams_file, overrides)
-    with_norm = hparams["score_norm"]
+    with_norm, trials = hparams["score_norm"], listed_trials(hparams)
     cohort_manifest = hparams["cohort_manifest"] if with_norm else None
     prepare_trials(
         hparams["data_folder"],
         hparams["manifest_folder"],
-        list(hparams["trials"].values()),
+        list(trials.values()),
         cohort_manifest,
         hparams["cohort_size"],
         hparams["allow_missing"],
         hparams["skip_prep"],
     )
     device = run_opts["device"] or infer_device()
-    embedder, weights, epoch = load_embedder(hparams["model_folder"], device)
-    rows, embeddings = embed("files", embedder, weights, hparams)
+    embedder, weights = load_embedder(hparams["model_folder"], device)
+    source = (embedder, weights.path, hparams, not run_opts["noprogressbar"])
+    rows, embeddings = embed("files", *source)
     statistics, trained_on = None, None
     if Path(hparams["cohort_manifest"]).is_file():
         trained_on = set(read_manifest(hparams["cohort_manifest"])["label"])
     if with_norm:
-        _, cohort = embed("cohort", embedder, weights, hparams)
+        _, cohort = embed("cohort", *source)
         top_n = hparams["cohort_top_n"]
         statistics = cohort_statistics(embeddings, cohort, top_n)
     found = {
         name: verify(name, rows, embeddings, statistics, trained_on, hparams)
-        for name in hparams["trials"]
+        for name in trials
     }
     split, kind = next(iter(found)), "s_norm" if with_norm else "cosine"
     record = {
@@ -175,9 +215,9 @@ def main(hparams_file, run_opts, overrides):
             "split": split,
         },
         "protocol": f"verification, {kind}",
-        "rule": "best epoch on the validation split, of equals the earliest",
-        "epoch": epoch,
-        "model": str(weights),
+        "rule": weights.rule,
+        "epoch": weights.epoch,
+        "model": str(weights.path),
         "metrics": found[split][kind],
         "trials": found,
         "seed": hparams["seed"],

@@ -124,12 +124,24 @@ def test_the_best_epoch_of_a_run_is_found(tmp_path):
         torch.nn.init.constant_(layer.weight, epoch)
         meta = {"epoch": epoch, "valid_accuracy": accuracy}
         checkpointer.save_checkpoint(meta, name=f"epoch{epoch}")
-    model, path, epoch = load_embedder(tmp_path)
-    assert epoch == 2 and "epoch2" in str(path)
+    model, (path, epoch, rule) = load_embedder(tmp_path)
+    assert epoch == 2 and "epoch2" in str(path) and "best epoch" in rule
     assert model.embedding_model.weight.item() == 2
     torch.save(layer.state_dict(), tmp_path / "embedding_model.ckpt")
-    model, path, epoch = load_embedder(tmp_path)
-    assert epoch is None and model.embedding_model.weight.item() == 4
+    model, (path, epoch, rule) = load_embedder(tmp_path)
+    assert epoch is None and rule == "an exported model"
+    assert model.embedding_model.weight.item() == 4
+
+
+def test_without_validation_the_last_epoch_is_taken(tmp_path):
+    checkpointer = AtomicCheckpointer(
+        tmp_path / "save", {"embedding_model": torch.nn.Linear(1, 1)}
+    )
+    for epoch in (1, 2):
+        meta = {"epoch": epoch, "test_accuracy": 1 / epoch}
+        checkpointer.save_checkpoint(meta, name=f"epoch{epoch}")
+    path, epoch, rule = find_weights(tmp_path)
+    assert epoch == 2 and "epoch2" in str(path) and "last epoch" in rule
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

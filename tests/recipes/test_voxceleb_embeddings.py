@@ -197,6 +197,60 @@ def test_bad_entries_are_named(make_corpus, start, verify, tmp_path, trained):
     assert results["trials"]["VoxCeleb1-E"]["n_trials_left_out"] == 0
 
 
+@pytest.fixture
+def two_sessions(corpus, tmp_path):
+    """A corpus of two sessions per speaker."""
+    folder = tmp_path / "two"
+    for speaker in (corpus / "wav").iterdir():
+        for session in sorted(speaker.iterdir())[:2]:
+            name = session.relative_to(corpus)
+            shutil.copytree(session, folder / name)
+    shutil.copy(corpus / "veri_test2.txt", folder)
+    return folder
+
+
+def test_two_sessions_are_too_few_for_validation(
+    two_sessions, load_script, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(RECIPE)
+    prepare = load_script("VoxCeleb", "verification_prepare").prepare_speakers
+    with pytest.raises(PreparationError, match="valid_share is 0.05.*3 sess"):
+        prepare(two_sessions, tmp_path / "save")
+    prepare(two_sessions, tmp_path / "save", valid_share=0.0)
+    names = {path.name for path in (tmp_path / "save").glob("*.csv")}
+    assert names == {"train.csv", "test.csv", "labels.csv"}
+    for name in ("train", "test"):
+        table = read_manifest(tmp_path / "save" / f"{name}.csv")
+        assert len(table["label"].unique()) == 4
+
+
+def test_without_validation_the_last_epoch_is_tested_and_verified(
+    two_sessions, start, verify, tmp_path, read_results, corpus
+):
+    folder = tmp_path / "run"
+    options = {"valid_share": 0, "protocols": "[last]", "number_of_epochs": 1}
+    start(folder, "aum_embeddings_tiny", data_folder=two_sessions, **options)
+    assert list(read_results(folder)["protocols"]) == ["last"]
+    # One of the three lists, and no other, is enough
+    shutil.copytree(corpus / "wav", tmp_path / "one" / "wav")
+    options = {"data_folder": tmp_path / "one", "model_folder": folder}
+    options["score_norm"] = False
+    output = verify(**options, fails=True)
+    assert f"not found: {tmp_path / 'one' / 'veri_test2.txt'}" in output
+    assert "list_test_hard2.txt\n        (trial lists" in output
+    shutil.copy(corpus / "list_test_hard2.txt", tmp_path / "one")
+    output = verify(**options)
+    assert "VoxCeleb1-O is not scored" in output
+    results = read_results(folder / "verification")
+    assert list(results["trials"]) == ["VoxCeleb1-H"]
+    assert results["rule"].startswith("last epoch")
+
+
+def test_options_without_meaning_in_verification_are_refused(verify, trained):
+    output = verify(model_folder=trained, precision="bf16", fails=True)
+    assert "verify.py does not use --precision" in output
+
+
 def test_missing_models_lists_and_noises_are_named(
     corpus, start, verify, tmp_path
 ):
@@ -206,7 +260,9 @@ def test_missing_models_lists_and_noises_are_named(
     shutil.copytree(corpus / "wav", reduced / "wav")
     run = (tmp_path / "run", "aum_embeddings_tiny")
     output = start(*run, data_folder=reduced, fails=True)
-    assert "veri_test2.txt" in output and "Traceback" not in output
+    lost = reduced / "veri_test2.txt"
+    assert f"trial list not found: {lost}" in output
+    assert "    veri_test2.txt\n" in output and "Traceback" not in output
     output = start(*run, noise_folder=tmp_path / "none", fails=True)
     assert "noise_folder: there is no folder" in output
     assert "Traceback" not in output
