@@ -99,6 +99,9 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
 def _hides_padding(parts):
     """Whether the encoder masks the padding that the features add."""
     encoder, features = parts["embedding_model"], parts["compute_features"]
+    # An object without arguments is no mapping
+    if not (isinstance(encoder, dict) and isinstance(features, dict)):
+        return False
     masks = encoder.get("mask_padding", True)
     padded = features.get("n_frames") is not None
     return ":audiomamba." in str(encoder.tag) and masks and padded

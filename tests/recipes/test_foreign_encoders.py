@@ -5,10 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from speechbrain.inference.classifiers import EncoderClassifier
+from speechbrain.utils.data_utils import batch_pad_right
 
 from audiomamba.inference import AudioTagger, export_run
 
 ROOT = Path(__file__).parents[2]
+CPU = {"device": "cpu"}
 SMALL = {
     "number_of_epochs": 4,
     "batch_size": 8,
@@ -67,9 +71,47 @@ def test_a_speechbrain_encoder_trains_and_tags(
     assert last < first and 0 <= results["metric"]["value"] <= 1
 
     exported = export_run(tmp_path / "run", tmp_path / "model")
-    tagger = AudioTagger.from_hparams(exported, run_opts={"device": "cpu"})
+    tagger = AudioTagger.from_hparams(exported, run_opts=CPU)
     wav = next(corpus.rglob("*.wav"))
     assert len(tagger.tag_file(wav, top_k=2)) == 2
     # Cnn14 has 80 million parameters, and pytest keeps temporary folders
     shutil.rmtree(tmp_path / "run" / "save")
     shutil.rmtree(tmp_path / "model")
+
+
+def test_speechbrains_features_and_normalisation_train_and_tag(
+    make_corpus, run_recipe, tmp_path
+):
+    text = (ROOT / "recipes/ESC50/hparams/aum_tiny.yaml").read_text()
+    for key, value in (
+        ("compute_features", "!new:audiomamba.lobes.SpeechBrainFbank\n"),
+        (
+            "mean_var_norm",
+            "!new:speechbrain.processing.features.InputNormalization\n"
+            "    norm_type: sentence\n",
+        ),
+        ("n_mels", "40\n"),
+    ):
+        pattern = rf"^{key}:.*\n(    .*\n)*"
+        text, count = re.subn(
+            pattern, f"{key}: {value}", text, flags=re.MULTILINE
+        )
+        assert count == 1
+    (tmp_path / "changed.yaml").write_text(text)
+    corpus = make_corpus("ESC50", n_clips=1, seconds=1.0).folder
+    small = {**SMALL, "number_of_epochs": 1, "classifier": "{input_size: 16}"}
+    run_recipe(
+        "ESC50",
+        tmp_path / "changed.yaml",
+        **small,
+        embedding_model="{embed_dim: 16, depth: 1}",
+        data_folder=corpus,
+        output_folder=tmp_path / "run",
+    )
+    exported = export_run(tmp_path / "run", tmp_path / "model")
+    classifier = EncoderClassifier.from_hparams(str(exported), run_opts=CPU)
+    sizes = torch.randint(3000, 16000, (30,)).tolist()
+    waves = [0.1 * torch.randn(size) for size in sizes]
+    together, *_ = classifier.classify_batch(*batch_pad_right(waves))
+    alone = [classifier.classify_batch(wave)[0] for wave in waves]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)

@@ -7,6 +7,7 @@ the calls of ``train_speaker_embeddings.py`` and
 arguments and the same use of the results.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.decoders.ctc import CTCBeamSearcher
 from speechbrain.utils.checkpoints import average_checkpoints
 from speechbrain.utils.data_utils import batch_pad_right
+
+from audiomamba.lobes.clip_encoder import encode
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SPEAKERS = "VoxCeleb/hparams/speechbrain/train_audio_mamba.yaml"
@@ -283,3 +286,32 @@ def test_speech_recognition(tmp_path):
     )
     loss = brain.evaluate(data, test_loader_kwargs={"batch_size": 1})
     assert np.isfinite(loss)
+
+
+def readme_blocks():
+    """Return the YAML blocks of README.md's section for SpeechBrain."""
+    text = (RECIPES.parent / "README.md").read_text()
+    section = text.split("## Swap it into your pipeline")[1].split("\n## ")[0]
+    return re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", readme_blocks())
+def test_the_blocks_of_the_readme_make_models(block):
+    sizes = {"n_mels": 80, "out_n_neurons": 5, "output_neurons": 5}
+    head = "".join(f"{key}: {value}\n" for key, value in sizes.items())
+    block = block.replace("384", "32").replace(
+        "[1024, 1024, 1024, 1024, 3072]", "[8, 8, 8, 8, 24]"
+    )
+    made = load_hyperpyyaml(head + block)
+    feats, lengths = torch.randn(2, 64, 80), torch.tensor([1.0, 0.5])
+    if "Transformer" in made:
+        steps, _ = made["Transformer"](made["CNN"](feats), wav_len=lengths)
+        assert made["ctc_lin"](steps).shape == (2, 16, 5)
+        return
+    emb = encode(made["embedding_model"].eval(), feats, lengths)
+    width = emb.shape[2]
+    assert emb.shape == (2, 1, width) and width in (32, 192)
+    if "classifier" in made:
+        assert made["classifier"](emb).shape == (2, 1, 5)
+        alone = encode(made["embedding_model"], feats[1:, :32], lengths[:1])
+        torch.testing.assert_close(emb[1:], alone, atol=1e-5, rtol=0)
