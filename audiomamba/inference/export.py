@@ -22,9 +22,8 @@ from audiomamba.inference.model_yaml import (
 )
 from audiomamba.inference.statistics import mean_embedding
 from audiomamba.inference.tagger import AudioTagger
+from audiomamba.pretrained.sources import HPARAMS_FILE, LABEL_FILE
 from audiomamba.pretrained.weights import (
-    HPARAMS_FILE,
-    LABEL_FILE,
     label_difference,
     read_class_names,
     write_class_names,
@@ -308,6 +307,7 @@ def export_run(
     output_folder: str | Path,
     target: str | Path,
     labels: str | Path | None = None,
+    centred: bool = True,
 ) -> Path:
     """Export the model of a finished run.
 
@@ -320,6 +320,8 @@ def export_run(
     labels : str or Path, optional
         A label file, for checkpoints of older versions, which have no class
         names.
+    centred : bool
+        Export the mean embedding of the training clips as well.
 
     Returns
     -------
@@ -365,5 +367,5 @@ def export_run(
         title=f"{encoder} on {record['dataset']}",
         origin=f"Trained by `{record['hparams_file']}`.",
         record=record,
-        training=training,
+        training=training if centred else None,
     )

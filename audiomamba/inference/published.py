@@ -13,10 +13,11 @@ from audiomamba.inference.waveforms import WaveformNormalizer
 from audiomamba.lobes.features import KaldiFbank
 from audiomamba.lobes.normalization import SpectrogramNorm
 from audiomamba.pretrained import load_official, read_class_names
-from audiomamba.pretrained.weights import (
+from audiomamba.pretrained.sources import (
     CONFIG_FILE,
     HPARAMS_FILE,
     CheckpointError,
+    is_on_hub,
     locate,
     read_config,
 )
@@ -46,8 +47,11 @@ def is_published(source: str | Path) -> bool:
 
     Raises
     ------
+    CheckpointError
+        (a ValueError) If there is no such folder, and it is no name on the
+        hub.
     FileNotFoundError
-        If the folder is neither.
+        If it is a file, or a folder that is neither.
 
     Example
     -------
@@ -56,9 +60,15 @@ def is_published(source: str | Path) -> bool:
     >>> is_published(folder)
     True
     """
-    folder = Path(source)
-    if not folder.is_dir():
+    if is_on_hub(source):
         return _lacks_hparams(str(source))
+    folder = Path(source)
+    if folder.is_file():
+        raise FileNotFoundError(
+            f"{folder} is a file, not the folder of a model. If it is a "
+            f"checkpoint, convert it: tools/convert_checkpoint.py {folder} "
+            "<folder>; or load it with audiomamba.load_official."
+        )
     if (folder / HPARAMS_FILE).is_file():
         return False
     if not (folder / CONFIG_FILE).is_file():

@@ -54,7 +54,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--model",
         required=True,
         metavar="DIR",
-        help="an exported model, or its name on the Hugging Face hub, only "
+        help="an exported model, the output folder of a run, or a name on "
+        "the Hugging Face hub, only "
         "from a source you trust: it can run code; or a published one, as "
         "saurabhati/DASS_small_AudioSet_47.2, whose code is not run",
     )
@@ -253,17 +254,21 @@ def load_model(arguments: argparse.Namespace) -> "AudioTagger":
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     from audiomamba.inference import AudioTagger
+    from audiomamba.inference.export import ExportError
     from audiomamba.pretrained import CheckpointError
 
+    model = arguments.model
     run_opts = {"device": arguments.device} if arguments.device else None
     try:
-        return AudioTagger.from_hparams(arguments.model, run_opts=run_opts)
-    except CheckpointError as error:
+        return AudioTagger.from_hparams(model, run_opts=run_opts)
+    except (CheckpointError, ExportError) as error:
         sys.exit(f"audiomamba-tag: {error}")
     except (HfHubHTTPError, HFValidationError, OSError) as error:
+        if Path(model).exists():
+            sys.exit(f"audiomamba-tag: {error}")
         sys.exit(
-            f"audiomamba-tag: {arguments.model} is no exported model, neither "
-            f"a folder nor on the hub: {error}"
+            f"audiomamba-tag: there is no folder {model} here, and the hub "
+            f"does not give it: {error}"
         )
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import tee
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from audiomamba.inference.waveforms import (
     windows,
 )
 from audiomamba.lobes.clip_encoder import ClipEncoder
+from audiomamba.pretrained.sources import is_run
 from audiomamba.training.metrics import ACTIVATIONS
 
 # A path, or samples [N]
@@ -121,13 +123,14 @@ class AudioTagger(Pretrained):
         run_opts: dict | None = None,
         **kwargs,
     ) -> "AudioTagger":
-        """Load an exported model, or a published one.
+        """Load an exported model, a finished run, or a published model.
 
         Arguments
         ---------
         source : str or Path
-            A folder, or ``owner/name`` on the Hugging Face hub; only from a
-            source you trust: its ``hyperparams.yaml`` can run arbitrary code.
+            A folder, the output folder of a run, or ``owner/name`` on the
+            Hugging Face hub; only from a source you trust: its
+            ``hyperparams.yaml`` can run arbitrary code.
             A published model has a ``config.json`` instead, which cannot, see
             `audiomamba.inference.published`.
         savedir : str or Path, optional
@@ -145,8 +148,19 @@ class AudioTagger(Pretrained):
         Raises
         ------
         FileNotFoundError
-            If the folder is neither an exported nor a published model.
+            If it is a file, or a folder that is none of them.
+        CheckpointError
+            (a ValueError) If there is no such folder, and it is no name on
+            the hub.
+        ExportError
+            (a ValueError) If the run is not finished.
         """
+        if is_run(source):
+            from audiomamba.inference.export import export_run
+
+            with TemporaryDirectory() as place:
+                model = export_run(source, f"{place}/model", centred=False)
+                return cls.from_hparams(model, None, run_opts, **kwargs)
         if is_published(source):
             return cls(**published_parts(source), run_opts=run_opts)
         return super().from_hparams(

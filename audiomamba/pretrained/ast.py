@@ -6,21 +6,38 @@ timm, on which it is built, two generations of ``transformers``, and those of
 """
 
 import re
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from audiomamba.lobes.ast import AudioSpectrogramTransformer
 from audiomamba.lobes.patch_encoder import PatchEncoder
+from audiomamba.nnet.lengths import check_sizes
+from audiomamba.nnet.patch_embed import grid_length
 from audiomamba.pretrained.family import (
     KERNEL,
     TABLE,
+    Layout,
     PatchCheckpoint,
     PatchFamily,
     Wanted,
 )
-from audiomamba.pretrained.weights import CheckpointError, Tensors
+from audiomamba.pretrained.sources import (
+    CONFIG_FILE,
+    CheckpointError,
+    Tensors,
+    read_config,
+)
 
+# Of transformers' configuration, with the values that it leaves out
+SETTINGS = {
+    "patch_size": 16,
+    "frequency_stride": 10,
+    "time_stride": 10,
+    "max_length": 1024,
+    "num_mel_bins": 128,
+}
 ATTENTION = re.compile(r"\.(attn|attention)\.")
 PREFIXES = re.compile(
     r"^(module\.)?((v|vit|deit|audio_spectrogram_transformer)\.)?"
@@ -104,11 +121,34 @@ class ASTFamily(PatchFamily):
     title = "AST or DeiT"
     encoder = AudioSpectrogramTransformer
     classifier_norm = ("head_norm.weight", "head_norm.bias")
+    usual_strides = (10,)
     resample = staticmethod(fit_table)
 
     def recognises(self, tensors: Tensors) -> bool:
         """Whether the tensors include those of an attention layer."""
         return any(ATTENTION.search(key) for key in tensors)
+
+    def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
+        """Add the layout in ``transformers``' settings beside the weights."""
+        if isinstance(source, dict):
+            return wanted
+        path = (source if source.is_dir() else source.parent) / CONFIG_FILE
+        config = read_config(path) if path.is_file() else {}
+        if config.get("model_type") != "audio-spectrogram-transformer":
+            return wanted
+        sizes = {key: config.get(key, SETTINGS[key]) for key in SETTINGS}
+        try:
+            check_sizes(**sizes)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        bins, frames = sizes["num_mel_bins"], sizes["max_length"]
+        patch = sizes["patch_size"]
+        stride = (sizes["frequency_stride"], sizes["time_stride"])
+        grid = (
+            grid_length(bins, patch, stride[0]),
+            grid_length(frames, patch, stride[1]),
+        )
+        return wanted._replace(n_mels=bins, known=Layout(grid, frames, stride))
 
     def read(
         self, tensors: Tensors, name: str, wanted: Wanted

@@ -10,7 +10,7 @@ import re
 from audiomamba.lobes.dass import DASS
 from audiomamba.nnet.patch_embed import Size
 from audiomamba.pretrained.family import Checkpoint, Wanted
-from audiomamba.pretrained.weights import CheckpointError, Tensors
+from audiomamba.pretrained.sources import CheckpointError, Source, Tensors
 
 DECAY = re.compile(
     r"(.*)layers\.(\d+)\.blocks\.(\d+)\.(?:op|self_attention)\.A_logs$"
@@ -80,6 +80,10 @@ class DASSFamily:
             for key in dropped:
                 del tensors[key]
         return Checkpoint(name, tensors, arguments, widths[-1], dropped)
+
+    def with_settings(self, wanted: Wanted, source: Source) -> Wanted:
+        """Return what is wanted: the tensors tell the rest."""
+        return wanted
 
     def build(self, checkpoint: Checkpoint, wanted: Wanted) -> DASS:
         """Return a new encoder for a checkpoint, its weights not yet loaded."""

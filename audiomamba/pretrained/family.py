@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +36,8 @@ class Wanted(NamedTuple):
     stride: Size | None
     cls_token: str | None
     token_order: str
+    # What is written beside the weights
+    known: "Layout | None" = None
 
 
 class Layout(NamedTuple):
@@ -106,6 +109,8 @@ class PatchFamily:
     title: str
     encoder: type[PatchEncoder]
     classifier_norm: tuple[str, ...] = ()
+    # Strides, besides the patch size, that its checkpoints are trained with
+    usual_strides: tuple[int, ...] = ()
     # Resamples a position table [F', T', D] to another grid.
     resample: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
 
@@ -119,6 +124,10 @@ class PatchFamily:
             cls_token=encoder.cls_place,
             token_order=encoder.token_order,
         )
+
+    def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
+        """Add what is written beside the weights; here nothing is."""
+        return wanted
 
     def build(
         self, checkpoint: PatchCheckpoint, wanted: Wanted
@@ -174,10 +183,16 @@ class PatchFamily:
         Several strides can lead to the same number of patches.  The wanted
         stride and frames are taken if they fit.  Otherwise the wanted stride
         and the patch size come before other strides, and round numbers of
-        frames before others.
+        frames before others.  Where several usual strides fit, none is taken.
         """
         patch = to_pair(tensors[KERNEL].shape[2:])
         n_patches = tensors[TABLE].shape[1] - n_cls
+        if wanted.known is not None:
+            return self._checked_layout(wanted.known, n_patches, name)
+        if wanted.stride is None:
+            layout = self._usual_layout(n_patches, patch, wanted, name)
+            if layout is not None:
+                return layout
         likely = [to_pair(wanted.stride) if wanted.stride else patch, patch]
         guessed = [(s, s) for s in range(min(patch), 0, -1)]
         ranked = []
@@ -199,6 +214,44 @@ class PatchFamily:
                 f"to the patch size {patch} makes of {wanted.n_mels} mel bins."
             )
         return min(ranked)[-1]
+
+    def _checked_layout(self, layout, n_patches, name):
+        """Refuse settings beside the weights that contradict them."""
+        if math.prod(layout.grid) != n_patches:
+            raise CheckpointError(
+                f"{name} has {n_patches} patch positions, but by the "
+                f"configuration beside it they are {layout.grid[0]} x "
+                f"{layout.grid[1]}: get both from the same source."
+            )
+        return layout
+
+    def _usual_layout(self, n_patches, patch, wanted, name):
+        """Return the layout of the usual stride that fits; None without one.
+
+        The wanted frames decide between several; else it is an error.
+        """
+        found, fitting, choices = [], [], []
+        for stride in dict.fromkeys((*self.usual_strides, min(patch))):
+            n_rows = grid_length(wanted.n_mels, patch[0], stride)
+            if n_patches % n_rows:
+                continue
+            grid = (n_rows, n_patches // n_rows)
+            fewest = (grid[1] - 1) * stride + patch[1]
+            most = fewest + stride - 1
+            _, n_frames = _likely_frames(fewest, stride)
+            if wanted.n_frames and fewest <= wanted.n_frames <= most:
+                n_frames = wanted.n_frames
+                fitting.append(stride)
+            found.append(Layout(grid, n_frames, (stride, stride)))
+            choices.append(f"stride={stride} ({fewest} to {most} frames)")
+        if len(fitting) == 1:
+            return next(x for x in found if x.stride[0] == fitting[0])
+        if len(found) > 1:
+            raise CheckpointError(
+                f"{name} has {n_patches} patch positions, which several "
+                f"strides make: give {' or '.join(choices)}."
+            )
+        return found[0] if found else None
 
 
 def _likely_frames(shortest, stride):

@@ -60,13 +60,14 @@ def load_official(
     patch_size : int, tuple of int or None
         Patch size in (bins, frames); None for the checkpoint's own.
     stride : int, tuple of int or None
-        Stride in (bins, frames); None for the checkpoint's own, which is
-        taken to be its patch size unless only an overlapping stride explains
-        its positions.  Give it for a checkpoint with overlapping patches.
+        Stride in (bins, frames); None for the checkpoint's own: that of the
+        ``config.json`` of ``transformers`` beside it, else the patch size
+        unless only an overlapping stride explains its positions.  Where both
+        10, AST's stride, and the patch size do, an error names the choices.
     token_order : str
         "time" for an Audio Mamba trained with transposed tokens.
     n_mels : int
-        Mel bins of the checkpoint's input.
+        Mel bins of the checkpoint's input; a ``config.json`` comes first.
 
     Returns
     -------
@@ -99,8 +100,10 @@ def load_official(
         cls_token=cls_token,
         token_order=token_order,
     )
-    tensors, name = read_tensors(checkpoint)
+    source = locate(checkpoint)
+    tensors, name = read_tensors(source)
     family = _recognise(tensors, name)
+    wanted = family.with_settings(wanted, source)
     given = family.read(tensors, name, wanted)
     classifier = _take_classifier(given)
     encoder = family.build(given, wanted)
@@ -171,7 +174,8 @@ def initialise(
             f"{name} is a checkpoint of {found.title}, but the encoder is an "
             f"{type(encoder).__name__}: give a checkpoint of {family.title}."
         )
-    given = family.read(tensors, name, family.wanted_by(encoder, stride))
+    wanted = family.wanted_by(encoder, stride)
+    given = family.read(tensors, name, family.with_settings(wanted, source))
     head = _take_classifier(given)
     names = read_class_names(source)
     fits, reason = _compare_classifiers(head, classifier, names, labels)

@@ -15,8 +15,8 @@ from audiomamba.dataio.scores import ScoreFile
 from audiomamba.lobes.clip_encoder import ClipEncoder, encode
 from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
+from audiomamba.pretrained.sources import HPARAMS_FILE
 from audiomamba.pretrained.weights import (
-    HPARAMS_FILE,
     CheckpointError,
     label_difference,
     read_class_names,

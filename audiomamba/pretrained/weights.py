@@ -6,7 +6,6 @@ class names as Python literals.
 
 import argparse
 import collections
-import json
 import pickle
 import re
 import zipfile
@@ -14,14 +13,19 @@ from pathlib import Path
 
 import torch
 
-# What an exported folder or a checkpoint of a run consists of.
-ENCODER_FILE = "embedding_model.ckpt"
-CLASSIFIER_FILE = "classifier.ckpt"
-LABEL_FILE = "label_encoder.ckpt"
-HPARAMS_FILE = "hyperparams.yaml"
-# Beside weights on the hub: the sizes and the class names, among others.
-CONFIG_FILE = "config.json"
-WEIGHT_PATTERNS = ("*.safetensors", "*.pth", "*.pt")
+from audiomamba.pretrained.sources import (
+    CLASSIFIER_FILE,
+    CONFIG_FILE,
+    ENCODER_FILE,
+    LABEL_FILE,
+    WEIGHT_PATTERNS,
+    CheckpointError,
+    Source,
+    Tensors,
+    locate,
+    read_config,
+)
+
 # What PyTorch raises for a file that is truncated, empty or not its own.
 READ_ERRORS = (
     RuntimeError,
@@ -48,62 +52,6 @@ INERT: list = [
     argparse.Namespace,
     (collections.OrderedDict, "yacs.config.CfgNode"),
 ]
-Tensors = dict[str, torch.Tensor]
-# A file, a folder, a hub repository, or the tensors themselves.
-Source = str | Path | Tensors
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read or does not fit."""
-
-
-def locate(source: Source) -> Path | Tensors:
-    """Return the local path of a checkpoint; download it if needed.
-
-    Arguments
-    ---------
-    source : str, Path or dict
-        A file, a folder, a Hugging Face repository ``owner/name``, or a state
-        dict, which is returned as it is.
-
-    Returns
-    -------
-    Path or dict
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such checkpoint.
-
-    Example
-    -------
-    >>> locate(getfixture("tmp_path")).is_dir()
-    True
-    """
-    if isinstance(source, dict):
-        return source
-    path = Path(source)
-    if path.exists():
-        return path
-    if path.suffix or len(path.parts) != 2 or path.is_absolute():
-        raise CheckpointError(f"There is no checkpoint {path}.")
-    return _download(str(source))
-
-
-def _download(repository):
-    """Return the local folder of a hub repository's weights."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    wanted = [ENCODER_FILE, CLASSIFIER_FILE, LABEL_FILE, "*config.json"]
-    wanted += WEIGHT_PATTERNS
-    try:
-        return Path(snapshot_download(repository, allow_patterns=wanted))
-    except (HfHubHTTPError, OSError) as error:
-        raise CheckpointError(
-            f"{repository!r} is neither a local file or folder nor a "
-            f"repository that the Hugging Face hub gives access to: {error}"
-        ) from error
 
 
 def read_tensors(source: Source) -> tuple[Tensors, str]:
@@ -301,42 +249,6 @@ def write_class_names(path: str | Path, labels: list[str]) -> None:
     encoder = CategoricalEncoder()
     encoder.update_from_iterable(map(_Quoted, labels))
     encoder.save(path)
-
-
-def read_config(path: Path) -> dict:
-    """Read a file of settings on the hub, as ``config.json``.
-
-    Arguments
-    ---------
-    path : Path
-        A file in JSON.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "config.json"
-    >>> _ = path.write_text('{"num_classes": 527}')
-    >>> read_config(path)
-    {'num_classes': 527}
-    """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole JSON file ({error}): download the model "
-            "again."
-        ) from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} holds no settings by name.")
-    return config
 
 
 def _names_in_config(path):

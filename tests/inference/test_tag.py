@@ -138,10 +138,46 @@ def test_missing_matplotlib_is_reported_before_tagging_starts(
         tag(run.paths[0], "--plot", tmp_path / "out.png")
 
 
+def test_a_run_is_a_model(run, capsys):
+    options = ["--top", "3", "--json", "--device", "cpu"]
+    for model in (run.folder, run.exported):
+        main([str(run.paths[0]), "--model", str(model), *options])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("best.pth", "is a file.*convert_checkpoint.py"),
+        ("none.pth", "There is no checkpoint"),
+        ("none", "There is no checkpoint"),
+    ],
+)
+def test_paths_are_not_asked_for_on_the_hub(
+    run, tmp_path, monkeypatch, name, words
+):
+    def refuse(*arguments, **options):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.pth").touch()
+    with pytest.raises(SystemExit, match=words):
+        main([str(run.paths[0]), "--model", name])
+
+
+def test_a_run_that_is_not_finished_is_explained(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    (folder / "results.json").unlink()
+    with pytest.raises(SystemExit, match="Let train.py finish"):
+        main([str(run.paths[0]), "--model", str(folder)])
+
+
 def test_wrong_windows_and_models_are_explained(tag, run, tmp_path):
     with pytest.raises(SystemExit, match="hears 0.615"):
         tag(run.paths[0], "--window", 10)
-    with pytest.raises(SystemExit, match="no exported model"):
+    with pytest.raises(SystemExit, match="not an exported model"):
         main([str(run.paths[0]), "--model", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         main([str(run.paths[0]), "--model", str(tmp_path), "--top", "0"])

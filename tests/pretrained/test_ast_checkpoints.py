@@ -1,5 +1,6 @@
 """Checkpoints of AST and DeiT: every layout, ImageNet weights, refusals."""
 
+import json
 import re
 
 import pytest
@@ -266,3 +267,82 @@ def test_arguments_of_audio_mamba_alone_are_refused(arguments):
         load_official(deit(distilled=True), **arguments)
     encoder, _ = load_official(deit(distilled=True), cls_token="front")
     assert encoder.tokens == ("cls_token", "dist_token")
+
+
+def transformers_ast(n_frames, **settings):
+    """An untrained AST of ``transformers``."""
+    config = transformers.ASTConfig(
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=256,
+        max_length=n_frames,
+        num_labels=35,
+        layer_norm_eps=1e-6,
+        **settings,
+    )
+    torch.manual_seed(0)
+    model = transformers.ASTForAudioClassification(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+@pytest.mark.parametrize(
+    "n_frames, settings",
+    [
+        (128, {}),
+        (512, {}),
+        (998, {}),
+        (128, {"time_stride": 8, "frequency_stride": 16}),
+        (128, {"num_mel_bins": 64, "time_stride": 16}),
+    ],
+)
+def test_the_settings_beside_the_weights_tell_the_patches(
+    tmp_path, n_frames, settings
+):
+    model = transformers_ast(n_frames, **settings)
+    model.save_pretrained(tmp_path)
+    encoder, head = load_official(tmp_path)
+    assert encoder.n_frames == n_frames
+    assert encoder.n_mels == settings.get("num_mel_bins", 128)
+    feats = torch.randn(2, n_frames, encoder.n_mels)
+    with torch.no_grad():
+        found = head(encoder(feats)).squeeze(1)
+        wanted = model(feats).logits
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    same, _ = load_official(tmp_path / "model.safetensors")
+    assert (same.stride, same.n_frames) == (encoder.stride, n_frames)
+
+
+def test_patches_of_several_strides_are_not_guessed():
+    """12 x 12 with AST's stride of 10 are as many as 8 x 18 without overlap."""
+    state = transformers_ast(128).state_dict()
+    complaint = r"stride=10 \(126 to 135 frames\) or stride=16 \(288 to 303"
+    with pytest.raises(CheckpointError, match=complaint):
+        load_official(state)
+    for given in ({"stride": 10}, {"n_frames": 128}):
+        encoder, _ = load_official(state, **given)
+        assert (encoder.stride, encoder.n_frames) == ((10, 10), 128)
+    encoder, _ = load_official(state, stride=16)
+    assert encoder.n_frames == 288
+    # where one usual stride alone fits, no unusual one is preferred
+    encoder, _ = load_official(transformers_ast(998).state_dict())
+    assert (encoder.stride, encoder.n_frames) == ((10, 10), 1000)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [({"max_length": 999}, "configuration beside it"),
+     ({"max_length": -1}, "max_length is -1"),
+     ({"time_stride": "ten"}, "time_stride is 'ten'")],
+)  # fmt: skip
+def test_settings_that_contradict_the_weights_are_refused(
+    tmp_path, change, words
+):
+    transformers_ast(128).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CheckpointError, match=words):
+        load_official(tmp_path)
