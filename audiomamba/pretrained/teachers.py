@@ -15,7 +15,7 @@ from audiomamba.dataio.scores import ScoreFile
 from audiomamba.lobes.clip_encoder import ClipEncoder, encode
 from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
-from audiomamba.pretrained.sources import HPARAMS_FILE
+from audiomamba.pretrained.sources import HPARAMS_FILE, is_run
 from audiomamba.pretrained.weights import (
     CheckpointError,
     label_difference,
@@ -61,6 +61,11 @@ class Teacher(torch.nn.Module):
 
     def __init__(self, source: str | Path):
         super().__init__()
+        if is_run(source):
+            raise CheckpointError(
+                f"{source} is the output folder of a run: export its model "
+                "with tools/export_pretrained.py, and give that folder."
+            )
         self.name, self.labels = str(source), read_class_names(source)
         if Path(source, HPARAMS_FILE).is_file():
             model = _Exported.from_hparams(

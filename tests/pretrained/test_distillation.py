@@ -287,3 +287,10 @@ def test_weights_without_a_classifier_cannot_teach(tmp_path, clip_encoder):
     torch.save(model.state_dict(), tmp_path / "encoder.pth")
     with pytest.raises(CheckpointError, match="no classifier"):
         prepared(clip_encoder, teachers=[tmp_path / "encoder.pth"])
+
+
+def test_a_run_has_to_be_exported_to_teach(tmp_path, clip_encoder):
+    (tmp_path / "save").mkdir()
+    (tmp_path / "hyperparams.yaml").write_text("seed: 1")
+    with pytest.raises(CheckpointError, match="export_pretrained.py"):
+        prepared(clip_encoder, teachers=[tmp_path])
