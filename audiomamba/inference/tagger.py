@@ -128,16 +128,14 @@ class AudioTagger(Pretrained):
         Arguments
         ---------
         source : str or Path
-            A folder, the output folder of a run, or ``owner/name`` on the
-            Hugging Face hub; only from a source you trust: its
-            ``hyperparams.yaml`` can run arbitrary code.
-            A published model has a ``config.json`` instead, which cannot, see
-            `audiomamba.inference.published`.
+            A folder, the output folder of a run, or ``owner/name`` on the hub;
+            only from a source you trust: its ``hyperparams.yaml`` can run
+            arbitrary code. A published model has a ``config.json`` instead,
+            which cannot; see `audiomamba.inference.published`.
         savedir : str or Path, optional
             Folder for links to the fetched files; None: only the hub's cache.
         run_opts : dict, optional
-            For example ``{"device": "cuda:0"}``; default: a GPU if there is
-            one.
+            For example ``{"device": "cuda:0"}``; None: a GPU if there is one.
         **kwargs
             As for SpeechBrain's ``Pretrained.from_hparams``.
 
@@ -147,13 +145,8 @@ class AudioTagger(Pretrained):
 
         Raises
         ------
-        FileNotFoundError
-            If it is a file, or a folder that is none of them.
-        CheckpointError
-            (a ValueError) If there is no such folder, and it is no name on
-            the hub.
-        ExportError
-            (a ValueError) If the run is not finished.
+        OSError or ValueError
+            If it is none of them, or a run that is not finished.
         """
         if is_run(source):
             from audiomamba.inference.export import export_run
