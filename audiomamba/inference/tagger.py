@@ -143,10 +143,8 @@ class AudioTagger(Pretrained):
         -------
         AudioTagger
 
-        Raises
-        ------
-        OSError or ValueError
-            If it is none of them, or a run that is not finished.
+        Raises OSError or ValueError if it is none of them, or a run that is not
+        finished.
         """
         if is_run(source):
             from audiomamba.inference.export import export_run
