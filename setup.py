@@ -50,7 +50,7 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["audiomamba-tag = audiomamba.inference.tag:main"]
+        "console_scripts": ["audiomamba-tag = audiomamba.cli.tag:main"]
     },
     classifiers=[
         "Development Status :: 4 - Beta",

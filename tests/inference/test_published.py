@@ -8,8 +8,8 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError
 from safetensors.torch import save_file
 
+from audiomamba.cli.tag import main
 from audiomamba.inference import AudioTagger
-from audiomamba.inference.tag import main
 from audiomamba.lobes import DASS, KaldiFbank
 from audiomamba.pretrained import CheckpointError
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from audiomamba.inference.tag import main
+from audiomamba.cli.tag import main
 
-from .conftest import LABELS
+from ..inference.conftest import LABELS
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from audiomamba.cli.model import add_model_options, load_model
+
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.tagger import AudioTagger, TaggedWindow
 
@@ -50,15 +52,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="DIR",
-        help="an exported model, the output folder of a run, or a name on "
-        "the Hugging Face hub, only "
-        "from a source you trust: it can run code; or a published one, as "
-        "saurabhati/DASS_small_AudioSet_47.2, whose code is not run",
-    )
+    add_model_options(parser)
     parser.add_argument(
         "--top", type=_positive, default=5, help="tags to show (default: 5)"
     )
@@ -83,9 +77,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="PNG",
         help="plot spectrogram and tags; for several files, give a folder",
-    )
-    parser.add_argument(
-        "--device", help="cpu, cuda:0, ...; default: a GPU if there is one"
     )
     arguments = parser.parse_args(argv)
     if fault := arguments.plot and _fault_of_plot(**vars(arguments)):
@@ -249,29 +240,6 @@ def tag(
     return write(path, [], windows), windows
 
 
-def load_model(arguments: argparse.Namespace) -> "AudioTagger":
-    """Load the model, or exit with the reason why it cannot be loaded."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    from audiomamba.inference import AudioTagger
-    from audiomamba.inference.export import ExportError
-    from audiomamba.pretrained import CheckpointError
-
-    model = arguments.model
-    run_opts = {"device": arguments.device} if arguments.device else None
-    try:
-        return AudioTagger.from_hparams(model, run_opts=run_opts)
-    except (CheckpointError, ExportError) as error:
-        sys.exit(f"audiomamba-tag: {error}")
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        if Path(model).exists():
-            sys.exit(f"audiomamba-tag: {error}")
-        sys.exit(
-            f"audiomamba-tag: there is no folder {model} here, and the hub "
-            f"does not give it: {error}"
-        )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Tag the files on the command line.
 
@@ -296,7 +264,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # names of files may have any bytes
             stream.reconfigure(errors="backslashreplace")
-    tagger = load_model(arguments)
+    tagger = load_model("audiomamba-tag", arguments)
     failed = []
     files = arguments.files
     for path in tqdm(files, unit="file", disable=len(files) == 1):

@@ -1,0 +1,1 @@
+"""The installed commands, each a thin layer over a function of the package."""
