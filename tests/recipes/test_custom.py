@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from audiomamba.dataio.custom import SPLITS, prepare_custom
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
@@ -32,10 +33,9 @@ def corpus(tmp_path):
 
 
 @pytest.fixture
-def prepare(load_script, corpus, tmp_path):
-    module = load_script("Custom", "custom_prepare")
-    lists = {split: corpus / f"{split}.csv" for split in module.SPLITS}
-    return lambda **options: module.prepare_custom(
+def prepare(corpus, tmp_path):
+    lists = {split: corpus / f"{split}.csv" for split in SPLITS}
+    return lambda **options: prepare_custom(
         corpus, tmp_path / "save", lists, **options
     )
 

@@ -4,6 +4,8 @@
 ``duration`` (seconds), ``wav`` (path relative to ``data_folder``) and
 ``label``; also ``start`` and ``stop``, in samples, where a row is a part of a
 file.
+
+``recipes/Custom`` and the command ``audiomamba-train`` share this module.
 """
 
 import logging
@@ -20,6 +22,7 @@ from audiomamba.dataio.corpus import list_audio, stat_audio
 from audiomamba.dataio.formats import SUFFIXES
 from audiomamba.dataio.lists import LABEL_SEPARATOR, normal_path, split_labels
 from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.pipeline import clip_datasets
 from audiomamba.dataio.preparation import Corpus, Inputs
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.splits import report_overlaps
@@ -27,6 +30,42 @@ from audiomamba.dataio.splits import report_overlaps
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
+
+
+def prepare(settings: Mapping) -> None:
+    """Check the lists of a recipe's YAML and write the manifests.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain values of the YAML.
+    """
+    prepare_custom(
+        settings["data_folder"],
+        settings["manifest_folder"],
+        {split: settings[f"{split}_csv"] for split in SPLITS},
+        settings["multi_label"],
+        settings["allow_missing"],
+        settings["skip_prep"],
+    )
+
+
+def dataio_prep(hparams: Mapping, labels: list[str]) -> dict:
+    """Make the data sets ``train``, ``valid`` and ``test``.
+
+    Arguments
+    ---------
+    hparams : dict
+        Loaded hyperparameters.
+    labels : list of str
+        Class names, by index.
+
+    Returns
+    -------
+    dict
+        Split -> ClipDataset.
+    """
+    return clip_datasets(hparams, labels, multi_label=hparams["multi_label"])
 
 
 def prepare_custom(
@@ -58,7 +97,8 @@ def prepare_custom(
     PreparationError
         If a list is not found, or with everything that is wrong.
     """
-    corpus = Custom(data_folder, save_folder, lists, multi_label)
+    folders = Path(data_folder), Path(save_folder)
+    corpus = Custom(*folders, lists, multi_label)
     corpus.prepare(skip_prep, allow_missing)
 
 
@@ -70,7 +110,7 @@ class Custom(Corpus):
     multi_label: bool
 
     name = "Custom"
-    source = "Make the lists as the README.md of this recipe says."
+    source = "Make the lists as docs/tutorial.md says."
     tree = """
 train.csv
 valid.csv
