@@ -43,7 +43,11 @@ def prepare(settings: Mapping) -> None:
     prepare_custom(
         settings["data_folder"],
         settings["manifest_folder"],
-        {split: settings[f"{split}_csv"] for split in SPLITS},
+        {
+            "train": settings["train_csv"],
+            "valid": settings["valid_csv"],
+            "test": settings["test_csv"],
+        },
         settings["multi_label"],
         settings["allow_missing"],
         settings["skip_prep"],
