@@ -17,17 +17,24 @@ from audiomamba.dataio.problems import Problems
 logger = logging.getLogger(__name__)
 
 
-# Names to compare letter by letter: it takes time
-_FEW = 2000
+# Pairs of names to compare letter by letter, which takes seconds
+_COMPARISONS = 1_000_000
+# Lost classes that a message names
+_MOST_NAMED = 50
 
 
-def near_names(unused: Iterable[str]) -> Callable[[str], str]:
+def near_names(
+    unused: Iterable[str], whole: bool = False
+) -> Callable[[str], str]:
     """Find files that a list may mean by a name that does not exist.
 
     Arguments
     ---------
     unused : iterable of str
         Files that no list names.
+    whole : bool
+        Compare the whole path, where folders tell files of one name apart;
+        then nothing but case, suffix and signs may differ.
 
     Returns
     -------
@@ -40,22 +47,33 @@ def near_names(unused: Iterable[str]) -> Callable[[str], str]:
     >>> hint = near_names(["b/Dog 1.WAV", "b/rain.wav"])
     >>> hint("a/dog-1.wav"), hint("train.wav"), hint("bell.wav")
     (' (is it b/Dog 1.WAV?)', ' (is it b/rain.wav?)', '')
+    >>> near_names(["b/Dog_1.wav"], whole=True)("b/dog 1.wav")
+    ' (is it b/Dog_1.wav?)'
     """
-    known = {_bare(name): name for name in unused}
+    unused = list(unused)
+    paths = {_bare(name, True): name for name in unused}
+    names = {} if whole else {_bare(name): name for name in unused}
+    left = _COMPARISONS
 
     def hint(name):
+        nonlocal left
         key = _bare(name)
-        if key not in known and len(known) <= _FEW:
-            key = next(iter(difflib.get_close_matches(key, known, 1, 0.85)), "")
-        return f" (is it {known[key]}?)" if key in known else ""
+        found = paths.get(_bare(name, True)) or names.get(key)
+        if found is None and len(names) <= left:
+            left -= len(names)
+            close = difflib.get_close_matches(key, names, 1, 0.85)
+            found = names[close[0]] if close else None
+        return f" (is it {found}?)" if found else ""
 
     return hint
 
 
-def _bare(name):
-    """Letters and digits of a file's name, without folder and suffix."""
-    stem = unicodedata.normalize("NFKC", PurePosixPath(name).stem)
-    return re.sub(r"[\W_]+", "", stem).casefold()
+def _bare(name, whole=False):
+    """Letters and digits of a file's name or whole path, without suffix."""
+    path = PurePosixPath(name)
+    text = f"{path.parent}/{path.stem}" if whole else path.stem
+    text = unicodedata.normalize("NFKC", text)
+    return re.sub(r"[^\w/]+|_", "", text).casefold()
 
 
 def locate_clips(
@@ -110,12 +128,16 @@ def locate_clips(
     return rows[~lost]
 
 
-def report_lost_classes(listed: pd.DataFrame, usable: pd.DataFrame) -> str:
+def report_lost_classes(
+    listed: pd.DataFrame,
+    usable: pd.DataFrame,
+    names: Mapping[str, str] | None = None,
+) -> str:
     """Warn of classes of which a split has lost all clips.
 
     Arguments
     ---------
-    listed, usable : pandas.DataFrame
+    listed, usable, names
         See `report_coverage`.
 
     Returns
@@ -129,13 +151,17 @@ def report_lost_classes(listed: pd.DataFrame, usable: pd.DataFrame) -> str:
     >>> report_lost_classes(listed, listed[:1])
     '; no clip is left in test of: b (2)'
     """
-    parts = []
+    parts, names = [], names or {}
     for split, part in listed.groupby("split", sort=True):
         table = _class_counts(part, usable[usable["split"] == split])
-        lost = table[table["usable"] == 0]
-        if len(lost):
-            names = [f"{row.label} ({row.listed})" for row in lost.itertuples()]
-            parts.append(f"; no clip is left in {split} of: {', '.join(names)}")
+        lost = [
+            f"{names.get(row.label, row.label)} ({row.listed})"
+            for row in table[table["usable"] == 0].itertuples()
+        ]
+        if len(lost) > _MOST_NAMED:
+            lost[_MOST_NAMED:] = [f"and {len(lost) - _MOST_NAMED} more classes"]
+        if lost:
+            parts.append(f"; no clip is left in {split} of: {', '.join(lost)}")
     if parts:
         logger.warning("%s", "".join(parts).removeprefix("; "))
     return "".join(parts)

@@ -4,6 +4,7 @@ Both run in threads, because disks and networks answer several requests at
 once, and show their progress.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError, audio_info
 from audiomamba.dataio.problems import Problems
+
+logger = logging.getLogger(__name__)
 
 # Files per task: keeps the number of pending tasks small for millions of files
 _CHUNK = 512
@@ -257,6 +260,7 @@ def measure(
     problems: Problems,
     sample_rate: int | None = None,
     channels: int | None = None,
+    may_be_resampled: bool = False,
 ) -> pd.DataFrame:
     """Add the durations of audio files; drop and report unusable ones.
 
@@ -275,6 +279,8 @@ def measure(
         are unusable. None accepts any.
     channels : int, optional
         Likewise, the number of channels.
+    may_be_resampled : bool
+        Accept another rate, with a warning, if it is that of all files.
 
     Returns
     -------
@@ -296,6 +302,8 @@ def measure(
     # a file may have many rows, and is read once
     wavs, places = np.unique(rows["wav"].astype(str), return_inverse=True)
     headers, errors = read_headers(data_folder, wavs.tolist())
+    if may_be_resampled:
+        sample_rate = _common_rate(headers, sample_rate, data_folder)
     wanted = {"sample_rate": sample_rate, "channels": channels}
     wanted = {name: value for name, value in wanted.items() if value}
     differs = (headers[list(wanted)] != pd.Series(wanted)).any(axis=1)
@@ -313,6 +321,22 @@ def measure(
         usable &= fits
     duration = (n_frames / headers["sample_rate"]).round(6)
     return rows.assign(duration=duration)[usable].reset_index(drop=True)
+
+
+def _common_rate(headers, sample_rate, data_folder):
+    """The rate that files should have: that of all of them, if there is one."""
+    rates = headers["sample_rate"]
+    rates = rates[rates > 0].unique()
+    if len(rates) != 1 or rates[0] == sample_rate:
+        return sample_rate
+    logger.warning(
+        "%s: its files have %d Hz, and %d Hz as distributed; they are used as "
+        "they are, but results may differ from those of the original files",
+        data_folder,
+        rates[0],
+        sample_rate,
+    )
+    return rates[0]
 
 
 def _segments(rows, n_frames, usable, problems):

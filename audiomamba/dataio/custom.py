@@ -136,6 +136,8 @@ test.csv
         """The rows with a file and a known label."""
         self.listed, totals = self.rows, Counter(self.rows["split"])
         rows = _leave_out_unknown(self.rows, self.multi_label, self.problems)
+        train = rows[rows["split"] == "train"]
+        self.classes = sorted(_names(train, self.multi_label))
         report_overlaps(rows, self.problems)
         there = rows["wav"].isin(inputs.audio["wav"])
         self._report_missing(rows[~there])
@@ -155,12 +157,12 @@ test.csv
             )
 
     def finish(self, rows):
-        """The labels of the training list are the classes."""
+        """The labels of the training list are the classes, also lost ones."""
         splits = {
             split: rows[rows["split"] == split].drop(columns="split")
             for split in SPLITS
         }
-        return splits, sorted(_names(splits["train"], self.multi_label))
+        return splits, self.classes
 
 
 def _read_lists(lists, data_folder):

@@ -90,6 +90,8 @@ is no folder ...
     others: str = field(default="", init=False)
     # All clips that should be there, with split and label, where parse says so
     listed: pd.DataFrame | None = field(default=None, init=False)
+    # Class -> readable name, where parse knows one
+    class_names: Mapping[str, str] = field(default_factory=dict, init=False)
 
     # The one name of the corpus, in options, folders and messages
     name: ClassVar[str]
@@ -102,6 +104,8 @@ is no folder ...
     suffixes: ClassVar[tuple[str, ...]] = (".wav",)
     # The format as distributed; other files are reported
     sample_rate: ClassVar[int | None] = None
+    # Copies that were resampled as a whole are used, with a warning
+    may_be_resampled: ClassVar[bool] = False
     channels: ClassVar[int | None] = None
 
     def __post_init__(self):
@@ -177,7 +181,7 @@ is no folder ...
             report_file, allow_missing, totals, max_missing
         )
         if left_out and self.listed is not None:
-            left_out += report_lost_classes(self.listed, rows)
+            left_out += report_lost_classes(self.listed, rows, self.class_names)
         splits, labels = self.finish(rows)
         write_manifests(self.save_folder, splits, labels, key, left_out)
 
@@ -225,6 +229,7 @@ is no folder ...
             self.problems,
             self.sample_rate,
             self.channels,
+            self.may_be_resampled,
         )
 
     def finish(

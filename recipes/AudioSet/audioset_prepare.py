@@ -123,6 +123,7 @@ eval_segments.csv
     def parse(self, inputs):
         """The listed clips that have a file."""
         mids = read_labels(self.label_file, "mid")
+        self.class_names = dict(zip(mids, read_labels(self.label_file)))
         self.listed = _read_lists(self.lists(), set(mids), self.problems)
         totals = self.problems.lost + Counter(self.listed["split"])
         files = _clips_of_files(inputs.audio, self.listed)
@@ -132,10 +133,8 @@ eval_segments.csv
     def measure(self, rows):
         """Add durations and report the coverage."""
         rows = super().measure(rows)
-        mids = read_labels(self.label_file, "mid")
-        names = dict(zip(mids, read_labels(self.label_file)))
         path = self.save_folder / "coverage.csv"
-        report_coverage(self.listed, rows, path, names)
+        report_coverage(self.listed, rows, path, self.class_names)
         return rows
 
     def finish(self, rows):
@@ -237,9 +236,13 @@ def read_segments(
 
 
 def _clips_of_files(audio, listed):
-    """The files of listed clips: ID, wav."""
+    """The clips that files may be of: ID, wav; only those that are listed fit.
+
+    Files of a listed clip with another start are left out.
+    """
     files = audio["wav"].str.extract(_FILE_NAME).assign(wav=audio["wav"])
-    files = files[files["ID"].isin(listed["ID"])]
+    is_listed = files["ID"].isin(listed["ID"])
+    files, unlisted = files[is_listed], files[~is_listed]
     start = listed.set_index("ID")["start"].reindex(files["ID"]).to_numpy()
     named = files["start"].astype(float).to_numpy()
     fits = np.isnan(named) | (named == start)
@@ -253,4 +256,4 @@ def _clips_of_files(audio, listed):
             others["wav"].iloc[0],
             start[~fits][0],
         )
-    return files[fits]
+    return pd.concat([files[fits], unlisted])

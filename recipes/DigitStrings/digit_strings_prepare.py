@@ -108,6 +108,7 @@ recordings/<digit>_<speaker>_<take>.wav
                 f"no file in {self.data_folder} is named "
                 "<digit>_<speaker>_<take>.wav"
             )
+        self.listed = rows
         return rows, Counter(rows["split"])
 
     def finish(self, rows):
@@ -138,7 +139,7 @@ def _read_names(audio):
         if take in TEST or take in VALID:
             split = "test" if take in TEST else "valid"
         rows.append((wav, digit, speaker, split))
-    return pd.DataFrame(rows, columns=["wav", "digit", "speaker", "split"])
+    return pd.DataFrame(rows, columns=["wav", "label", "speaker", "split"])
 
 
 def _join(table, n_digits, rounds, generator):
@@ -156,7 +157,7 @@ def _join(table, n_digits, rounds, generator):
                         f"{speaker}-{len(rows):05}",
                         part["duration"].sum().round(6),
                         SEPARATOR.join(part["wav"]),
-                        " ".join(part["digit"]),
+                        " ".join(part["label"]),
                     )
                 )
     return pd.DataFrame(rows, columns=["ID", "duration", "wav", "label"])

@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
+from audiomamba.dataio.clips import near_names
 from audiomamba.dataio.hdf5 import HDF5Audio
 from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
@@ -192,6 +193,7 @@ def _locate(rows, audio, problems, check_samples):
     """The segments that can be read, cut to the end of their recording."""
     rows = rows[rows["usable"]].drop(columns="usable")
     present = set(audio.names())
+    hint = near_names(present - set(rows["recording"]), whole=True)
     kept = []
     for name, group in tqdm(
         rows.groupby("recording"), desc="reading segments", unit=" videos"
@@ -200,9 +202,9 @@ def _locate(rows, audio, problems, check_samples):
         try:
             if name not in present:
                 raise AudioError(
-                    f"{audio.path}: has no recording {name}, of which "
-                    f"{len(group)} segments are listed; download it, or "
-                    "remove them from the lists"
+                    f"{audio.path}: has no recording {name}{hint(name)}, of "
+                    f"which {len(group)} segments are listed; download it, "
+                    "or remove them from the lists"
                 )
             n_samples = audio.n_samples(name)
         except AudioError as error:

@@ -93,6 +93,7 @@ audio/<fold>-<recording>-<take>-<target>.wav
     (both of them here or in ESC-50-master/)
 """
     sample_rate = 44100
+    may_be_resampled = True
     channels = 1
 
     def find(self):
@@ -112,11 +113,15 @@ audio/<fold>-<recording>-<take>-<target>.wav
     def parse(self, inputs):
         """The listed clips that have a file."""
         meta, audio = inputs.lists[0], inputs.audio
-        rows = _read_meta(meta, read_labels(CLASSES), self.problems)
+        table = _read_meta(meta, read_labels(CLASSES), self.problems)
         if self.subset == "esc10":
-            rows = rows[rows["esc10"] == "True"]
-        rows = _assign_splits(rows, self.fold, meta)
-        self.listed, totals = rows, Counter(rows["split"])
+            table = table[table["esc10"] == "True"]
+        is_test = table["fold"] == self.fold
+        table["split"] = is_test.map({True: "test", False: "train"})
+        self.listed = table[table["fold"].isin(FOLDS)]
+        rows = table[table["usable"]]
+        _check_folds(rows["fold"], self.fold, meta)
+        totals = Counter(rows["split"])
         places = {Path(wav).name: wav for wav in audio["wav"]}
         rows = rows.assign(wav=rows["filename"].map(places))
         folder = self.data_folder / Path(audio["wav"][0]).parent
@@ -146,7 +151,7 @@ audio/<fold>-<recording>-<take>-<target>.wav
 
 
 def _read_meta(path, classes, problems):
-    """The usable rows of the list: ID, filename, fold, label and others."""
+    """The rows of the list: ID, filename, fold, label, usable and others."""
     table = read_table(path, _COLUMNS, "get the owners' list")
     # spreadsheets write TRUE and FALSE
     table["esc10"] = table["esc10"].str.capitalize()
@@ -169,7 +174,7 @@ def _read_meta(path, classes, problems):
             table["filename"].duplicated()
         ),
     }
-    wrong = pd.Series(False, index=table.index)
+    usable = pd.Series(True, index=table.index)
     for fault, found in faults.items():
         for row in table[found].itertuples():
             problems.add(
@@ -177,22 +182,29 @@ def _read_meta(path, classes, problems):
                 f"{row.fold}, target {row.target}, category {row.category}, "
                 f"esc10 {row.esc10}); correct or delete the line"
             )
-        wrong |= found
-    table = table[~wrong]
+        usable &= ~found
     return table.assign(
-        ID=table["filename"].str[: -len(".wav")], label=table["category"]
+        ID=table["filename"].str[: -len(".wav")],
+        label=table["category"],
+        usable=usable,
     )
 
 
-def _assign_splits(rows, fold, meta_file):
-    """Add ``split``; refuse a fold that leaves nothing to test or train on."""
-    folds = sorted(rows["fold"].unique())
+def _check_folds(column, fold, meta_file):
+    """Refuse a fold that leaves nothing to test or train on."""
+    folds = sorted(column.unique())
+    if not folds:
+        raise PreparationError(
+            f"{meta_file}: no line of it can be used for this subset; get the "
+            "owners' list, or use recipes/Custom for clips and classes of "
+            "your own"
+        )
     if fold not in folds or len(folds) < 2:
         raise PreparationError(
             f"fold: {fold} needs clips of this fold to test on and of others "
-            f"to train on, but {meta_file} only has clips of "
-            f"{'folds ' + ', '.join(folds) if folds else 'no fold'}; set "
-            "--fold to one of these, or get the whole corpus"
+            f"to train on, but {meta_file} only has clips of folds "
+            f"{', '.join(folds)}; set --fold to one of these, or get the "
+            "whole corpus"
         )
     lacking = sorted(set(FOLDS) - set(folds))
     if lacking:
@@ -202,5 +214,3 @@ def _assign_splits(rows, fold, meta_file):
             meta_file,
             ", ".join(lacking),
         )
-    is_test = rows["fold"] == fold
-    return rows.assign(split=is_test.map({True: "test", False: "train"}))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiomamba.dataio import download as archives
+from audiomamba.dataio.clips import near_names
 from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
@@ -168,11 +169,12 @@ def _report_missing(rows, listed, folder, problems):
     whole corpus, the number of training clips is known.
     """
     found = set(rows["name"])
+    hint = near_names(found - set(listed), whole=True)
     for name, split in listed.items():
         if name not in found:
             problems.add(
-                f"{name}: listed in {LISTS[split]}, but not in {folder}; "
-                "unpack it again, or delete its line",
+                f"{name}: listed in {LISTS[split]}, but not in {folder}"
+                f"{hint(name)}; unpack it again, or delete its line",
                 {split: 1},
             )
     totals = {split: 0 for split in COUNTS}

@@ -102,10 +102,11 @@ test.csv
         label_file, *lists = inputs.lists
         labels = set(read_labels(label_file))
         self.listed = _read_lists(lists, labels, self.problems)
-        totals = self.problems.lost + Counter(self.listed["split"])
+        usable = self.listed[self.listed["usable"]]
+        totals = self.problems.lost + Counter(usable["split"])
         names = inputs.audio["wav"].str.rsplit("/", n=1).str[-1]
         files = inputs.audio.assign(ID=names.str.rsplit(".", n=1).str[0])
-        rows = locate_clips(self.listed, files, self.data_folder, self.problems)
+        rows = locate_clips(usable, files, self.data_folder, self.problems)
         return rows, totals
 
     def measure(self, rows):
@@ -123,8 +124,8 @@ test.csv
 
 
 def _read_lists(lists, labels, problems):
-    """All listed clips, each once: ID, label, split."""
-    rows = _read_list(lists[0], labels, problems)
+    """All listed clips, each once: ID, label, split, usable."""
+    rows = _read_list(lists[0], labels, problems).assign(usable=True)
     if len(lists) == 1:
         return rows
     tests = _read_test_list(lists[1], labels, problems)
@@ -146,7 +147,8 @@ def _read_lists(lists, labels, problems):
             lists[1],
         )
     train = rows[(rows["split"] == "train") & ~is_test]
-    return pd.concat([train, tests[~differs]], ignore_index=True)
+    tests = tests.assign(usable=~differs)
+    return pd.concat([train, tests], ignore_index=True)
 
 
 def _read_list(path, labels, problems):

@@ -15,6 +15,7 @@ from textwrap import indent
 import pandas as pd
 from voxceleb_prepare import VoxCeleb
 
+from audiomamba.dataio.clips import near_names
 from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.preparation import Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
@@ -162,7 +163,7 @@ class Speakers(VoxCeleb12):
                 f"{', '.join(self.held_out)}: add VoxCeleb2 as wav, or hold "
                 f"out fewer lists. {self.others}".rstrip()
             )
-        rows = self._with_splits(rows)
+        self.listed = rows = self._with_splits(rows)
         return rows, Counter(rows["split"])
 
     def finish(self, rows):
@@ -247,12 +248,13 @@ class Trials(VoxCeleb12):
         )
         named = pd.concat([trials["first"], trials["second"]]).unique()
         rows = pd.DataFrame({"name": sorted(named), "split": "files"})
-        rows["wav"] = rows["name"].map(self.utterances(inputs.audio))
-        places = self.places()
+        files = self.utterances(inputs.audio)
+        rows["wav"] = rows["name"].map(files)
+        places, hint = self.places(), near_names(set(files) - {*named}, True)
         for name in rows["name"][rows["wav"].isna()]:
             self.problems.add(
-                f"{name}: in a trial list, but not in {places}; extract it, "
-                "or delete its trials",
+                f"{name}: in a trial list, but not in {places}{hint(name)}; "
+                "extract it, or delete its trials",
                 {"files": 1},
             )
         self.totals = {"files": len(rows)}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.clips import near_names
 from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 
@@ -131,23 +132,20 @@ class Identification(VoxCeleb):
         files = self.utterances(audio)
         rows = listed.assign(wav=listed["name"].map(files))
         lost, places = rows["wav"].isna(), self.places()
-        unused = set(files) - set(rows["name"])
-        by_name = {name.lower(): name for name in unused}
+        hint = near_names(set(files) - set(rows["name"]), whole=True)
         for speaker, group in rows[lost].groupby("label"):
             if len(group) == (rows["label"] == speaker).sum():
                 self.problems.add(
                     f"{speaker}: none of its {len(group)} listed files is in "
-                    f"{places}; extract this speaker's files, or remove it "
-                    "from the list",
+                    f"{places}{hint(group['name'].iloc[0])}; extract this "
+                    "speaker's files, or remove it from the list",
                     Counter(group["split"]),
                 )
                 continue
             for name, split in zip(group["name"], group["split"]):
-                other = by_name.get(name.lower())
-                hint = f" (is it {other}?)" if other else ""
                 self.problems.add(
-                    f"{name}: listed, but not in {places}{hint}; extract it, "
-                    "or delete its line",
+                    f"{name}: listed, but not in {places}{hint(name)}; "
+                    "extract it, or delete its line",
                     {split: 1},
                 )
         n_unlisted = len(audio) - (len(rows) - lost.sum())

@@ -317,6 +317,13 @@ def test_a_clip_with_another_start_is_not_used(prepare, tmp_path, caplog):
     assert "-0DdlOuIFUI_30.wav, listed from 50 s" in caplog.text
 
 
+def test_a_file_of_nearly_the_listed_name_is_hinted_at(prepare, tmp_path):
+    files = ["x/-0ddlouifui.wav", "_abc-def_12.wav", "Y0123456789.wav"]
+    write_corpus(tmp_path, files)
+    with pytest.raises(PreparationError, match="is it x/-0ddlouifui.wav"):
+        wavs_by_id(tmp_path, tmp_path / "save", prepare)
+
+
 def test_a_test_clip_that_is_listed_twice_is_not_trained_on(prepare, tmp_path):
     files = [forms[0] for forms in NAMES.values()]
     write_corpus(tmp_path, files)

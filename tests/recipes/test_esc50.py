@@ -271,8 +271,23 @@ def test_faults_of_all_lines_are_shown_though_no_clip_is_left(
     with pytest.raises(PreparationError) as caught:
         prepare(small, tmp_path / "save", fold=2)
     message = str(caught.value)
-    assert "only has clips of no fold" in message and "6 problems" in message
-    assert message.count("recipes/Custom") == 6
+    assert "no line of it can be used" in message and "6 problems" in message
+    assert message.count("recipes/Custom") == 7
+
+
+def test_copies_of_another_rate_are_used_if_all_have_it(
+    prepare, small, tmp_path, caplog
+):
+    clips = sorted((small / "audio").iterdir())
+    for path in clips[1:]:
+        soundfile.write(path, np.zeros(1600), 16000)
+    with pytest.raises(PreparationError, match="5 problems"):
+        prepare(small, tmp_path / "save", fold=2)
+    soundfile.write(clips[0], np.zeros(1600), 16000)
+    prepare(small, tmp_path / "save", fold=2)
+    assert "have 16000 Hz, and 44100 Hz as distributed" in caplog.text
+    table = read_manifest(tmp_path / "save" / "train.csv")
+    assert table["duration"].tolist() == [0.1] * 4
 
 
 @pytest.mark.parametrize("fold, subset", [(6, "esc50"), (1, "esc20")])

@@ -160,6 +160,14 @@ def test_the_download_is_verified_and_used(
     assert len(manifests(tmp_path / "save")["train"]) == 8
 
 
+def test_a_clip_of_nearly_the_listed_name_is_hinted_at(script, small, tmp_path):
+    clip = small / "yes" / "0a7c2a8d_nohash_1.wav"
+    clip.rename(clip.with_name("0A7C2A8D-nohash-1.wav"))
+    with pytest.raises(PreparationError) as caught:
+        script.prepare_speech_commands(small, tmp_path / "save")
+    assert "(is it yes/0A7C2A8D-nohash-1.wav?); unpack" in str(caught.value)
+
+
 def test_folders_that_are_not_words_are_named(script, small, tmp_path):
     (small / "zero").rename(small / "zeroes")
     for name in ("validation", "testing"):
