@@ -186,10 +186,10 @@ class AudioSpectrogramTransformer(PatchEncoder):
         return x
 
     def _pool(self, x, row, output):
-        """Return the embedding, the frames or the tokens."""
+        """Return the tokens in the form of an output."""
         if output == "tokens":
             return self.norm(x)
-        if output == "frames":
-            return row.pool_frames(self.head_norm(self.norm(x)))
+        if output != "embedding":
+            return row.pool_grid(self.head_norm(self.norm(x)), output)
         tokens = self.norm(x[:, : len(self.tokens)])
         return self.head_norm(tokens.mean(1, keepdim=True))

@@ -48,7 +48,8 @@ class AudioMamba(PatchEncoder):
         runs fastest.
     output : str
         "embedding": one vector per clip; "frames": one per time step, the
-        mean of its patches; "tokens": the whole row in scan order.
+        mean of its patches; "rows": one per row of patches, the mean over
+        time; "patches": the grid; "tokens": the whole row in scan order.
     mask_padding : bool
         Whether ``lengths`` are used.  False makes padding content, as in the
         paper's training.
@@ -146,10 +147,10 @@ class AudioMamba(PatchEncoder):
         return self.norm_f(x)
 
     def _pool(self, x, row, output):
-        """Return the embedding, the frames or the tokens."""
+        """Return the tokens in the form of an output."""
         if output == "embedding":
             return row.pool_clip(x)
-        return x if output == "tokens" else row.pool_frames(x)
+        return x if output == "tokens" else row.pool_grid(x, output)
 
 
 def aum_tiny(**arguments) -> AudioMamba:

@@ -40,8 +40,9 @@ class DASS(torch.nn.Module):
         Blocks of each stage.
     output : str
         "embedding": one vector per clip, the mean over the last grid;
-        "frames": one per time step, the mean over frequencies; "tokens": the
-        last grid itself, with frequency running fastest.
+        "frames": one per time step, the mean over frequencies; "rows": one
+        per frequency, the mean over time; "patches": the last grid itself;
+        "tokens": its places in a row, with frequency running fastest.
     mask_padding : bool
         Whether ``lengths`` are used.  False makes padding content, as in the
         authors' training.
@@ -123,7 +124,8 @@ class DASS(torch.nn.Module):
         -------
         torch.Tensor
             "embedding": [B, 1, D]; "frames": [B, T', D], zero past a clip's
-            end; "tokens": [B, T' F', D], likewise.
+            end; "rows": [B, F', D]; "patches": [B, F', T', D] and "tokens":
+            [B, T' F', D], zero past a clip's end.
 
         Raises
         ------
@@ -143,8 +145,14 @@ class DASS(torch.nn.Module):
         for stage in self.layers:
             grid, n_columns = stage(grid, n_columns)
         grid = clear_columns(self.norm(grid), n_columns)
+        if output == "patches":
+            return grid
         if output == "tokens":
             return grid.transpose(1, 2).flatten(1, 2)
+        if output == "rows":
+            if n_columns is None:
+                return grid.mean(2)
+            return grid.sum(2) / n_columns[:, None, None]
         frames = grid.mean(1)
         if output == "frames":
             return frames

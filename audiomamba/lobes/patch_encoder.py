@@ -19,7 +19,7 @@ from audiomamba.nnet.patch_embed import (
 )
 from audiomamba.nnet.tokens import PositionEmbedding, TokenRow
 
-OUTPUTS = ("embedding", "frames", "tokens")
+OUTPUTS = ("embedding", "frames", "rows", "patches", "tokens")
 
 
 class PatchEncoder(torch.nn.Module, ABC):
@@ -109,10 +109,18 @@ class PatchEncoder(torch.nn.Module, ABC):
             feats.device,
         )
 
-    def _embed(self, feats, row, n_columns, patch_size, stride):
-        """Return the tokens with their positions in the row."""
-        table_grid = self._table_grid(patch_size, stride)
-        patches = self.patch_embed(feats, patch_size, stride)
+    def _embed(self, feats, row, n_columns, sizes, hidden):
+        """Return the tokens with their positions in the row.
+
+        ``sizes`` are patch size and stride, ``hidden`` the mask and its token.
+        Hidden patches keep their positions: the layers know what is missing
+        where.
+        """
+        patches = self.patch_embed(feats, *sizes)
+        mask, mask_token = hidden
+        if mask is not None:
+            patches = torch.where(mask[..., None], mask_token, patches)
+        table_grid = self._table_grid(*sizes)
         cls_tokens, positions = self.pos_embed(table_grid, n_columns, row.width)
         if self.tokens:
             tokens = [getattr(self, name)[0] for name in self.tokens]
@@ -127,7 +135,7 @@ class PatchEncoder(torch.nn.Module, ABC):
 
     @abstractmethod
     def _pool(self, x, row, output):
-        """Return the embedding, the frames or the tokens."""
+        """Return the tokens [B, L, D] in the form of an output."""
 
     def forward(
         self,
@@ -136,6 +144,8 @@ class PatchEncoder(torch.nn.Module, ABC):
         patch_size: Size | None = None,
         stride: Size | None = None,
         output: str | None = None,
+        mask: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Encode a batch of spectrograms.
 
@@ -153,12 +163,17 @@ class PatchEncoder(torch.nn.Module, ABC):
             Another stride than the constructor's.
         output : str or None
             Another output than the constructor's.
+        mask : torch.Tensor or None
+            True for the patches to hide, [B, F', T'].
+        mask_token : torch.Tensor or None
+            What takes their place, [D]; belongs to ``mask``.
 
         Returns
         -------
         torch.Tensor
-            "embedding": [B, 1, D]; "frames": [B, T', D], zero past a clip's
-            end; "tokens": [B, L, D].
+            "embedding": [B, 1, D]; "frames": [B, T', D] and "patches":
+            [B, F', T', D], zero past a clip's end; "rows": [B, F', D];
+            "tokens": [B, L, D].
 
         Raises
         ------
@@ -178,8 +193,9 @@ class PatchEncoder(torch.nn.Module, ABC):
             feats, n_frames = clear_padding(feats, lengths)
             n_columns = grid_length(n_frames, patch_size[1], stride[1])
         row = self._row(feats, n_columns, patch_size, stride)
+        sizes, hidden = (patch_size, stride), (mask, mask_token)
         # Without a name here, the tokens are freed by the first layer.
         x = self._encode(
-            self._embed(feats, row, n_columns, patch_size, stride), row.lengths
+            self._embed(feats, row, n_columns, sizes, hidden), row.lengths
         )
         return self._pool(x, row, output)

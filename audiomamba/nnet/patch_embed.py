@@ -112,6 +112,38 @@ def resize_patch_kernel(
     return (weight.flatten(2) @ matrix.T).unflatten(2, new)
 
 
+def cut_patches(
+    feats: torch.Tensor, patch_size: tuple[int, int], stride: tuple[int, int]
+) -> torch.Tensor:
+    """Cut spectrograms into patches.
+
+    Arguments
+    ---------
+    feats : torch.Tensor
+        [B, T, F]; zeros are added if a patch is longer.
+    patch_size, stride : tuple of int
+        In (bins, frames).
+
+    Returns
+    -------
+    torch.Tensor
+        [B, F', T', bins * frames], time running fastest within a patch.
+
+    Example
+    -------
+    >>> feats = torch.arange(8.0).reshape(1, 4, 2)
+    >>> cut_patches(feats, (2, 2), (2, 2)).tolist()
+    [[[[0.0, 2.0, 1.0, 3.0], [4.0, 6.0, 5.0, 7.0]]]]
+    """
+    missing = patch_size[1] - feats.shape[1]
+    if missing > 0:
+        feats = F.pad(feats, (0, 0, 0, missing))
+    patches = feats.mT
+    for axis in (0, 1):
+        patches = patches.unfold(1 + axis, patch_size[axis], stride[axis])
+    return patches.flatten(3)
+
+
 class PatchEmbed(torch.nn.Module):
     """Linear embedding of the patches of a spectrogram.
 
@@ -171,15 +203,9 @@ class PatchEmbed(torch.nn.Module):
         weight = self.proj.weight
         if patch_size is not None:
             weight = resize_patch_kernel(weight, patch_size)
-        missing = weight.shape[3] - feats.shape[1]
-        if missing > 0:
-            feats = F.pad(feats, (0, 0, 0, missing))
         # A matrix product, as convolutions of one channel are slow, above all
         # in bfloat16 on the CPU.
-        steps = stride or self.proj.stride
-        patches = feats.mT
-        for axis in (0, 1):
-            patches = patches.unfold(
-                1 + axis, weight.shape[2 + axis], steps[axis]
-            )
-        return F.linear(patches.flatten(3), weight.flatten(1), self.proj.bias)
+        patches = cut_patches(
+            feats, weight.shape[2:], stride or self.proj.stride
+        )
+        return F.linear(patches, weight.flatten(1), self.proj.bias)

@@ -306,21 +306,28 @@ class TokenRow:
         total = tokens.masked_fill(~valid, 0.0).sum(1, keepdim=True)
         return total / self.lengths[:, None, None]
 
-    def pool_frames(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return one vector per time step, the mean of its patches.
+    def pool_grid(self, tokens: torch.Tensor, output: str) -> torch.Tensor:
+        """Return the patches, or their mean over one axis of the grid.
 
         Arguments
         ---------
         tokens : torch.Tensor
             [B, L, D].
+        output : str
+            "patches": the grid itself; "frames": the mean over frequency;
+            "rows": the mean over a clip's own time.
 
         Returns
         -------
         torch.Tensor
-            [B, T', D], zero past a clip's last step.
+            [B, F', T', D] or [B, T', D], zero past a clip's last step, or
+            [B, F', D].
         """
         picked = self._take(tokens, self._patch_places().flatten(1))
-        frames = picked.unflatten(1, (self.n_rows, self.width)).mean(1)
+        patches = picked.unflatten(1, (self.n_rows, self.width))
         steps = torch.arange(self.width, device=tokens.device)
-        valid = (steps < self.columns)[..., None]
-        return frames.masked_fill(~valid, 0.0)
+        valid = (steps < self.columns)[:, None, :, None]
+        patches = patches.masked_fill(~valid, 0.0)
+        if output == "rows":
+            return patches.sum(2) / self.columns[..., None]
+        return patches.mean(1) if output == "frames" else patches

@@ -32,6 +32,42 @@ def test_the_output_for_a_clip_does_not_depend_on_its_batch(
     check_batch_invariance(encoder)
 
 
+def test_frames_and_rows_are_means_of_the_patches(check_batch_invariance):
+    encoder, feats = small(cls_token="both"), torch.randn(2, 80, 64)
+    lengths = torch.tensor([1.0, 0.5])
+    patches, frames, rows = (
+        encoder(feats, lengths, output=output)
+        for output in ("patches", "frames", "rows")
+    )
+    assert patches.shape == (2, 4, 7, 32)
+    torch.testing.assert_close(frames, patches.mean(1))
+    torch.testing.assert_close(rows[0], patches[0].mean(1))
+    assert patches[1, :, 3:].abs().max() == 0
+    torch.testing.assert_close(rows[1], patches[1, :, :3].mean(1))
+    encoder.output = "rows"
+    check_batch_invariance(encoder)
+
+
+@pytest.mark.parametrize("scan", SCANS)
+def test_a_hidden_patch_is_replaced_and_its_place_is_known(scan):
+    encoder, feats = small(scan=scan), torch.randn(1, 80, 64)
+    mask, token = torch.zeros(1, 4, 7, dtype=torch.bool), torch.ones(32)
+    mask[0, 2, 3] = True
+
+    def encode(feats, mask):
+        return encoder(feats, output="patches", mask=mask, mask_token=token)
+
+    other = feats.clone()
+    other[0, 30:40, 32:48] += 1  # of patch (2, 3) alone, beside overlaps
+    mask[0, 2, 2] = mask[0, 2, 4] = True
+    assert torch.equal(encode(feats, mask), encode(other, mask))
+    assert not torch.allclose(encode(feats, mask), encode(feats, ~mask))
+    none = torch.zeros_like(mask)
+    assert torch.equal(encode(feats, none), encoder(feats, output="patches"))
+    everything = encode(feats, torch.ones_like(mask))
+    assert not torch.allclose(everything[0, 0], everything[0, 1])
+
+
 @pytest.mark.parametrize("engine", available_engines("cpu"))
 def test_padding_gets_no_gradient(engine, check_gradient_of_padding):
     with use_engine(engine):

@@ -25,7 +25,7 @@ def small(**arguments):
     return encoder
 
 
-@pytest.mark.parametrize("output", ["embedding", "frames", "tokens"])
+@pytest.mark.parametrize("output", ["embedding", "frames", "rows", "tokens"])
 def test_the_output_for_a_clip_does_not_depend_on_its_batch(
     output, check_batch_invariance
 ):

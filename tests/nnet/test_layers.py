@@ -98,7 +98,7 @@ def test_frames_are_the_mean_over_frequency(cls_token, token_order):
     row = TokenRow(cls_token, n_cls, token_order, (3, 5), columns, "cpu")
     patches = torch.randn(2, 3, 5, 4)
     cls_tokens = torch.full((n_cls, 4), 100.0)
-    frames = row.pool_frames(row.arrange(patches, cls_tokens))
+    frames = row.pool_grid(row.arrange(patches, cls_tokens), "frames")
     torch.testing.assert_close(frames[0], patches[0].mean(0))
     torch.testing.assert_close(frames[1, :2], patches[1, :, :2].mean(0))
     assert torch.equal(frames[1, 2:], torch.zeros(3, 4))
@@ -113,7 +113,7 @@ def test_two_class_tokens_come_before_all_patches():
     patches = torch.randn(2, 2, 3, 4)
     tokens = row.arrange(patches, torch.full((2, 4), 100.0))
     assert torch.equal(row.pool_clip(tokens), torch.full((2, 1, 4), 100.0))
-    frames = row.pool_frames(tokens)
+    frames = row.pool_grid(tokens, "frames")
     torch.testing.assert_close(frames[1, :1], patches[1, :, :1].mean(0))
 
 
