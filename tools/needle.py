@@ -37,7 +37,7 @@ from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.inference import AudioTagger
 from audiomamba.inference.plot import require_matplotlib
 from audiomamba.training.environment import environment
-from audiomamba.training.metrics import (
+from audiomamba.training.measures import (
     average_precisions,
     mean_of_defined,
     multi_hot,

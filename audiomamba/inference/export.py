@@ -28,6 +28,7 @@ from audiomamba.pretrained.weights import (
     read_class_names,
     write_class_names,
 )
+from audiomamba.training.metrics import default_activation
 from audiomamba.training.protocols import best_first, weights_of
 
 # Defaults of the recipes' readers, for keys that the YAML does not have
@@ -84,13 +85,15 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
             f"{name} has no {', '.join(missing)}: give the YAML of a "
             "classification recipe."
         )
+    metrics = recipe["metrics"]
+    usual = default_activation(metrics.get("multi_label", False))
     of_epic = str(recipe["compute_features"].tag).endswith(_EPIC_FEATURES)
     reader = _EPIC_READER if of_epic else _READER
     options = {
         "sample_rate": recipe["sample_rate"],
         "max_duration": recipe.get("max_duration"),
         **{name: recipe.get(name, value) for name, value in reader.items()},
-        "activation": recipe["metrics"].get("activation", "softmax"),
+        "activation": metrics.get("activation") or usual,
     }
     return {key: plain(recipe[key]) for key in PARTS}, options
 

@@ -129,6 +129,36 @@ def binary_cross_entropy(
     return F.binary_cross_entropy_with_logits(logits.float(), rows)
 
 
+def classification_loss(
+    logits: torch.Tensor, targets: torch.Tensor, multi_label: bool = False
+) -> torch.Tensor:
+    """Compute the loss that fits the number of labels per clip.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        [B, C].
+    targets : torch.Tensor
+        Indices [B] or rows [B, C].
+    multi_label : bool
+        Whether a clip has any number of labels: `binary_cross_entropy` instead
+        of `cross_entropy`.
+
+    Returns
+    -------
+    torch.Tensor
+        The mean loss, float32.
+
+    Example
+    -------
+    >>> logits, rows = torch.zeros(1, 3), torch.tensor([[1.0, 1.0, 0.0]])
+    >>> classification_loss(logits, rows, multi_label=True)
+    tensor(0.6931)
+    """
+    loss = binary_cross_entropy if multi_label else cross_entropy
+    return loss(logits, targets)
+
+
 class SpeechBrainLoss:
     """Adapter of a SpeechBrain loss to logits [B, C] and targets [B].
 

@@ -1,12 +1,6 @@
-"""Metrics of clip classification over whole splits.
+"""Metrics of clip classification over whole splits, and their reports."""
 
-Average precision is undefined for classes without positive clips, the ROC AUC
-also for those without negative ones.  They are left out of the means.
-"""
-
-import math
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -14,9 +8,19 @@ import torch
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.files import write_csv
+from audiomamba.dataio.lists import LABEL_SEPARATOR
+from audiomamba.dataio.tables import check_table_format, write_table
 from audiomamba.nnet.lengths import check_choice
 from audiomamba.pictures import confusion_picture
 from audiomamba.training.environment import all_gather
+from audiomamba.training.measures import (
+    areas_under_curve,
+    average_precisions,
+    d_prime,
+    mean_of_defined,
+    multi_hot,
+    top_k_accuracy,
+)
 from audiomamba.training.results import readable
 
 logger = get_logger(__name__)
@@ -24,125 +28,9 @@ logger = get_logger(__name__)
 ACTIVATIONS = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}
 
 
-def top_k_accuracy(
-    scores: np.ndarray, targets: np.ndarray, k: int = 1
-) -> float:
-    """Compute the fraction of clips whose class has one of the k top scores.
-
-    Ties are resolved in favour of the lower class index.
-
-    Arguments
-    ---------
-    scores : np.ndarray
-        [clips, classes].
-    targets : np.ndarray
-        Class indices [clips].
-    k : int
-        Number of top scores.
-
-    Returns
-    -------
-    float
-        In [0, 1].
-
-    Example
-    -------
-    >>> scores = np.array([[0.1, 0.9], [0.6, 0.4]])
-    >>> top_k_accuracy(scores, np.array([1, 1]))
-    0.5
-    """
-    ranked = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float((ranked == targets[:, None]).any(axis=1).mean())
-
-
-def average_precisions(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Compute the average precision per class, NaN without positive clips.
-
-    Arguments
-    ---------
-    scores : np.ndarray
-        [clips, classes].
-    rows : np.ndarray
-        0 or 1, [clips, classes].
-
-    Returns
-    -------
-    np.ndarray
-        [classes].
-
-    Example
-    -------
-    >>> scores = np.array([[0.9, 0.5], [0.2, 0.5]])
-    >>> average_precisions(scores, np.array([[1, 0], [0, 0]]))
-    array([ 1., nan])
-    """
-    from sklearn.metrics import average_precision_score
-
-    return _per_class(average_precision_score, scores, rows, rows.any(axis=0))
-
-
-def areas_under_curve(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Compute the ROC AUC per class, NaN without positive or negative clips.
-
-    Arguments
-    ---------
-    scores : np.ndarray
-        [clips, classes].
-    rows : np.ndarray
-        0 or 1, [clips, classes].
-
-    Returns
-    -------
-    np.ndarray
-        [classes].
-
-    Example
-    -------
-    >>> scores = np.array([[0.9, 0.5], [0.2, 0.5]])
-    >>> areas_under_curve(scores, np.array([[1, 1], [0, 1]]))
-    array([ 1., nan])
-    """
-    from sklearn.metrics import roc_auc_score
-
-    mixed = rows.any(axis=0) & ~rows.all(axis=0)
-    return _per_class(roc_auc_score, scores, rows, mixed)
-
-
-def _per_class(metric, scores, rows, defined):
-    """Return the metric per class, NaN where it is not defined."""
-    result = np.full(rows.shape[1], np.nan)
-    for index in np.flatnonzero(defined):
-        result[index] = metric(rows[:, index], scores[:, index])
-    return result
-
-
-def d_prime(auc: float) -> float:
-    """Compute d', the distance of two unit normal distributions with this AUC.
-
-    Arguments
-    ---------
-    auc : float
-        Mean ROC AUC.
-
-    Returns
-    -------
-    float
-        sqrt(2) times the normal quantile of ``auc``; infinite at 0 and 1.
-
-    Example
-    -------
-    >>> d_prime(0.5)
-    0.0
-    """
-    if auc in (0.0, 1.0):
-        return math.copysign(math.inf, auc - 0.5)
-    return math.sqrt(2) * NormalDist().inv_cdf(auc)
-
-
-def mean_of_defined(values: np.ndarray) -> float:
-    """Return the mean of the entries that are not NaN, or NaN."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan
+def default_activation(multi_label: bool) -> str:
+    """Return the activation that fits the number of labels per clip."""
+    return "sigmoid" if multi_label else "softmax"
 
 
 class ClassificationMetrics:
@@ -150,12 +38,18 @@ class ClassificationMetrics:
 
     Arguments
     ---------
-    names : list of str
+    names : list of str, optional
         Out of ``accuracy``, ``top5``, ``mAP``, ``mAUC``, ``d_prime``; the first
-        one selects the best epoch and is the headline of the results.
-    activation : str
+        one selects the best epoch and is the headline of the results.  By
+        default accuracy and top5, with ``multi_label`` mAP and mAUC.
+    activation : str, optional
         Maps logits to scores: ``softmax`` for cross-entropy, ``sigmoid`` for
-        binary cross-entropy.
+        binary cross-entropy, which is the default with ``multi_label``.
+    multi_label : bool
+        Whether a clip has any number of labels.
+    test_scores : str, optional
+        ``csv`` or ``parquet``: a file with the scores of every clip is part of
+        the reports.
 
     Example
     -------
@@ -170,7 +64,16 @@ class ClassificationMetrics:
     NAMES = ("accuracy", "top5", "mAP", "mAUC", "d_prime")
     higher_is_better = True
 
-    def __init__(self, names: list[str], activation: str = "softmax"):
+    def __init__(
+        self,
+        names: list[str] | None = None,
+        activation: str | None = None,
+        multi_label: bool = False,
+        test_scores: str | None = None,
+    ):
+        if names is None:
+            names = ["mAP", "mAUC"] if multi_label else ["accuracy", "top5"]
+        activation = activation or default_activation(multi_label)
         unknown = [name for name in names if name not in self.NAMES]
         if unknown or not names:
             raise ValueError(
@@ -179,6 +82,7 @@ class ClassificationMetrics:
         check_choice("activation", activation, ACTIVATIONS)
         self.names = list(names)
         self.activation = activation
+        self.test_scores = test_scores and check_table_format(test_scores)
         self.clear()
 
     @property
@@ -314,8 +218,34 @@ class ClassificationMetrics:
             table["recall"], table["precision"] = recall, precision
         return table
 
+    def score_table(self, labels: list[str]) -> pd.DataFrame:
+        """Return the scores of every clip.
+
+        Arguments
+        ---------
+        labels : list of str
+            Names of the classes, by index.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``ID``, sorted; ``target``, the names of its classes, joined by
+            ``;``; and per class its score, ``score:<name>``, in [0, 1].
+        """
+        ids, scores, targets = self.arrays()
+        rows = multi_hot(targets, len(labels))
+        names = [
+            LABEL_SEPARATOR.join(labels[index] for index in np.flatnonzero(row))
+            for row in rows
+        ]
+        columns = [f"score:{name}" for name in labels]
+        table = pd.DataFrame(scores, columns=columns)
+        table.insert(0, "target", names)
+        table.insert(0, "ID", ids)
+        return table.sort_values("ID", ignore_index=True)
+
     def write_reports(self, folder: str | Path, labels: list[str]) -> None:
-        """Write ``classes.csv`` and, for up to 50 classes, ``confusion.png``.
+        """Write scores, if wanted, ``classes.csv`` and ``confusion.png``.
 
         Arguments
         ---------
@@ -324,6 +254,9 @@ class ClassificationMetrics:
         labels : list of str
             Names of the classes, by index.
         """
+        if self.test_scores:
+            path = Path(folder, f"scores.{self.test_scores}")
+            write_table(path, self.score_table(labels))
         write_csv(Path(folder, "classes.csv"), self.class_table(labels))
         try:
             self.plot_confusion(labels, Path(folder, "confusion.png"))
@@ -364,20 +297,6 @@ class ClassificationMetrics:
             f"{self.headline} {value}, {len(scores)} clips",
         )
         return True
-
-
-def multi_hot(targets: np.ndarray, n_classes: int) -> np.ndarray:
-    """Convert targets to boolean rows [clips, classes].
-
-    Example
-    -------
-    >>> multi_hot(np.array([1, 0]), 2).astype(int)
-    array([[0, 1],
-           [1, 0]])
-    """
-    if targets.ndim == 1:
-        return np.eye(n_classes, dtype=bool)[targets]
-    return targets > 0
 
 
 def _one_label_each(targets):

@@ -33,13 +33,15 @@ from audiomamba.training.protocols import MODEL
 logger = get_logger(__name__)
 
 RECORD = "run.json"
-# Where things are and how fast they are read does not change what is trained
+# Where things are, how fast they are read and what is written at the end does
+# not change what is trained
 FREE = (
     "data_folder",
     "output_folder",
     "num_workers",
     "skip_prep",
     "ckpt_interval_minutes",
+    "test_scores",
 )
 GROWS = "number_of_epochs"
 
@@ -236,10 +238,11 @@ class Run:
         old = self.recorded["settings"]
         # What follows from a free key is free as well; the data, which are
         # compared later, say how many classes there are
+        # Older runs do not know every key
         given = {
-            key: json.dumps(old[key], ensure_ascii=False)
+            key: json.dumps(old.get(key), ensure_ascii=False)
             for key in (*FREE, GROWS, "n_classes")
-            if key in old
+            if key in {**old, **self.settings}
         }
         new = read_settings(self.hparams_file, {**self.overrides, **given})
         found = differences(old, new)

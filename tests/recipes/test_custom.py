@@ -260,11 +260,12 @@ def test_clips_with_several_labels_can_be_learned(
         tmp_path / "run",
         "aum_tiny",
         multi_label=True,
-        compute_loss="!name:audiomamba.training.losses.binary_cross_entropy",
-        metrics="{names: [mAP], activation: sigmoid}",
         dataset_name="Tones",
     )
     results = read_results(tmp_path / "run")
     assert results["dataset"] == "Tones" and results["n_classes"] == 2
     assert results["metric"]["name"] == "mAP"
+    scores = pd.read_csv(tmp_path / "run" / "scores.csv")
+    assert sorted(scores["target"])[0] == "high"
+    assert list(scores)[2:] == ["score:high", "score:low"]
     assert results["clips"] == {"train": 6, "valid": 2, "test": 4}

@@ -12,13 +12,19 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from audiomamba.training.metrics import (
-    ClassificationMetrics,
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.training.losses import (
+    binary_cross_entropy,
+    classification_loss,
+    cross_entropy,
+)
+from audiomamba.training.measures import (
     areas_under_curve,
     average_precisions,
     d_prime,
     top_k_accuracy,
 )
+from audiomamba.training.metrics import ClassificationMetrics
 
 
 def collected(scores, targets, names, activation="sigmoid"):
@@ -166,3 +172,64 @@ def test_a_picture_that_cannot_be_drawn_does_not_stop_a_run(
     metrics = collected(np.eye(2), np.arange(2), ["accuracy"], "softmax")
     metrics.write_reports(tmp_path, ["a", "b"])
     assert (tmp_path / "classes.csv").exists()
+
+
+def test_scores_of_every_clip_are_written_before_pictures(
+    tmp_path, monkeypatch
+):
+    def fail(*arguments):
+        assert (tmp_path / "scores.csv").exists()
+        raise ValueError("no picture today")
+
+    monkeypatch.setattr("audiomamba.training.metrics.confusion_picture", fail)
+    metrics = ClassificationMetrics(test_scores="csv")
+    ids = ["b", 'ID, "a"', "=1+1"]
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.7]] * 3))
+    metrics.append(ids, logits, torch.tensor([2, 0, 1]), 1.0)
+    names = ["ID", 'a "b", $c', "x\ny"]
+    metrics.write_reports(tmp_path, names)
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert list(table) == ["ID", "target", *(f"score:{n}" for n in names)]
+    assert table["ID"].tolist() == sorted(ids)
+    targets = dict(zip(table["ID"], table["target"]))
+    assert targets == dict(zip(ids, ["x\ny", "ID", 'a "b", $c']))
+    np.testing.assert_allclose(table.iloc[:, 2:], [[0.1, 0.2, 0.7]] * 3)
+
+
+def test_scores_as_parquet_are_those_of_the_csv(tmp_path):
+    pytest.importorskip("pyarrow")
+    for form in ("csv", "parquet"):
+        metrics = ClassificationMetrics(multi_label=True, test_scores=form)
+        rows = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+        metrics.append(["a", "b"], torch.zeros(2, 2), rows, 1.0)
+        metrics.write_reports(tmp_path, ["dog", "rain"])
+    table = pd.read_parquet(tmp_path / "scores.parquet")
+    assert table["target"].tolist() == ["dog;rain", ""]
+    same = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(table, same, check_dtype=False)
+
+
+def test_a_format_of_scores_is_checked_before_training(monkeypatch):
+    with pytest.raises(PreparationError, match="'xlsx'.*csv or parquet"):
+        ClassificationMetrics(test_scores="xlsx")
+    monkeypatch.setattr("audiomamba.dataio.tables.find_spec", lambda name: None)
+    with pytest.raises(PreparationError, match="pip install.*choose csv"):
+        ClassificationMetrics(test_scores="parquet")
+
+
+def test_one_switch_sets_names_activation_and_loss():
+    rows = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    logits = torch.tensor([[4.0, 3.0, -3.0], [-5.0, -4.0, 2.0]])
+    metrics = ClassificationMetrics(multi_label=True)
+    metrics.append(["a", "b"], logits, rows, 1.0)
+    assert metrics.headline == "mAP" and metrics.summarise()["mAP"] == 1.0
+    assert metrics.arrays()[1] == pytest.approx(logits.sigmoid().numpy())
+    single = ClassificationMetrics()
+    assert single.names == ["accuracy", "top5"]
+    assert single.activation == "softmax"
+    for multi_label, loss in (
+        (True, binary_cross_entropy),
+        (False, cross_entropy),
+    ):
+        found = classification_loss(logits, rows, multi_label)
+        assert found == loss(logits, rows)

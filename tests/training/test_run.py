@@ -85,6 +85,13 @@ def test_equal_settings_resume(start, tmp_path):
     assert (tmp_path / "out" / "run.json").read_text() == before
 
 
+def test_a_newer_key_that_does_not_change_the_training_resumes(start, tmp_path):
+    start()
+    path = tmp_path / "a.yaml"
+    path.write_text(path.read_text() + "test_scores: csv\n")
+    start()
+
+
 @pytest.mark.parametrize(
     "overrides, named",
     [
