@@ -1,13 +1,19 @@
 """Pictures of results, for people; they need matplotlib (extra ``plots``)."""
 
+import logging
+import math
 from pathlib import Path
 
 import numpy as np
 
 from audiomamba.dataio.files import printable
 
-# Classes of which each cell has room for its number
-_READABLE = 25
+logger = logging.getLogger(__name__)
+
+# Most classes whose cells have room for numbers, and whose rows for names
+_NUMBERED, _NAMED = 60, 200
+# Most classes -> side of a cell, in inches
+_CELLS = {_NUMBERED: 0.3, _NAMED: 0.13, math.inf: 0.02}
 
 
 def short_name(name: str, length: int = 32) -> str:
@@ -33,6 +39,49 @@ def short_name(name: str, length: int = 32) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
+def fonts_for(names: list[str]) -> tuple[list[str], set[str]]:
+    """Choose installed fonts that together have every sign of some names.
+
+    Arguments
+    ---------
+    names : list of str
+        What is to be written.
+
+    Returns
+    -------
+    families : list of str
+        For matplotlib, its default first.
+    missing : set of str
+        Signs that no font has.
+
+    Example
+    -------
+    >>> families, missing = fonts_for(["dog", "Läufer"])
+    >>> len(families), missing
+    (1, set())
+    """
+    from matplotlib import font_manager, rcParams
+
+    default = font_manager.findfont(font_manager.FontProperties())
+    families, missing = list(rcParams["font.family"]), set("".join(names))
+    missing -= _signs(default)
+    for entry in font_manager.fontManager.ttflist:
+        # the last resort draws a box for every sign
+        if not missing or entry.name.startswith("Last Resort"):
+            continue
+        if entry.name not in families and missing & _signs(entry.fname):
+            families.append(entry.name)
+            missing -= _signs(entry.fname)
+    return families, missing
+
+
+def _signs(font_file):
+    """Return the signs that a font has."""
+    from matplotlib.font_manager import get_font
+
+    return set(map(chr, get_font(font_file).get_charmap()))
+
+
 def confusion_picture(
     path: str | Path,
     targets: np.ndarray,
@@ -41,6 +90,9 @@ def confusion_picture(
     title: str,
 ) -> None:
     """Draw a confusion matrix: for each class, where its clips went.
+
+    Cells have one size, whatever the names, so up to 60 classes have numbers
+    and up to 200 have names.
 
     Arguments
     ---------
@@ -66,33 +118,58 @@ def confusion_picture(
     >>> path.exists()
     True
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     n_classes = len(labels)
     counts = np.zeros((n_classes, n_classes), dtype=int)
     np.add.at(counts, (targets, predictions), 1)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
-    side = 3 + 0.3 * n_classes
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot(facecolor="lightgrey")
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    # beside the matrix, and exactly as tall
-    figure.colorbar(image, cax=axes.inset_axes((1.02, 0, 0.03, 1)))
+    totals = counts.sum(axis=1)
+    shares = np.full(counts.shape, np.nan)
+    np.divide(counts, totals[:, None], out=shares, where=totals[:, None] > 0)
+    title += "\ncells: % of the row's clips"
+    if n_empty := int((totals == 0).sum()):
+        title += f"\ngrey: {n_empty} of {n_classes} classes without clips"
     names = list(map(short_name, labels))
-    marked = [
-        name if total else f"{name} (no clips)"
-        for name, total in zip(names, totals[:, 0])
-    ]
+    families, missing = fonts_for(names)
+    if missing:
+        logger.info(
+            "%s: no installed font has %s; classes of such names are numbered",
+            path,
+            " ".join(sorted(missing)[:10]),
+        )
+        names = [
+            f"class {index}" if missing & set(name) else name
+            for index, name in enumerate(names)
+        ]
+    cell = next(s for most, s in _CELLS.items() if n_classes <= most)
+    side = cell * n_classes
+    with rc_context({"font.family": families}):
+        figure = Figure(figsize=(side, side))
+        # names and title lie around it, and are part of what is saved
+        axes = figure.add_axes((0, 0, 1, 1), facecolor="lightgrey")
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        bar = figure.add_axes((1 + 0.12 / side, 0, 0.15 / side, 1))
+        figure.colorbar(image, cax=bar, format=lambda x, _: f"{100 * x:.0f} %")
+        axes.set_title(title, loc="left", pad=12, fontsize=10, parse_math=False)
+        what = "class" if n_classes <= _NAMED else "index of class"
+        axes.set_xlabel(f"predicted {what}")
+        axes.set_ylabel(what)
+        if n_classes <= _NAMED:
+            _write_names(axes, names, totals, cell)
+        if n_classes <= _NUMBERED:
+            _write_shares(axes, shares)
+        figure.savefig(path, dpi=120, bbox_inches="tight", pad_inches=0.15)
+
+
+def _write_names(axes, names, totals, cell):
+    """Write the names of the classes, and how many clips they have."""
     # names are text, never formulas
-    axes.set_xticks(range(n_classes), names, rotation=90, parse_math=False)
-    axes.set_yticks(range(n_classes), marked, parse_math=False)
-    axes.set_xlabel("predicted class")
-    axes.set_ylabel("class (numbers: % of its clips)")
-    axes.set_title(title, parse_math=False)
-    if n_classes <= _READABLE:
-        _write_shares(axes, shares)
-    figure.savefig(path, dpi=120)
+    options = {"fontsize": min(9, 55 * cell), "parse_math": False}
+    rows = [f"{n} ({total or 'no clips'})" for n, total in zip(names, totals)]
+    places = range(len(names))
+    axes.set_xticks(places, names, rotation=90, **options)
+    axes.set_yticks(places, rows, **options)
 
 
 def _write_shares(axes, shares):
@@ -102,7 +179,7 @@ def _write_shares(axes, shares):
         axes.text(
             column,
             row,
-            f"{100 * share:.0f}",
+            f"{100 * share:.0f}" if share >= 0.005 else "<1",
             ha="center",
             va="center",
             fontsize=8,

@@ -266,9 +266,7 @@ class ClassificationMetrics:
             # the results count more than their picture
             logger.warning(f"No confusion.png: {error}")
 
-    def plot_confusion(
-        self, labels: list[str], path: str | Path, max_classes: int = 50
-    ) -> bool:
+    def plot_confusion(self, labels: list[str], path: str | Path) -> bool:
         """Plot the confusion matrix; needs matplotlib (extra ``plots``).
 
         Arguments
@@ -277,16 +275,14 @@ class ClassificationMetrics:
             Names of the classes, by index.
         path : str or Path
             Image file to write.
-        max_classes : int
-            Nothing is plotted for more classes, or for multi-label clips.
 
         Returns
         -------
         bool
-            Whether an image was written.
+            Whether an image was written: not for multi-label clips.
         """
         _, scores, targets = self.arrays()
-        if len(labels) > max_classes or not _one_label_each(targets):
+        if not _one_label_each(targets):
             return False
         value = readable(self.headline, self.summarise()[self.headline])
         confusion_picture(
@@ -294,7 +290,7 @@ class ClassificationMetrics:
             _single_labels(targets),
             scores.argmax(axis=1),
             labels,
-            f"{self.headline} {value}, {len(scores)} clips",
+            f"Confusion matrix: {self.headline} {value}, {len(scores)} clips",
         )
         return True
 

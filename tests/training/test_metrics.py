@@ -13,6 +13,7 @@ from sklearn.metrics import (
 )
 
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.pictures import confusion_picture
 from audiomamba.training.losses import (
     binary_cross_entropy,
     classification_loss,
@@ -145,8 +146,8 @@ def test_the_table_of_classes_and_the_confusion_matrix_are_written(tmp_path):
     picture = tmp_path / "confusion.png"
     assert metrics.plot_confusion(list("abcd"), picture)
     assert picture.read_bytes()[:4] == b"\x89PNG"
-    many = [str(index) for index in range(51)]
-    assert not metrics.plot_confusion(many, tmp_path / "none.png")
+    several = collected(np.eye(2), np.ones((2, 2)), ["mAP"])
+    assert not several.plot_confusion(["a", "b"], tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -160,6 +161,56 @@ def test_names_are_text_in_pictures(tmp_path):
     assert (tmp_path / "confusion.png").exists()
     table = pd.read_csv(tmp_path / "classes.csv")
     assert table["label"].tolist() == NAMES
+
+
+def drawn(tmp_path, monkeypatch, n_classes, names=None):
+    """Draw a matrix without clips of the last class; return its figure."""
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    figures, init = [], figure.__init__
+
+    def remember(self, *arguments, **options):
+        init(self, *arguments, **options)
+        figures.append(self)
+
+    monkeypatch.setattr(figure, "__init__", remember)
+    targets = np.arange(n_classes - 1).repeat(3)
+    found = targets.copy()
+    found[0] = 1
+    names = names or [f"class of number {n}" for n in range(n_classes)]
+    path = tmp_path / "confusion.png"
+    confusion_picture(path, targets, found, names, "accuracy 90 %, 9 clips")
+    return figures[0]
+
+
+@pytest.mark.parametrize("n_classes", [3, 60, 61, 527])
+def test_a_confusion_matrix_can_be_read(tmp_path, monkeypatch, n_classes):
+    figure = drawn(tmp_path, monkeypatch, n_classes)
+    matrix, bar = figure.axes
+    assert "accuracy 90 %, 9 clips" in matrix.get_title("left")
+    assert f"1 of {n_classes} classes without" in matrix.get_title("left")
+    box, beside = (axes.get_window_extent() for axes in (matrix, bar))
+    assert (box.y0, box.y1) == (beside.y0, beside.y1)
+    names = [text.get_text() for text in matrix.get_yticklabels()]
+    if n_classes <= 200:
+        assert names[0] == "class of number 0 (3)"
+        assert names[-1].endswith("(no clips)")
+        heights = [
+            t.get_window_extent().height for t in matrix.get_yticklabels()
+        ]
+        assert n_classes * max(heights) <= box.height
+    else:
+        assert matrix.get_ylabel() == "index of class"
+    numbers = [text.get_text() for text in matrix.texts]
+    assert numbers[:2] == (["67", "33"] if n_classes <= 60 else [])
+
+
+def test_names_that_no_font_has_are_numbered(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    names = ["dog", "\U0010fffd", "cat"]
+    matrix = drawn(tmp_path, monkeypatch, 3, names).axes[0]
+    shown = [text.get_text() for text in matrix.get_xticklabels()]
+    assert shown == ["dog", "class 1", "cat"]
+    assert "no installed font has" in caplog.text
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_stop_a_run(
