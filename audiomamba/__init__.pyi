@@ -1,4 +1,4 @@
-from . import dataio, inference, lobes, nnet, ops, pretrained, training
+from . import cli, dataio, inference, lobes, nnet, ops, pretrained, training
 from .lobes.audio_mamba import AudioMamba, aum_base, aum_small, aum_tiny
 from .lobes.dass import DASS, dass_medium, dass_small
 from .pretrained.official import load_official
@@ -11,6 +11,7 @@ __all__ = [
     "aum_base",
     "aum_small",
     "aum_tiny",
+    "cli",
     "dass_medium",
     "dass_small",
     "dataio",

@@ -2,14 +2,24 @@
 
 import argparse
 import io
-import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from audiomamba.cli.events import (
+    EventOutput,
+    add_event_options,
+    event_fault,
+    event_rules,
+)
+from audiomamba.cli.listing import (
+    as_json,
+    as_text,
+    events_as_text,
+    place_in,
+)
 from audiomamba.cli.model import add_model_options, load_model
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
@@ -23,6 +33,7 @@ Tag the sounds in audio files of any format, sample rate and length.
     audiomamba-tag *.flac --model owner/name --top 3 --json > tags.jsonl
     audiomamba-tag street.wav --model exported_model --window 2 --hop 1
     audiomamba-tag street.wav --model exported_model --plot street.png
+    audiomamba-tag street.wav --model exported_model --events street.csv
 
 Files that cannot be read are reported on standard error and the exit status is
 1; the other files are still tagged.
@@ -78,9 +89,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="PNG",
         help="plot spectrogram and tags; for several files, give a folder",
     )
+    add_event_options(parser)
     arguments = parser.parse_args(argv)
     if fault := arguments.plot and _fault_of_plot(**vars(arguments)):
         parser.error(f"--plot {arguments.plot}: {fault}")
+    if fault := event_fault(arguments):
+        parser.error(fault)
     return arguments
 
 
@@ -95,120 +109,11 @@ def _fault_of_plot(plot, files, **others):
     return None
 
 
-def picture_of(path: str, files: list[str], plot: Path) -> Path:
-    """Choose the file for the picture of one of several files.
-
-    Arguments
-    ---------
-    path : str
-        The file.
-    files : list of str
-        All files. Where two have the same name, their pictures are in folders
-        as the files are.
-    plot : Path
-        From the command line: a picture, or the folder for pictures.
-
-    Returns
-    -------
-    Path
-
-    Example
-    -------
-    >>> files = ["a/x.wav", "b/x.wav"]
-    >>> [str(picture_of(path, files, Path("out"))) for path in files]
-    ['out/a/x.wav.png', 'out/b/x.wav.png']
-    """
-    if plot.suffix and not plot.is_dir():
-        return plot
-    places = {os.path.abspath(file) for file in files}
-    name = Path(path).name
-    if len({Path(place).name for place in places}) < len(places):
-        top = os.path.commonpath([os.path.dirname(place) for place in places])
-        name = os.path.relpath(path, top)
-    return plot / f"{name}.png"
-
-
 def _positive(text):
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return number
-
-
-def _rows(tags):
-    return [{"label": label, "probability": round(p, 6)} for label, p in tags]
-
-
-def as_json(
-    path: str,
-    tags: list[tuple[str, float]],
-    windows: "list[TaggedWindow] | None" = None,
-) -> str:
-    """Format a file's result as a line of JSON.
-
-    Arguments
-    ---------
-    path : str
-        The file.
-    tags : list of tuple
-        (label, probability) for the whole clip.
-    windows : list of TaggedWindow or None
-        Results per window, which replace ``tags``.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> as_json("a.wav", [("Dog", 0.75)])
-    '{"file": "a.wav", "tags": [{"label": "Dog", "probability": 0.75}]}'
-    """
-    result: dict[str, object] = {"file": path}
-    if windows is None:
-        result["tags"] = _rows(tags)
-    else:
-        result["windows"] = [
-            {
-                "start": round(window.start, 3),
-                "stop": round(window.stop, 3),
-                "tags": _rows(window.tags),
-            }
-            for window in windows
-        ]
-    return json.dumps(result, ensure_ascii=False)
-
-
-def as_text(
-    path: str,
-    tags: list[tuple[str, float]],
-    windows: "list[TaggedWindow] | None" = None,
-) -> str:
-    """Format a file's result as readable lines.
-
-    Arguments
-    ---------
-    path, tags, windows
-        As for `as_json`.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> print(as_text("a.wav", [("Dog", 0.75), ("Rain", 0.02)]))
-    a.wav
-      75.0%  Dog
-       2.0%  Rain
-    """
-    if windows is None:
-        return "\n".join([path, *(f"  {p:5.1%}  {n}" for n, p in tags)])
-    lines = [path]
-    for window in windows:
-        found = ", ".join(f"{name} {p:.1%}" for name, p in window.tags)
-        lines.append(f"  {window.start:8.1f} - {window.stop:.1f} s  {found}")
-    return "\n".join(lines)
 
 
 def tag(
@@ -240,6 +145,53 @@ def tag(
     return write(path, [], windows), windows
 
 
+class _Results:
+    """What the command line asks for, of one file after the other."""
+
+    def __init__(self, tagger, arguments):
+        self.tagger, self.arguments = tagger, arguments
+        self.output = EventOutput(arguments) if arguments.events else None
+        self.rules = event_rules(arguments) if arguments.events else None
+
+    def give(self, path):
+        """Print the tags or the events of a file, and write its files."""
+        arguments, windows, events = self.arguments, None, None
+        if self.output is not None:
+            events = self._events(path)
+        if self.output is None or arguments.plot:
+            text, windows = tag(self.tagger, path, arguments)
+            if self.output is None:
+                tqdm.write(text)
+        if arguments.plot and windows:
+            self._draw(path, windows, events)
+
+    def _events(self, path):
+        """Find, print and write the events of a file."""
+        from audiomamba.inference.event_files import events_text
+        from audiomamba.inference.events import find_events
+
+        arguments = self.arguments
+        events = find_events(
+            self.tagger, path, self.rules, arguments.window, arguments.hop
+        )
+        if arguments.json:
+            tqdm.write(events_text(path, events, "jsonl"), end="")
+        else:
+            tqdm.write(events_as_text(path, events))
+        self.output.add(path, events)
+        return events
+
+    def _draw(self, path, windows, events):
+        """Draw the picture of a file."""
+        from audiomamba.inference.plot import plot_tags
+
+        arguments, target = self.arguments, self.arguments.plot
+        if target.is_dir() or not target.suffix:
+            target = place_in(target, path, arguments.files, ".png")
+        labels, top = self.tagger.labels, arguments.top
+        plot_tags(path, windows, labels, target, top, events)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Tag the files on the command line.
 
@@ -257,28 +209,25 @@ def main(argv: list[str] | None = None) -> int:
 
     arguments = parse_arguments(argv)
     if arguments.plot:
-        from audiomamba.inference.plot import plot_tags, require_matplotlib
+        from audiomamba.inference.plot import require_matplotlib
 
         require_matplotlib()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # names of files may have any bytes
             stream.reconfigure(errors="backslashreplace")
-    tagger = load_model("audiomamba-tag", arguments)
     failed = []
     files = arguments.files
-    for path in tqdm(files, unit="file", disable=len(files) == 1):
-        try:
-            text, windows = tag(tagger, path, arguments)
-            tqdm.write(text)
-            if arguments.plot and windows:
-                target = picture_of(path, files, arguments.plot)
-                plot_tags(path, windows, tagger.labels, target, arguments.top)
-        except (AudioError, OSError) as error:
-            failed.append(error)
-            tqdm.write(f"audiomamba-tag: {error}", file=sys.stderr)
-        except ValueError as error:
-            sys.exit(f"audiomamba-tag: {error}")
+    try:
+        results = _Results(load_model("audiomamba-tag", arguments), arguments)
+        for path in tqdm(files, unit="file", disable=len(files) == 1):
+            try:
+                results.give(path)
+            except (AudioError, OSError) as error:
+                failed.append(error)
+                tqdm.write(f"audiomamba-tag: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        sys.exit(f"audiomamba-tag: {error}")
     if failed:
         total = len(arguments.files)
         print(

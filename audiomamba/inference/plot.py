@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.dataio.audio import audio_info, read_blocks, resample
+from audiomamba.inference.events import Event
 from audiomamba.inference.tagger import TaggedWindow
 from audiomamba.lobes.features import KaldiFbank
 from audiomamba.pictures import short_name
@@ -71,6 +72,7 @@ def plot_tags(
     labels: list[str],
     target: str | Path,
     top_k: int = 5,
+    events: list[Event] | None = None,
 ) -> None:
     """Plot the spectrogram, and below it the probabilities over time.
 
@@ -86,6 +88,8 @@ def plot_tags(
         Image file (``.png``, ``.pdf``, ``.svg``); its folder is created.
     top_k : int
         Number of classes: those with the highest mean square probability.
+    events : list of Event, optional
+        From `audiomamba.inference.events.find_events`; drawn as bars.
     """
     from matplotlib.figure import Figure
 
@@ -104,6 +108,8 @@ def plot_tags(
         short_name(Path(path).name, 80), loc="left", parse_math=False
     )
     image = _draw_tags(below, windows, scores[:, shown].T, duration)
+    rows = {labels[index]: row for row, index in enumerate(shown.tolist())}
+    _draw_events(below, events or [], rows)
     names = [
         f"{short_name(labels[index])}  {scores[:, index].max():.2f}"
         for index in shown.tolist()
@@ -139,6 +145,21 @@ def _bin_of(hertz, n_mels=80, low=20.0, high=_RATE / 2):
         torch.log1p(torch.tensor(f / 700.0)) for f in (low, hertz, high)
     )
     return float((here - low) / (high - low) * n_mels)
+
+
+def _draw_events(axes, events, rows):
+    """Draw a bar from onset to offset of each event of a class in a row."""
+    for event in events:
+        if event.label in rows:
+            axes.barh(
+                rows[event.label],
+                event.offset - event.onset,
+                height=0.3,
+                left=event.onset,
+                color="none",
+                edgecolor="crimson",
+                linewidth=1.5,
+            )
 
 
 def _draw_tags(axes, windows, scores, duration):

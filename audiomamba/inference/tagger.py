@@ -1,33 +1,15 @@
 """Tag and embed sound with a trained model."""
 
-import os
 from collections.abc import Iterable, Iterator
-from itertools import tee
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-from speechbrain.inference.interfaces import Pretrained
-from torch.nn.utils.rnn import pad_sequence
 
-from audiomamba.dataio.audio import audio_info, read_blocks
-from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
-from audiomamba.inference.published import is_published, published_parts
-from audiomamba.inference.waveforms import (
-    bounded_batches,
-    equal_lengths,
-    window_samples,
-    windows,
-)
-from audiomamba.lobes.clip_encoder import ClipEncoder
-from audiomamba.pretrained.sources import is_run
+from audiomamba.dataio.samples import Samples
+from audiomamba.inference.model import Clip, ClipModel, Window
+from audiomamba.nnet.frame_classifier import FrameClassifier
 from audiomamba.training.metrics import ACTIVATIONS
-
-# A path, or samples [N]
-Clip = str | os.PathLike | Samples
-# Most clips in a batch, most windows of a stream, most seconds with padding
-_BATCH_CLIPS, _BATCH_WINDOWS, _BATCH_SECONDS = 32, 8, 320
 
 
 class TaggedWindow(NamedTuple):
@@ -39,7 +21,7 @@ class TaggedWindow(NamedTuple):
     probabilities: torch.Tensor
 
 
-class AudioTagger(Pretrained):
+class AudioTagger(ClipModel):
     """Tags the sounds in recordings of any format, sample rate and length.
 
     Loads models written by ``tools/export_pretrained.py`` and
@@ -82,81 +64,18 @@ class AudioTagger(Pretrained):
     """
 
     HPARAMS_NEEDED = ["label_encoder", "activation", "audio_normalizer"]
-    MODULES_NEEDED = [
-        "compute_features",
-        "mean_var_norm",
-        "embedding_model",
-        "classifier",
-    ]
+    MODULES_NEEDED = [*ClipModel.MODULES_NEEDED, "classifier"]
 
     def __init__(self, modules: dict, hparams: dict, **kwargs):
-        # In an exported model, `modules` are made for EncoderClassifier
-        own = {k: hparams[k] for k in self.MODULES_NEEDED if k in hparams}
-        super().__init__({**modules, **own}, hparams, **kwargs)
-        missing = set(self.MODULES_NEEDED) - set(self.mods)
-        if missing:
-            raise ValueError(f"The model lacks modules: {sorted(missing)}.")
+        super().__init__(modules, hparams, **kwargs)
         named = self.hparams.label_encoder.ind2lab
         self.labels = [named[index] for index in sorted(named)]
-        self.sample_rate = self.hparams.audio_normalizer.sample_rate
         self._activation = ACTIVATIONS[self.hparams.activation]
-        self.clip_encoder = ClipEncoder(
-            self.mods.compute_features,
-            self.mods.mean_var_norm,
-            self.mods.embedding_model,
-        )
 
     @property
-    def max_duration(self) -> float | None:
-        """Seconds of a clip that the model hears; None means all."""
-        limits = [self.hparams.audio_normalizer.max_duration]
-        samples = getattr(self.mods.compute_features, "max_samples", None)
-        if samples:
-            limits.append(samples / self.sample_rate)
-        return min(filter(None, limits), default=None)
-
-    @classmethod
-    def from_hparams(
-        cls,
-        source: str | Path,
-        savedir: str | Path | None = None,
-        run_opts: dict | None = None,
-        **kwargs,
-    ) -> "AudioTagger":
-        """Load an exported model, a finished run, or a published model.
-
-        Arguments
-        ---------
-        source : str or Path
-            A folder, the output folder of a run, or ``owner/name`` on the hub;
-            only from a source you trust: its ``hyperparams.yaml`` can run
-            arbitrary code. A published model has a ``config.json`` instead,
-            which cannot; see `audiomamba.inference.published`.
-        savedir : str or Path, optional
-            Folder for links to the fetched files; None: only the hub's cache.
-        run_opts : dict, optional
-            For example ``{"device": "cuda:0"}``; None: a GPU if there is one.
-        **kwargs
-            As for SpeechBrain's ``Pretrained.from_hparams``.
-
-        Returns
-        -------
-        AudioTagger
-
-        Raises OSError or ValueError if it is none of them, or a run that is not
-        finished.
-        """
-        if is_run(source):
-            from audiomamba.inference.export import export_run
-
-            with TemporaryDirectory() as place:
-                model = export_run(source, f"{place}/model", centred=False)
-                return cls.from_hparams(model, None, run_opts, **kwargs)
-        if is_published(source):
-            return cls(**published_parts(source), run_opts=run_opts)
-        return super().from_hparams(
-            str(source), savedir=savedir, run_opts=run_opts, **kwargs
-        )
+    def classifies_frames(self) -> bool:
+        """Whether the model has a probability for every frame."""
+        return isinstance(self.mods.classifier, FrameClassifier)
 
     def tag_file(
         self, path: str | Path, top_k: int | None = 5
@@ -218,37 +137,7 @@ class AudioTagger(Pretrained):
         torch.Tensor
             [B, C], in the order of `labels`, on the CPU.
         """
-        return self._stacked(clips, with_classifier=True)
-
-    def embed_batch(self, clips: list[Clip]) -> torch.Tensor:
-        """Compute the embeddings of clips.
-
-        Arguments
-        ---------
-        clips : list
-            See `tag_batch`.
-
-        Returns
-        -------
-        torch.Tensor
-            [B, D], on the CPU.
-        """
-        return self._stacked(clips, with_classifier=False)
-
-    def embed_file(self, path: str | Path) -> torch.Tensor:
-        """Compute a file's embedding.
-
-        Arguments
-        ---------
-        path : str or Path
-            See `tag_file`.
-
-        Returns
-        -------
-        torch.Tensor
-            [D], on the CPU.
-        """
-        return self.embed_batch([path])[0]
+        return self._stacked(clips, self)
 
     def forward(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
@@ -267,68 +156,18 @@ class AudioTagger(Pretrained):
         torch.Tensor
             [B, C].
         """
-        emb = self._embed(wavs, lengths)
+        emb = self._encoded(wavs, lengths)
         logits = self.mods.classifier(emb).squeeze(1)
         return self._activation(logits.float())
 
-    def _embed(self, wavs, lengths):
-        """Return embeddings, [B, 1, D]."""
-        if lengths is None:
-            lengths = torch.ones(len(wavs))
-        wavs, lengths = wavs.to(self.device), lengths.to(self.device)
-        with torch.no_grad(), self.inference_ctx:
-            return self.clip_encoder(wavs, lengths)
-
-    def _waveform(self, clip):
-        """Return a clip (path or samples), normalised as in training."""
-        normalizer = self.hparams.audio_normalizer
-        if isinstance(clip, (str, os.PathLike)):
-            return normalizer.read(clip)
-        wav = as_tensor(clip)
-        if wav.ndim != 1 or not len(wav):
-            raise ValueError(
-                f"A waveform has shape {list(wav.shape)}; it must be mono, "
-                "[samples], and not empty."
-            )
-        return normalizer(wav.cpu(), self.sample_rate)
-
-    def _waveforms(self, clips):
-        """Return an iterator over the clips, each read when it is needed."""
-        if isinstance(clips, (str, os.PathLike)):
-            raise ValueError(f"clips is {clips!r}; give a list: [{clips!r}].")
-        return map(self._waveform, clips)
-
-    def _run(self, wavs, with_classifier, max_clips=_BATCH_CLIPS):
-        """Yield one row per waveform, in order and in bounded memory."""
-        max_samples = _BATCH_SECONDS * self.sample_rate
-        for part in bounded_batches(wavs, max_clips, max_samples):
-            yield from self._rows(part, with_classifier)
-
-    def _rows(self, wavs, with_classifier):
-        """Return one row per waveform of a batch."""
-        # float32 is too coarse for the sample counts of clips over four minutes
-        precise = torch.float32 if self.device == "mps" else torch.float64
-        rows = [None] * len(wavs)
-        together = self.clip_encoder.batch_invariant
-        for batch in [range(len(wavs))] if together else equal_lengths(wavs):
-            padded = pad_sequence([wavs[i] for i in batch], batch_first=True)
-            n_own = torch.tensor([len(wavs[i]) for i in batch], dtype=precise)
-            lengths = n_own / padded.shape[1]
-            with torch.no_grad():
-                if with_classifier:
-                    result = self(padded, lengths)
-                else:
-                    result = self._embed(padded, lengths).squeeze(1).float()
-            for index, row in zip(batch, result.cpu()):
-                rows[index] = row
-        return rows
-
-    def _stacked(self, clips, with_classifier):
-        """Return the rows of clips, [B, C] or [B, D]."""
-        rows = list(self._run(self._waveforms(clips), with_classifier))
-        if not rows:
-            raise ValueError("clips is empty; give at least one clip.")
-        return torch.stack(rows)
+    def _frame_scores(self, wavs, lengths):
+        """Return a list of the probabilities of frames, [T', C]."""
+        classify = self.mods.classifier.frame_logits
+        with self.inference_ctx:
+            return [
+                classify(frames).float().sigmoid()
+                for frames in self._frames(wavs, lengths)
+            ]
 
     def _n_tags(self, top_k):
         """Return how many tags there will be; at most one per class."""
@@ -352,7 +191,9 @@ class AudioTagger(Pretrained):
         """Tag hours of sound over time, in bounded memory.
 
         Every window is processed as a separate clip.  All have the same
-        length: the last one is shifted back to end with the stream.
+        length: the last one is shifted back to end with the stream.  Windows
+        of a file are computed in batches, those of a stream as soon as each is
+        complete.
 
         Arguments
         ---------
@@ -382,19 +223,43 @@ class AudioTagger(Pretrained):
         AudioError
             If the file cannot be read, as soon as the error is found.
         """
-        if isinstance(source, (str, os.PathLike)):
-            name, rate = source, audio_info(source).sample_rate
-            blocks = read_blocks(source)
-        else:
-            name, rate = "a stream", sample_rate or self.sample_rate
-            blocks = mono_blocks(source, name)
-        size, step = window_samples(window, hop, rate, self.max_duration)
         n_tags = self._n_tags(top_k)
-        # one iterator for the places, one for the sound
-        places, cut = tee(windows(blocks, size, step))
-        normalize = self.hparams.audio_normalizer
-        wavs = (normalize(wav, rate, name) for _, wav in cut)
-        rows = self._run(wavs, True, _BATCH_WINDOWS)
-        for row, (start, wav) in zip(rows, places):
-            stop, tags = start + len(wav), self._top(row, n_tags)
-            yield TaggedWindow(start / rate, stop / rate, tags, row)
+        for start, stop, row in self._stream(
+            source, self, window, hop, sample_rate
+        ):
+            yield TaggedWindow(start, stop, self._top(row, n_tags), row)
+
+    def frame_stream(
+        self,
+        source: str | Path | Iterable[Samples],
+        window: float | None = None,
+        hop: float | None = None,
+        sample_rate: int | None = None,
+    ) -> Iterator[Window]:
+        """Compute the probabilities of every frame of hours of sound.
+
+        Arguments
+        ---------
+        source, window, hop, sample_rate
+            See `tag_stream`.
+
+        Yields
+        ------
+        Window
+            Seconds, and the probabilities [T', C] of its frames, one per
+            `frame_seconds`.
+
+        Raises
+        ------
+        ValueError
+            If the model has no classifier of frames.
+        """
+        if not self.classifies_frames:
+            raise ValueError(
+                "this model classifies clips, not frames: take windows, or "
+                "train with a FrameClassifier (recipes/Custom/hparams/"
+                "aum_frames_tiny.yaml)."
+            )
+        return self._stream(
+            source, self._frame_scores, window, hop, sample_rate
+        )

@@ -180,39 +180,37 @@ def windows(
         yield start - hop + len(rest) - size, rest[-size:]
 
 
-def window_samples(
-    window: float | None, hop: float | None, rate: int, heard: float | None
-) -> tuple[int, int]:
-    """Return the length of a window and of a hop in samples.
+def window_seconds(
+    window: float | None, hop: float | None, heard: float | None
+) -> tuple[float, float]:
+    """Return the length of a window and of a hop in seconds.
 
     Arguments
     ---------
     window, hop : float or None
-        In seconds; None: 10, or ``heard`` if that is less, and half a window.
-    rate : int
-        Sample rate of the stream in Hz.
+        None: 10, or ``heard`` if that is less, and half a window.
     heard : float or None
         Seconds that the model hears at a time; None: any number.
 
     Returns
     -------
-    tuple of int
+    tuple of float
 
     Raises
     ------
     ValueError
-        If samples would be left out.
+        If a part of the stream would be left out.
 
     Example
     -------
-    >>> window_samples(None, None, rate=100, heard=4.0)
-    (400, 200)
+    >>> window_seconds(None, None, heard=4.0)
+    (4.0, 2.0)
     """
     if window is None:
         window = min(heard or DEFAULT_WINDOW, DEFAULT_WINDOW)
     hop = window / 2 if hop is None else hop
     # A comparison with NaN is false
-    if not (0 < hop <= window < math.inf and round(hop * rate) >= 1):
+    if not 0 < hop <= window < math.inf:
         raise ValueError(
             f"window is {window} s and hop {hop} s; both must be positive, "
             "and the hop no longer than the window."
@@ -222,67 +220,39 @@ def window_samples(
             f"window is {window} s, but this model hears {heard} s at a "
             "time: choose a window no longer than that."
         )
-    return round(window * rate), round(hop * rate)
+    return window, hop
 
 
-def bounded_batches(
-    wavs: Iterable[torch.Tensor], max_clips: int, max_samples: int
-) -> Iterator[list[torch.Tensor]]:
-    """Batch clips as they come, so that a padded batch fits in memory.
-
-    Arguments
-    ---------
-    wavs : iterable of torch.Tensor
-        Waveforms [n], taken one by one.
-    max_clips : int
-        Most clips in a batch.
-    max_samples : int
-        Most samples in a padded batch; a longer clip is a batch by itself.
-
-    Yields
-    ------
-    list of torch.Tensor
-
-    Example
-    -------
-    >>> wavs = [torch.zeros(n) for n in (4, 1, 1, 9, 2)]
-    >>> [[len(wav) for wav in batch] for batch in bounded_batches(wavs, 3, 8)]
-    [[4, 1], [1], [9], [2]]
-    """
-    batch: list[torch.Tensor] = []
-    longest = 0
-    for wav in wavs:
-        longest = max(longest, len(wav))
-        if batch and longest * (len(batch) + 1) > max_samples:
-            yield batch
-            batch, longest = [], len(wav)
-        batch.append(wav)
-        if len(batch) == max_clips:
-            yield batch
-            batch, longest = [], 0
-    if batch:
-        yield batch
-
-
-def equal_lengths(wavs: list[torch.Tensor]) -> list[list[int]]:
-    """Group clips that can share a batch without padding.
+def window_samples(
+    window: float | None, hop: float | None, rate: int, heard: float | None
+) -> tuple[int, int]:
+    """Return the length of a window and of a hop in samples.
 
     Arguments
     ---------
-    wavs : list of torch.Tensor
-        Waveforms [n].
+    window, hop, heard
+        See `window_seconds`.
+    rate : int
+        Sample rate of the stream in Hz.
 
     Returns
     -------
-    list of list of int
-        Their indices.
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If samples would be left out, or a hop is less than one.
 
     Example
     -------
-    >>> equal_lengths([torch.zeros(n) for n in (4, 1, 4)])
-    [[0, 2], [1]]
+    >>> window_samples(None, None, rate=100, heard=4.0)
+    (400, 200)
     """
-    groups: dict[int, list[int]] = {}
-    for index, wav in enumerate(wavs):
-        groups.setdefault(len(wav), []).append(index)
-    return list(groups.values())
+    window, hop = window_seconds(window, hop, heard)
+    if round(hop * rate) < 1:
+        raise ValueError(
+            f"hop is {hop} s, less than a sample; both window and hop must be "
+            "positive, at least one sample."
+        )
+    return round(window * rate), round(hop * rate)

@@ -30,6 +30,11 @@ class SpeechBrainFbank(Fbank):
     (torch.Size([2, 101, 80]), tensor([101.,  51.]))
     """
 
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return self.compute_STFT.hop_length
+
     @fwd_default_precision(cast_inputs=torch.float32)
     def forward(
         self, wav: torch.Tensor, lengths: torch.Tensor | None = None

@@ -84,6 +84,11 @@ class PatchEncoder(torch.nn.Module, ABC):
         sizes = (self.n_mels, self.n_frames)
         return tuple(map(grid_length, sizes, patch_size, stride))
 
+    @property
+    def frames_per_column(self) -> int:
+        """Frames of the spectrogram from one step of "frames" to the next."""
+        return self.stride[1]
+
     def no_weight_decay(self) -> set[str]:
         """Return the names of the parameters without weight decay.
 

@@ -184,7 +184,7 @@ def test_batches_are_bounded_and_do_not_change_results(monkeypatch):
     tagger = make_tagger()
     clips = noise(100, 16000, 300, *[8000] * 5)
     wanted = tagger.score_batch(clips)
-    monkeypatch.setattr("audiomamba.inference.tagger._BATCH_SECONDS", 2)
+    monkeypatch.setattr("audiomamba.inference.model._BATCH_SECONDS", 2)
     sizes, forward = [], tagger.forward
 
     def counted(wavs, lengths):

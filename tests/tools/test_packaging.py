@@ -11,6 +11,7 @@ import audiomamba
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = [
+    "cli",
     "dataio",
     "inference",
     "lobes",

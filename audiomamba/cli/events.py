@@ -1,0 +1,167 @@
+"""The options of ``audiomamba-tag`` for events, and where they are written."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiomamba.cli.listing import place_in
+
+if TYPE_CHECKING:  # loading PyTorch would delay --help
+    from audiomamba.inference.events import Event, EventRules
+
+FORMATS = ("csv", "audacity", "raven", "rttm", "jsonl")
+# These have no column for the name of the recording
+_OF_ONE_RECORDING = ("audacity", "raven")
+# Ending -> format, where --format does not say it
+_ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".rttm": "rttm", ".txt": None}
+_SECONDS = {
+    "median": "running median of the probabilities",
+    "min-duration": "leave out shorter events",
+    "min-gap": "events of a class that are closer are one",
+}
+
+
+def add_event_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for events.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        Of the command.
+
+    Example
+    -------
+    >>> parser = argparse.ArgumentParser()
+    >>> add_event_options(parser)
+    >>> parser.parse_args(["--events", "a.csv", "--min-gap", "0.5"]).min_gap
+    0.5
+    """
+    group = parser.add_argument_group(
+        "events",
+        "what begins and ends when; from frames, where the model "
+        "classifies frames, otherwise from windows, to a hop",
+    )
+    group.add_argument(
+        "--events",
+        type=Path,
+        metavar="FILE",
+        help="write events here; audacity and raven: for several recordings, "
+        "give a folder",
+    )
+    group.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="default: what the ending says, otherwise csv",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="probability that an event reaches (default: 0.5)",
+    )
+    group.add_argument(
+        "--low",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="an event begins and ends at this share of the threshold "
+        "(default: 0.5)",
+    )
+    for name, what in _SECONDS.items():
+        group.add_argument(
+            f"--{name}",
+            type=float,
+            default=0.0,
+            metavar="S",
+            help=f"seconds: {what} (default: 0)",
+        )
+
+
+def event_fault(arguments: argparse.Namespace) -> str | None:
+    """Say what is wrong with the options for events, if anything.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Of the command line; ``format`` is set if it was left out.
+
+    Returns
+    -------
+    str or None
+
+    Example
+    -------
+    >>> options = argparse.Namespace(events=Path("a.wav"), format=None)
+    >>> event_fault(options)
+    '--events a.wav: its name ends in .csv, .jsonl, .rttm, .txt'
+    """
+    target = arguments.events
+    if target is None:
+        return None if arguments.format is None else "--format needs --events"
+    ending = target.suffix.lower()
+    if ending not in (*_ENDINGS, ""):
+        return f"--events {target}: its name ends in {', '.join(_ENDINGS)}"
+    arguments.format = arguments.format or _ENDINGS.get(ending) or "csv"
+    is_folder = target.is_dir() or not ending
+    one_each = arguments.format in _OF_ONE_RECORDING
+    if one_each and len(arguments.files) > 1 and not is_folder:
+        return f"--events {target}: give a folder, it gets one file each"
+    if is_folder and not one_each:
+        return f"--events {target}: give the name of a file, as events.csv"
+    return None
+
+
+def event_rules(arguments: argparse.Namespace) -> "EventRules":
+    """Return what counts as an event, from the command line.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        With the options of `add_event_options`.
+
+    Returns
+    -------
+    EventRules
+
+    Raises
+    ------
+    ValueError
+        If a value has no meaning.
+    """
+    from audiomamba.inference.events import EventRules
+
+    return EventRules(
+        0.5 if arguments.threshold is None else arguments.threshold,
+        arguments.low,
+        arguments.median,
+        arguments.min_duration,
+        arguments.min_gap,
+    )
+
+
+class EventOutput:
+    """Writes the events of recordings where the command line says.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        With the options of `add_event_options`, and ``files``.
+    """
+
+    def __init__(self, arguments: argparse.Namespace):
+        from audiomamba.inference.event_files import EventFile
+
+        self.files, self.target = arguments.files, arguments.events
+        self.form = arguments.format
+        self._open = EventFile
+        self._shared = None
+        if not (self.target.is_dir() or not self.target.suffix):
+            self._shared = EventFile(self.target, self.form)
+
+    def add(self, path: str, events: "list[Event]") -> None:
+        """Write the events of a recording."""
+        file = self._shared
+        if file is None:
+            place = place_in(self.target, path, self.files, ".txt")
+            file = self._open(place, self.form)
+        file.add(path, events)
