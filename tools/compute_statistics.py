@@ -7,90 +7,22 @@ feature settings. It prints two YAML lines:
 
     python tools/compute_statistics.py --manifest train.csv --data_folder data
 
+A recipe does this by itself with --feature_mean auto --feature_std auto.
+
 By default padding does not count. With --n_frames clips are padded or cut as in
 the recipe and padding counts, which suits a model that treats padding as
 content, like the paper's.
 """
 
 import argparse
-import math
 import sys
-from functools import partial
 from pathlib import Path
 
-import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
-
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.lobes.feature_statistics import feature_statistics
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 
 FEATURES = {"kaldi": KaldiFbank, "log_mel": LogMelSpectrogram}
-# Clips per item of a loader worker
-CHUNK = 16
-
-
-def moments(features, sig):
-    """Return count, sum and sum of squares [3] of the features of sig [N]."""
-    feats = features(sig[None]).double()
-    count = torch.tensor(feats.numel(), dtype=torch.float64)
-    return torch.stack((count, feats.sum(), feats.square().sum()))
-
-
-def add_up(rows):
-    """Collate rows of the dataset: add their moments."""
-    return torch.stack([row["moments"] for row in rows]).sum(dim=0)
-
-
-def statistics(
-    manifest: str | Path,
-    reader: AudioReader,
-    features: torch.nn.Module,
-    num_workers: int = 0,
-) -> tuple[float, float]:
-    """Compute mean and standard deviation over a manifest.
-
-    Arguments
-    ---------
-    manifest : str or Path
-        CSV with the columns ``ID,duration,wav``, and optionally ``start,stop``.
-    reader : AudioReader
-        Reads a row's waveform.
-    features : torch.nn.Module
-        Waveforms [B, N] -> feats [B, T, F].
-    num_workers : int
-        Loader processes; the result does not depend on it.
-
-    Returns
-    -------
-    tuple of float
-        Mean and (population) standard deviation.
-
-    Raises
-    ------
-    ValueError
-        If a clip cannot be read, or the features never vary.
-    """
-    dataset = ClipDataset(manifest, reader)
-    dataset.add_dynamic_item(partial(moments, features), "sig", "moments")
-    dataset.set_output_keys(["moments"])
-    loader = DataLoader(
-        dataset, CHUNK, num_workers=num_workers, collate_fn=add_up
-    )
-    total = torch.zeros(3, dtype=torch.float64)
-    with tqdm(total=len(dataset), unit="clip") as progress:
-        for chunk in loader:
-            total += chunk
-            progress.update(min(CHUNK, len(dataset) - progress.n))
-    count, first, second = total.tolist()
-    mean = first / count
-    variance = second / count - mean**2
-    # Equal features leave a variance of rounding errors.
-    if variance <= 1e-12 * max(1.0, mean**2):
-        raise ValueError(
-            f"all features of {manifest} are {mean:.7g}: is it all silence?"
-        )
-    return mean, math.sqrt(variance)
 
 
 def parse_arguments(argv=None):
@@ -132,8 +64,11 @@ def main(argv=None):
         reader = AudioReader(
             args.data_folder, features.sample_rate, args.max_duration
         )
-        mean, std = statistics(
-            args.manifest, reader, features, args.num_workers
+        mean, std = feature_statistics(
+            ClipDataset(args.manifest, reader),
+            features,
+            str(args.manifest),
+            args.num_workers,
         )
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"compute_statistics.py: {error}")

@@ -40,6 +40,12 @@ class SpectrogramNorm(torch.nn.Module):
 
     def __init__(self, mean: float, std: float):
         super().__init__()
+        for name, value in (("mean", mean), ("std", std)):
+            if isinstance(value, str):
+                raise ValueError(
+                    f"{name} is {value!r}; it must be a number. Only a "
+                    "recipe's train.py puts the corpus' own in place of auto."
+                )
         if not math.isfinite(mean):
             raise ValueError(f"mean is {mean}; it must be finite.")
         if not (math.isfinite(std) and std > 0):

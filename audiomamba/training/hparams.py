@@ -221,6 +221,24 @@ def resolved_text(hparams_file, overrides=None):
     return resolve_references(stream, _lines(overrides or {})).read()
 
 
+def write_settings(folder, hparams_file, overrides):
+    """Write ``hyperparams.yaml``: the YAML with its references resolved.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The output folder.
+    hparams_file : str
+        The YAML.
+    overrides : dict
+        Key -> value as YAML text.
+    """
+    text = resolved_text(hparams_file, overrides)
+    head = f"# From {hparams_file}\n# yamllint disable\n"
+    path = Path(folder, "hyperparams.yaml")
+    path.write_text(head + text, encoding="utf-8")
+
+
 def read_settings(hparams_file, overrides=None):
     """Read the values of a YAML without making its objects.
 

@@ -60,7 +60,7 @@ def run_recipe(
         check_options(run.settings, run_opts)
         run.open(run_opts["log_config"])
         run_opts = fit_precision(run.settings, run_opts)
-        labels = prepare_run(run, prepare, run_opts)
+        labels = prepare_run(run, prepare, dataio_prep, run_opts)
 
         hparams = load_hparams(hparams_file, run.overrides)
         checkpointer = hparams["checkpointer"]
@@ -98,14 +98,14 @@ def run_recipe(
             finish(brain, hparams, datasets)
 
 
-def prepare_run(run, prepare, run_opts):
+def prepare_run(run, prepare, dataio_prep, run_opts):
     """Prepare the data of a run, and bind its folder to them.
 
     Arguments
     ---------
     run : Run
         With its folder open.
-    prepare : callable
+    prepare, dataio_prep : callable
         See `run_recipe`.
     run_opts : RunOptions
         SpeechBrain's run options.
@@ -125,6 +125,7 @@ def prepare_run(run, prepare, run_opts):
     )
     run_on_main(prepare, [run.settings])
     labels = read_labels(run.settings["label_file"])
+    run.fill_statistics(dataio_prep, labels, not run_opts["noprogressbar"])
     device = run_opts["device"] or infer_device()
     run.bind(labels, device, run_opts["precision"])
     return labels

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.lobes.flops import count_clip
 from audiomamba.training.environment import environment
+from audiomamba.training.statistics import KEYS as STATISTICS
 
 logger = get_logger(__name__)
 
@@ -229,6 +230,7 @@ def run_record(dataset, hparams_file, tested, brain, hparams):
         "skipped_steps": brain.skipped_steps,
         "curve": brain.hparams.epoch_log.history(),
         "seed": hparams["seed"],
+        **{key: hparams[key] for key in STATISTICS if key in hparams},
         "n_classes": hparams.get("n_classes"),
         "clips": brain.clips,
         "parameters": sum(p.numel() for p in brain.modules.parameters()),

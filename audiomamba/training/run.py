@@ -27,8 +27,17 @@ from audiomamba.dataio.files import write_json
 from audiomamba.ops import current_engine
 from audiomamba.pretrained.weights import label_difference
 from audiomamba.training.environment import all_gather, environment
-from audiomamba.training.hparams import as_yaml, read_settings, resolved_text
+from audiomamba.training.hparams import (
+    as_yaml,
+    read_settings,
+    write_settings,
+)
 from audiomamba.training.protocols import MODEL
+from audiomamba.training.statistics import (
+    as_overrides,
+    asks_for_statistics,
+    training_statistics,
+)
 
 logger = get_logger(__name__)
 
@@ -145,24 +154,6 @@ def _log_exception(kind, error, trace):
     logger.error("Exception:", exc_info=(kind, error, trace))
 
 
-def write_settings(folder, hparams_file, overrides):
-    """Write ``hyperparams.yaml``: the YAML with its references resolved.
-
-    Arguments
-    ---------
-    folder : str or Path
-        The output folder.
-    hparams_file : str
-        The YAML.
-    overrides : dict
-        Key -> value as YAML text.
-    """
-    text = resolved_text(hparams_file, overrides)
-    head = f"# From {hparams_file}\n# yamllint disable\n"
-    path = Path(folder, "hyperparams.yaml")
-    path.write_text(head + text, encoding="utf-8")
-
-
 class Run:
     """A start of a recipe in its output folder.
 
@@ -189,6 +180,7 @@ class Run:
         self.hparams_file, self.overrides = str(hparams_file), overrides
         self.debug = run_opts["debug"]
         self.settings = read_settings(hparams_file, overrides)
+        self.auto = asks_for_statistics(self.settings)
         self.output_folder = Path(self.settings["output_folder"])
         save_folder = Path(self.settings["save_folder"])
         trained = any(save_folder.glob(f"{CKPT_PREFIX}*/{METAFNAME}"))
@@ -201,6 +193,8 @@ class Run:
             )
         done = trained or (self.output_folder / "results.json").is_file()
         self.recorded = self._read(trained) if done else None
+        # Those of the recorded run, if it computed them
+        self.statistics = (self.recorded or {}).get("statistics")
         self.folder = self.output_folder
         if self.debug:
             self._move_to("debug")
@@ -244,6 +238,8 @@ class Run:
             for key in (*FREE, GROWS, "n_classes")
             if key in {**old, **self.settings}
         }
+        if self.auto and self.statistics:
+            given |= as_overrides(self.statistics)
         new = read_settings(self.hparams_file, {**self.overrides, **given})
         found = differences(old, new)
         if self.looks:
@@ -279,6 +275,27 @@ class Run:
         """
         open_folder(self.folder, log_config, self.debug)
         _check_shared(self.folder)
+
+    def fill_statistics(self, dataio_prep, labels, progress=True):
+        """Put numbers in place of ``feature_mean: auto, feature_std: auto``.
+
+        A recorded run keeps its own; `bind` refuses other training clips.
+
+        Arguments
+        ---------
+        dataio_prep, labels
+            See `audiomamba.training.recipe.run_recipe`.
+        progress : bool
+            Show a progress bar.
+        """
+        if not self.auto:
+            return
+        if self.statistics is None:
+            self.statistics = training_statistics(
+                self.hparams_file, self.overrides, dataio_prep, labels, progress
+            )
+        self.overrides = {**self.overrides, **as_overrides(self.statistics)}
+        self.settings = read_settings(self.hparams_file, self.overrides)
 
     def bind(self, labels, device, precision):
         """Compare with ``run.json``, or write it; set ``n_classes``.
@@ -330,6 +347,7 @@ class Run:
         record = {
             "hparams_file": self.hparams_file,
             **identity,
+            "statistics": self.statistics,
             "settings": self.settings,
             **started,
         }

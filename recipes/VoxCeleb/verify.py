@@ -30,9 +30,13 @@ from audiomamba.inference.verification import (
     s_norm,
 )
 from audiomamba.training.environment import environment
-from audiomamba.training.hparams import load_hparams, parse_arguments
+from audiomamba.training.hparams import (
+    load_hparams,
+    parse_arguments,
+    write_settings,
+)
 from audiomamba.training.recipe import process_group
-from audiomamba.training.run import open_folder, write_settings
+from audiomamba.training.run import open_folder
 
 logger = get_logger("verify")
 

@@ -74,11 +74,17 @@ def test_the_first_seconds_and_other_features_can_be_chosen(corpus, run):
     assert got == moments([clip[:4000] for clip in clips], features)
 
 
-def test_names_a_bad_file(corpus, run):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_names_all_bad_files(corpus, run, num_workers):
     folder, _ = corpus
     (folder / "7.wav").write_text("no sound")
-    with pytest.raises(SystemExit, match=r"7\.wav"):
-        run(folder)
+    (folder / "17.wav").unlink()
+    with pytest.raises(SystemExit) as caught:
+        run(folder, "--num_workers", num_workers)
+    message = str(caught.value)
+    assert "2 of 18 clips" in message and "take them out of" in message
+    assert "7.wav: is not an audio file" in message
+    assert "17.wav: is missing" in message
 
 
 def test_refuses_silence_and_missing_manifests(tmp_path, run):
