@@ -47,6 +47,7 @@ setup(
             "mypy>=1.15",
             "pytest>=8",
             "ruff>=0.5",
+            "sed_scores_eval>=0.0.4",
             "yamllint>=1.35",
         ],
     },

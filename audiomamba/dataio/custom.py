@@ -26,6 +26,7 @@ from audiomamba.dataio.pipeline import clip_datasets
 from audiomamba.dataio.preparation import Corpus, Inputs
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.splits import report_overlaps
+from audiomamba.dataio.strong_labels import add_events, learn_events
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ def prepare(settings: Mapping) -> None:
         settings["multi_label"],
         settings["allow_missing"],
         settings["skip_prep"],
+        settings.get("strong_csv"),
     )
 
 
@@ -69,7 +71,12 @@ def dataio_prep(hparams: Mapping, labels: list[str]) -> dict:
     dict
         Split -> ClipDataset.
     """
-    return clip_datasets(hparams, labels, multi_label=hparams["multi_label"])
+    datasets = clip_datasets(
+        hparams, labels, multi_label=hparams["multi_label"]
+    )
+    if hparams.get("strong_csv"):
+        learn_events(datasets["train"], hparams, labels)
+    return datasets
 
 
 def prepare_custom(
@@ -79,6 +86,7 @@ def prepare_custom(
     multi_label: bool = False,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    strong_csv: str | Path | None = None,
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv, checked.
 
@@ -95,6 +103,8 @@ def prepare_custom(
         Split -> its CSV.
     multi_label : bool
         Whether a label is any number of class names, joined by ``;``.
+    strong_csv : str or Path, optional
+        Events of the training clips, see `audiomamba.dataio.strong_labels`.
 
     Raises
     ------
@@ -102,7 +112,7 @@ def prepare_custom(
         If a list is not found, or with everything that is wrong.
     """
     folders = Path(data_folder), Path(save_folder)
-    corpus = Custom(*folders, lists, multi_label)
+    corpus = Custom(*folders, lists, multi_label, strong_csv)
     corpus.prepare(skip_prep, allow_missing)
 
 
@@ -112,6 +122,7 @@ class Custom(Corpus):
 
     lists: Mapping[str, str | Path]
     multi_label: bool
+    strong_csv: str | Path | None = None
 
     name = "Custom"
     source = "Make the lists as docs/tutorial.md says."
@@ -126,11 +137,14 @@ test.csv
 
     def find(self):
         """The lists and the files that they name."""
-        self.require(*map(Path, self.lists.values()))
+        lists = [*self.lists.values()]
+        if self.strong_csv:
+            lists.append(self.strong_csv)
+        self.require(*map(Path, lists))
         self.rows = _read_lists(self.lists, self.data_folder)
         audio = stat_audio(self.data_folder, self.rows["wav"])
         options = {"multi_label": self.multi_label}
-        return Inputs([*self.lists.values()], audio, options)
+        return Inputs(lists, audio, options)
 
     def parse(self, inputs):
         """The rows with a file and a known label."""
@@ -142,6 +156,13 @@ test.csv
         there = rows["wav"].isin(inputs.audio["wav"])
         self._report_missing(rows[~there])
         return rows[there].reset_index(drop=True), totals
+
+    def measure(self, rows):
+        """Add durations and, from the list of events, the column ``events``."""
+        rows = super().measure(rows)
+        if not self.strong_csv:
+            return rows
+        return add_events(rows, self.strong_csv, self.problems)
 
     def _report_missing(self, rows):
         """Report files that are not there, with those that may be meant."""

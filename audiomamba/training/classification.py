@@ -7,17 +7,22 @@ import torch
 from speechbrain.core import Stage
 
 from audiomamba.lobes.clip_encoder import encode
+from audiomamba.nnet.frame_classifier import own_frames
 from audiomamba.training.brain import RecipeBrain
 from audiomamba.training.environment import all_gather
-from audiomamba.training.losses import plain_targets
+from audiomamba.training.losses import frame_cross_entropy, plain_targets
 
 
 class Predictions(NamedTuple):
-    """Logits [B, C], targets after augmentation, and what a teacher says."""
+    """Logits [B, C], targets after augmentation, and what a teacher says.
+
+    ``emb`` is what the classifier took: [B, 1, D], or frames [B, T', D].
+    """
 
     logits: torch.Tensor
     targets: torch.Tensor | None
-    taught: tuple | None = None
+    taught: tuple | None
+    emb: torch.Tensor
 
 
 class ClassificationBrain(RecipeBrain):
@@ -26,7 +31,9 @@ class ClassificationBrain(RecipeBrain):
     The hyperparameters ``wav_augment``, ``spec_augment`` and ``norm_augment``
     are objects or null, called in training with (wavs, lengths, targets), and
     with (feats, lengths) before and after normalisation.  ``distillation``
-    is an `audiomamba.pretrained.distillation.Distillation`.
+    is an `audiomamba.pretrained.distillation.Distillation`.  Where training
+    batches have ``events_rows`` (see `audiomamba.dataio.strong_labels`), the
+    frames are trained on them with ``strong_weight``.
 
     Arguments
     ---------
@@ -79,7 +86,7 @@ class ClassificationBrain(RecipeBrain):
             taught = hparams.distillation.ask(
                 batch.id, clips, wavs, lengths, feats, n_frames
             )
-        return Predictions(logits, targets, taught)
+        return Predictions(logits, targets, taught, emb)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """As for `RecipeBrain`; count the clips that a teacher scored."""
@@ -105,10 +112,18 @@ class ClassificationBrain(RecipeBrain):
         torch.Tensor
             The mean loss.
         """
-        logits, targets, taught = predictions
+        logits, targets, taught, frames = predictions
         loss = self.hparams.compute_loss(logits, targets)
         if taught is not None:
             loss = self.hparams.distillation(loss, logits, taught)
+        if stage == Stage.TRAIN and hasattr(batch, "events_rows"):
+            # Without DDP's wrapper: its parameters' gradients are averaged by
+            # the call that gave the logits
+            classify = self.model["classifier"].frame_logits
+            of_frames = frame_cross_entropy(
+                classify(frames), batch.events_rows.data, own_frames(frames)
+            )
+            loss = loss + self.hparams.strong_weight * of_frames
         if stage != Stage.TRAIN:
             self.hparams.metrics.append(batch.id, logits, targets, loss)
         return loss

@@ -159,6 +159,41 @@ def classification_loss(
     return loss(logits, targets)
 
 
+def frame_cross_entropy(
+    logits: torch.Tensor, targets: torch.Tensor, own: torch.Tensor
+) -> torch.Tensor:
+    """Compute the binary cross-entropy of frames, averaged over known ones.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        [B, T', C].
+    targets : torch.Tensor
+        Rows [B, T, C], NaN where unknown; steps that only one of both has, by
+        rounding, do not count.
+    own : torch.Tensor
+        Whether a frame is a clip's own, not padding, [B, T', 1].
+
+    Returns
+    -------
+    torch.Tensor
+        The mean loss, float32; 0 if nothing is known.
+
+    Example
+    -------
+    >>> logits, own = torch.zeros(1, 3, 1), torch.tensor([[[True]] * 3])
+    >>> frame_cross_entropy(logits, torch.tensor([[[1.0], [0.0]]]), own)
+    tensor(0.6931)
+    """
+    n_steps = min(logits.shape[1], targets.shape[1])
+    logits, targets = logits[:, :n_steps].float(), targets[:, :n_steps]
+    known = own[:, :n_steps] & ~targets.isnan()
+    losses = F.binary_cross_entropy_with_logits(
+        logits, targets.nan_to_num(), reduction="none"
+    )
+    return (losses * known).sum() / known.sum().clamp(min=1)
+
+
 class SpeechBrainLoss:
     """Adapter of a SpeechBrain loss to logits [B, C] and targets [B].
 

@@ -269,3 +269,39 @@ def test_clips_with_several_labels_can_be_learned(
     assert sorted(scores["target"])[0] == "high"
     assert list(scores)[2:] == ["score:high", "score:low"]
     assert results["clips"] == {"train": 6, "valid": 2, "test": 4}
+
+
+def test_frames_are_trained_on_events_and_tell_when(
+    run_recipe, corpus, tmp_path
+):
+    """Strong labels of some clips; the exported model classifies frames."""
+    from audiomamba.inference import AudioTagger
+
+    events = tmp_path / "events.csv"
+    lines = ["ID,start,stop,label", "00,0,0.25,low", "01,0.1,0.3,high"]
+    events.write_text("\n".join(lines) + "\n")
+    arguments = {
+        "data_folder": corpus,
+        "output_folder": tmp_path / "run",
+        "strong_csv": events,
+        "embedding_model": "{embed_dim: 16, depth: 1, drop_path: 0.0}",
+        "classifier": "{input_size: 16}",
+        "number_of_epochs": 1,
+        "num_workers": 0,
+    }
+    run_recipe("Custom", "hparams/aum_frames_tiny.yaml", **arguments)
+    train = read_manifest(tmp_path / "run" / "manifests" / "train.csv")
+    assert train["events"][1] == '[[0.1, 0.3, "high"]]'
+    tagger = AudioTagger.from_hparams(
+        tmp_path / "run", run_opts={"device": "cpu"}
+    )
+    assert tagger.classifies_frames and tagger.frame_seconds == 0.08
+    (window,) = tagger.frame_stream(corpus / "clips" / "11.wav")
+    assert window.values.shape == (9, 2)
+    events.write_text("\n".join([*lines, "00,0,9,low"]) + "\n")
+    arguments["output_folder"] = tmp_path / "other"
+    output = run_recipe(
+        "Custom", "hparams/aum_frames_tiny.yaml", fails=True, **arguments
+    )
+    assert "line 4: 00 has an event from 0 to 9 s" in output
+    assert "Traceback" not in output

@@ -201,8 +201,8 @@ def test_predictions_are_sorted_and_made_in_evaluation_mode(make_run):
     brain.modules.eval()
     whole = Batch(id=ids, sig=(wavs, torch.ones(3)))
     with torch.no_grad():
-        logits, targets, taught = brain.compute_forward(whole, Stage.TEST)
-    assert targets is None and taught is None
+        logits, targets, taught, emb = brain.compute_forward(whole, Stage.TEST)
+    assert targets is None and taught is None and emb.shape[:2] == (3, 1)
     torch.testing.assert_close(torch.from_numpy(scores), logits)
 
 
