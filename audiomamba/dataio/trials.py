@@ -9,11 +9,14 @@ from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.problems import PreparationError, Problems
 
 _TRIAL = re.compile(r"([01])\s+(\S+)\s+(\S+)")
-_FILE = re.compile(r"(?!\.\./)[^/]+/[^/]+/.+")
+_FORM = "1 id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav"
+_OWN_FORM = "1 first.wav second.wav"
+# <speaker>/<session>/<utterance>
+_UTTERANCE = re.compile(r"(?!\.\./)[^/]+/[^/]+/.+")
 
 
 def read_trials(
-    path: str | Path, problems: Problems | None = None
+    path: str | Path, problems: Problems | None = None, own: bool = False
 ) -> pd.DataFrame:
     """Read a trial list.
 
@@ -25,6 +28,8 @@ def read_trials(
         for the same speaker or 0 for different speakers, and the two files.
     problems : Problems, optional
         Collects the lines of another form; without it they are an error.
+    own : bool
+        Whether files may have any name, as in lists of one's own recordings.
 
     Returns
     -------
@@ -54,13 +59,13 @@ def read_trials(
         match = _TRIAL.fullmatch(line)
         label, *names = match.groups() if match else [""]
         names = list(map(normal_path, names))
-        if match and all(map(_FILE.fullmatch, names)):
+        if match and (own or all(map(_UTTERANCE.fullmatch, names))):
             trials.append((int(label), *names))
         else:
             found.add(
-                f"{path}, line {number}: {line[:80]!r} is not of the form '1 "
-                "id10270/5r0dWxy17C8/00001.wav id10270/GWXujl-xAVM/00017.wav' "
-                "that starts with 0 or 1; correct or delete the line"
+                f"{path}, line {number}: {line[:80]!r} is not of the form "
+                f"'{_OWN_FORM if own else _FORM}' that starts with 0 or 1; "
+                "correct or delete the line"
             )
     if problems is None:
         found.settle()

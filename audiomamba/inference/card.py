@@ -36,9 +36,13 @@ audiomamba-tag clip.wav --model "this folder, or its name on the hub"
 
 SpeechBrain's `EncoderClassifier.from_hparams` and
 `SpeakerRecognition.from_hparams` load it as well, with `audiomamba` installed.
-
+{speakers}
 `hyperparams.yaml` names Python objects to create, as in every SpeechBrain
 model: only load models from sources you trust.
+"""
+_SPEAKERS = """
+Whether two speakers are the same, `audiomamba.inference.SpeakerRecognition`
+decides with this model's threshold, and SpeechBrain's own with 0.25.
 """
 _RECORD = """
 ## Result
@@ -105,6 +109,7 @@ def model_card(
         title=title,
         origin=origin,
         facts="\n".join(_row(*fact) for fact in facts.items()),
+        speakers=_SPEAKERS if "verification_threshold" in options else "",
     )
     if record is None:
         return card

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from numpy.lib.format import open_memmap
 from speechbrain.dataio.dataloader import make_dataloader
-from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.logger import get_logger
 from tqdm.auto import tqdm
 
@@ -18,8 +17,13 @@ from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
-from audiomamba.training.hparams import load_hparams
-from audiomamba.training.protocols import PROTOCOLS, best_first
+from audiomamba.pretrained.sources import HPARAMS_FILE
+from audiomamba.training.hparams import load_hparams, read_settings
+from audiomamba.training.protocols import (
+    PROTOCOLS,
+    find_checkpoint,
+    module_weights,
+)
 
 logger = get_logger(__name__)
 
@@ -43,8 +47,7 @@ def find_weights(folder: str | Path) -> Weights:
     ---------
     folder : str or Path
         A folder with ``embedding_model.ckpt``, or with checkpoints in
-        ``save``: the one with the best validation accuracy is chosen, or,
-        if the run had no validation split, the last one.
+        ``save``, of which the run's first protocol chooses one.
 
     Returns
     -------
@@ -58,18 +61,17 @@ def find_weights(folder: str | Path) -> Weights:
     exported = Path(folder, f"{_ENCODER}.ckpt")
     if exported.is_file():
         return Weights(exported, None, "an exported model")
-    for key, protocol in (("valid_accuracy", "honest"), ("epoch", "last")):
-        if not Path(folder, "save").is_dir():
-            break
-        found = Checkpointer(Path(folder, "save")).find_checkpoint(
-            importance_key=best_first(key),
-            ckpt_predicate=lambda ckpt, key=key: key in ckpt.meta,
-        )
+    recipe = Path(folder, HPARAMS_FILE)
+    if recipe.is_file() and Path(folder, "save").is_dir():
+        protocol = read_settings(recipe)["protocols"][0]
+        found = find_checkpoint(Path(folder, "save"), protocol)
         if found is not None:
-            path, (_, rule) = found.paramfiles[_ENCODER], PROTOCOLS[protocol]
+            files, (_, rule) = found.paramfiles, PROTOCOLS[protocol]
+            path = files.get(protocol, files[_ENCODER])
             return Weights(path, found.meta["epoch"], rule)
     raise PreparationError(
-        f"{folder} has neither {_ENCODER}.ckpt nor finished epochs in save: "
+        f"{folder} has neither {_ENCODER}.ckpt nor, beside its "
+        f"{HPARAMS_FILE}, finished epochs in save: "
         "give the output folder of a training run, or an exported model"
     )
 
@@ -97,16 +99,14 @@ def load_embedder(
         See `find_weights`.
     """
     weights = find_weights(folder)
-    path = Path(folder, "hyperparams.yaml")
+    path = Path(folder, HPARAMS_FILE)
     if not path.is_file():
         raise PreparationError(f"{path} is missing: it describes the model")
     names = {line.split(":", 1)[0] for line in path.read_text().splitlines()}
     skipped = {name: "null" for name in _NOT_NEEDED if name in names}
     hparams = load_hparams(str(path), skipped)
     encoder = hparams[_ENCODER]
-    encoder.load_state_dict(
-        torch.load(weights.path, map_location="cpu", weights_only=True)
-    )
+    encoder.load_state_dict(module_weights(weights.path, _ENCODER))
     embedder = ClipEncoder(
         hparams["compute_features"], hparams["mean_var_norm"], encoder
     )

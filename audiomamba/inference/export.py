@@ -11,7 +11,7 @@ from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.lists import read_table
-from audiomamba.dataio.manifest import read_labels
+from audiomamba.dataio.manifest import inputs_key, read_labels
 from audiomamba.inference.card import model_card
 from audiomamba.inference.model_yaml import (
     EMB_MEAN,
@@ -235,7 +235,7 @@ def _check(folder, weights, labels, options):
             f"{len(labels)} labels: pass the right label file with --labels."
         )
     normalizer = tagger.hparams.audio_normalizer
-    read = {"labels": tagger.labels, "activation": tagger.hparams.activation}
+    read = {**vars(tagger.hparams), "labels": tagger.labels}
     read |= {name: getattr(normalizer, name) for name in _NORMALIZER}
     for name, value in {**options, "labels": labels}.items():
         if read[name] != value:
@@ -306,6 +306,23 @@ def _chosen_checkpoint(folder, record):
     return found
 
 
+def _verification_threshold(folder, weights_file):
+    """Return where verify.py found equal errors with these weights, or None."""
+    path = folder / "verification" / "results.json"
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["weights_key"] != inputs_key({}, [weights_file]):
+        logger.warning(
+            "%s is of other weights, so the model is exported without a "
+            "threshold for verification; run verify.py again, and export again",
+            path,
+        )
+        return None
+    split = record["metric"]["split"]
+    return record["trials"][split]["cosine"]["EER_threshold"]
+
+
 def export_run(
     output_folder: str | Path,
     target: str | Path,
@@ -313,6 +330,9 @@ def export_run(
     centred: bool = True,
 ) -> Path:
     """Export the model of a finished run.
+
+    If ``verify.py`` has tested the same weights, the threshold of equal errors
+    is part of the model, for `audiomamba.inference.SpeakerRecognition`.
 
     Arguments
     ---------
@@ -351,6 +371,11 @@ def export_run(
     chosen = _chosen_checkpoint(folder, record)
     weights = weights_of(chosen, record["protocol"])
     names = _names_of(chosen, labels)
+    files = chosen.paramfiles
+    path = files.get(record["protocol"], files["embedding_model"])
+    threshold = _verification_threshold(folder, path)
+    if threshold is not None:
+        options["verification_threshold"] = threshold
     encoder = str(parts["embedding_model"].tag).rpartition(".")[2]
     settings = YAML().load(text)
     # Relative to where the run was started

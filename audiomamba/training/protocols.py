@@ -7,9 +7,11 @@ an average of the weights.
 import math
 
 import torch
+from speechbrain.utils.checkpoints import Checkpointer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.pretrained.weights import CheckpointError
 
 MODEL = ("embedding_model", "classifier")
 # protocol -> (split that chooses the epoch, or None; the rule in words)
@@ -196,19 +198,73 @@ def weights_of(checkpoint, protocol):
     dict
         ``embedding_model`` and ``classifier`` -> state dict.
     """
-
-    def read(name):
-        path = checkpoint.paramfiles[name]
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-    if protocol not in ("average", "ema"):
-        return {name: read(name) for name in MODEL}
-    averaged = read(protocol)
+    # only averages are saved under the name of their protocol
+    averaged = checkpoint.paramfiles.get(protocol)
     return {
-        name: {
-            key.removeprefix(f"module.{name}."): value
-            for key, value in averaged.items()
-            if key.startswith(f"module.{name}.")
-        }
+        name: module_weights(averaged or checkpoint.paramfiles[name], name)
         for name in MODEL
     }
+
+
+def module_weights(path, name):
+    """Read a module's weights from its own file, or from that of an average.
+
+    Arguments
+    ---------
+    path : str or Path
+        A file of a checkpoint.
+    name : str
+        One of ``MODEL``.
+
+    Returns
+    -------
+    dict
+        Its state dict.
+
+    Raises
+    ------
+    CheckpointError
+        If it is an average of nothing, as before the epoch ``average_from``.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if "n_averaged" not in state:
+        return state
+    if state["n_averaged"] == 0:
+        raise CheckpointError(
+            f"{path} has no average yet: train until the epoch average_from, "
+            "or longer."
+        )
+    prefix = f"module.{name}."
+    return {
+        key.removeprefix(prefix): value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
+
+
+def find_checkpoint(folder, protocol):
+    """Find the checkpoint that a protocol tests.
+
+    Arguments
+    ---------
+    folder : str or Path
+        With the checkpoints of a run.
+    protocol : str
+        Key of ``PROTOCOLS``.
+
+    Returns
+    -------
+    speechbrain.utils.checkpoints.Checkpoint or None
+        None if no epoch that it could choose is finished.
+    """
+    split, _ = PROTOCOLS[protocol]
+    checkpointer = Checkpointer(folder)
+    checkpoints = checkpointer.list_checkpoints()
+    names = {key for ckpt in checkpoints for key in ckpt.meta}
+    # a run has one score per split, its headline
+    wanted = {key for key in names if key.startswith(f"{split}_")}
+    key = next(iter(wanted if split else {"epoch"}), None)
+    return checkpointer.find_checkpoint(
+        importance_key=best_first(key),
+        ckpt_predicate=lambda ckpt: key in ckpt.meta,
+    )

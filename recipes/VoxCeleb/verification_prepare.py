@@ -16,6 +16,7 @@ import pandas as pd
 from voxceleb_prepare import VoxCeleb
 
 from audiomamba.dataio.clips import near_names
+from audiomamba.dataio.corpus import stat_audio
 from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.preparation import Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
@@ -26,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 # Of each speaker's sessions, where none are for validation
 TEST_SHARE = 0.05
+# The owners' lists of VoxCeleb1, and what they are called
+VOXCELEB1 = {
+    "veri_test2.txt": "VoxCeleb1-O",
+    "list_test_all2.txt": "VoxCeleb1-E",
+    "list_test_hard2.txt": "VoxCeleb1-H",
+}
 _TREE = """
 wav/<speaker>/<session>/<utterance>.wav
     (or such trees in vox1_dev_wav, vox1_test_wav, vox2_dev_wav, vox2_test_wav)
@@ -88,11 +95,12 @@ def prepare_trials(
     Arguments
     ---------
     data_folder : str or Path
-        As for `prepare_speakers`.
+        As for `prepare_speakers`; or a folder of any recordings, which the
+        lists name from there.
     save_folder, allow_missing, skip_prep
         See `audiomamba.dataio.preparation.Corpus`.
     lists : sequence of str
-        Trial lists in ``data_folder``.
+        Trial lists in ``data_folder``, or absolute paths.
     cohort_manifest : str, Path or None
         Training utterances of the same ``data_folder``, from which the cohort
         for score normalisation is drawn with a fixed seed; None for no
@@ -106,10 +114,29 @@ def prepare_trials(
         If a list, the cohort or the corpus is not found, or with everything
         that is wrong with it.
     """
-    corpus = Trials(
-        data_folder, save_folder, lists, cohort_manifest, cohort_size
-    )
+    kind = OwnTrials if has_own_files(data_folder, lists) else Trials
+    corpus = kind(data_folder, save_folder, lists, cohort_manifest, cohort_size)
     corpus.prepare(skip_prep, allow_missing)
+
+
+def has_own_files(data_folder: str | Path, lists: Sequence[str]) -> bool:
+    """Whether trial lists name recordings from ``data_folder`` on.
+
+    Those of VoxCeleb name them from the folders of the corpus on.
+
+    Arguments
+    ---------
+    data_folder, lists
+        See `prepare_trials`.
+
+    Returns
+    -------
+    bool
+    """
+    if set(lists) & set(VOXCELEB1):
+        return False
+    corpus = OwnTrials(data_folder, data_folder, lists, None, 0)
+    return not (corpus.found_roots() and corpus.find().audio.empty)
 
 
 class VoxCeleb12(VoxCeleb):
@@ -121,6 +148,10 @@ class VoxCeleb12(VoxCeleb):
         """The paths of trial lists, and all utterances."""
         self.tree = _TREE.format(lists=", ".join(map(str, names)))
         roots = self.roots()
+        return self.find_lists(names), self.list_audio(roots)
+
+    def find_lists(self, names):
+        """The paths of trial lists."""
         paths = [self.data_folder / name for name in names]
         lost = [str(path) for path in paths if not path.is_file()]
         if lost:
@@ -130,7 +161,7 @@ class VoxCeleb12(VoxCeleb):
                 "and put it beside the audio:\n"
                 f"  {self.data_folder}/\n{tree}"
             )
-        return paths, self.list_audio(roots)
+        return paths
 
 
 @dataclass
@@ -222,8 +253,23 @@ class Trials(VoxCeleb12):
     cohort_manifest: str | Path | None
     cohort_size: int
 
+    # Whether files may have any name
+    own = False
+
     def find(self):
         """The trial lists, the cohort's manifest and all utterances."""
+        lists, audio = self.find_trials(self.lists)
+        options = {"cohort_size": self.cohort_size}
+        return Inputs([*lists, *self.cohort()], audio, options)
+
+    def named_files(self, paths):
+        """The files of some trial lists, sorted."""
+        tables = [read_trials(path, self.problems, self.own) for path in paths]
+        trials = pd.concat(tables)
+        return sorted(pd.concat([trials["first"], trials["second"]]).unique())
+
+    def cohort(self):
+        """The cohort's manifest, if there is one."""
         cohort = [Path(self.cohort_manifest)] if self.cohort_manifest else []
         if cohort and self.cohort_size < 2:
             raise PreparationError(
@@ -234,20 +280,12 @@ class Trials(VoxCeleb12):
                 f"there is no cohort_manifest {self.cohort_manifest}: name "
                 "one of training utterances, or pass --score_norm False"
             )
-        lists, audio = self.find_trials(self.lists)
-        options = {"cohort_size": self.cohort_size}
-        return Inputs([*lists, *cohort], audio, options)
+        return cohort
 
     def parse(self, inputs):
         """The files of the trials, and the utterances of the cohort."""
-        trials = pd.concat(
-            [
-                read_trials(self.data_folder / name, self.problems)
-                for name in self.lists
-            ]
-        )
-        named = pd.concat([trials["first"], trials["second"]]).unique()
-        rows = pd.DataFrame({"name": sorted(named), "split": "files"})
+        named = self.named_files(inputs.lists[: len(self.lists)])
+        rows = pd.DataFrame({"name": named, "split": "files"})
         files = self.utterances(inputs.audio)
         rows["wav"] = rows["name"].map(files)
         places, hint = self.places(), near_names(set(files) - {*named}, True)
@@ -259,7 +297,7 @@ class Trials(VoxCeleb12):
             )
         self.totals = {"files": len(rows)}
         rows = rows.dropna(subset="wav")
-        rows = rows.assign(ID=rows["name"].str[: -len(".wav")])
+        rows = rows.assign(ID=rows["name"].str.removesuffix(".wav"))
         if self.cohort_manifest:
             cohort = read_manifest(self.cohort_manifest)
             n_drawn = min(self.cohort_size, len(cohort))
@@ -273,3 +311,34 @@ class Trials(VoxCeleb12):
     def finish(self, rows):
         """Files and cohort are embedded separately; no labels are needed."""
         return by_split(rows, list(self.totals)), None
+
+
+class OwnTrials(Trials):
+    """Trials of any recordings, named from data_folder on."""
+
+    own = True
+    sample_rate = channels = None
+
+    def find(self):
+        """The trial lists, the cohort's manifest and the files they name."""
+        lists, cohort = self.find_lists(self.lists), self.cohort()
+        self.names = super().named_files(lists)
+        of_cohort = [
+            wav for path in cohort for wav in read_manifest(path)["wav"]
+        ]
+        audio = stat_audio(self.data_folder, [*self.names, *of_cohort])
+        return Inputs(
+            [*lists, *cohort], audio, {"cohort_size": self.cohort_size}
+        )
+
+    def named_files(self, paths):
+        """As `find` found them, so that no line is reported twice."""
+        return self.names
+
+    def utterances(self, audio):
+        """Names are paths."""
+        return {wav: wav for wav in audio["wav"]}
+
+    def places(self):
+        """Where files are looked for, for a message."""
+        return str(self.data_folder)

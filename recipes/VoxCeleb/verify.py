@@ -1,9 +1,10 @@
-"""Speaker verification on VoxCeleb1's trial lists: EER and minDCF.
+"""Speaker verification on trial lists: EER and minDCF.
 
     python verify.py hparams/verify.yaml --data_folder /path/to/VoxCeleb \
         --model_folder results/aum_embeddings/1
 
-One process, on one GPU or on the CPU.  Of the trial lists, those in
+With ``--trials mine.txt`` those of a list of your own, of any recordings.  One
+process, on one GPU or on the CPU.  Of VoxCeleb1's lists, those in
 ``data_folder`` are scored.  Every file is embedded once, as a whole,
 in batches of similar length that do not affect the result; a later start with
 the same model and files reuses the embeddings.
@@ -15,7 +16,11 @@ from pathlib import Path
 
 from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
-from verification_prepare import prepare_trials
+from verification_prepare import (
+    VOXCELEB1,
+    has_own_files,
+    prepare_trials,
+)
 
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
@@ -94,59 +99,99 @@ def check_options(run_opts):
 
 
 def listed_trials(hparams):
-    """Return the trial lists that are there, by name; say which are not.
+    """Return the trial lists to score, by name.
 
     Arguments
     ---------
     hparams : dict
-        Loaded hyperparameters.
+        Loaded hyperparameters; ``trials`` is a file or several, from
+        ``data_folder`` on.
 
     Returns
     -------
     dict
-        Name -> file; all of ``trials`` if none is there.
+        Name -> file.  Of VoxCeleb1's lists, those that are there, or all if
+        none is.
     """
     folder, trials = Path(hparams["data_folder"]), hparams["trials"]
-    found = {k: v for k, v in trials.items() if (folder / v).is_file()}
-    for name, file in trials.items():
-        if found and name not in found:
-            logger.warning(f"{name} is not scored: no {folder / file}")
-    return found or trials
+    files = [trials] if isinstance(trials, str) else trials
+    named = {VOXCELEB1.get(f, Path(f).stem): f for f in files}
+    if len(named) < len(files):
+        raise PreparationError(
+            f"trials: {files} have the same names, so their results would "
+            "overwrite each other; rename one"
+        )
+    lost = [
+        name
+        for name, file in named.items()
+        if file in VOXCELEB1 and not (folder / file).is_file()
+    ]
+    if len(lost) == len(named):
+        return named
+    for name in lost:
+        logger.warning(f"{name} is not scored: no {folder / named.pop(name)}")
+    return named
 
 
-def verify(name, rows, embeddings, statistics, trained_on, hparams):
-    """Score one trial list, write the scores and compute the error rates.
+def trained_speakers(hparams):
+    """Return the speakers in the cohort's manifest; None without it."""
+    manifest = Path(hparams["cohort_manifest"])
+    return set(read_manifest(manifest)["label"]) if manifest.is_file() else None
+
+
+def compare_speakers(name, trials, trained_on):
+    """Count the speakers of a list, and those that were trained on; warn.
 
     Arguments
     ---------
     name : str
-        Name of the list, in ``trials``.
-    rows : pandas.Series
-        File ID -> row.
-    embeddings : np.ndarray
-        [files, D].
-    statistics : tuple or None
-        From `cohort_statistics`, for score normalisation.
+        Name of the list.
+    trials : pandas.DataFrame
+        From `read_trials`.
     trained_on : set of str or None
         Speakers that the encoder was trained on; None if unknown.
-    hparams : dict
-        Loaded hyperparameters.
 
     Returns
     -------
     dict
-        Numbers of trials and speakers; per kind of score, EER and minDCF.
+        For the record.
     """
-    path = Path(hparams["data_folder"], hparams["trials"][name])
-    # the preparation has reported lines of another form
-    listed = read_trials(path, Problems())
-    speakers = speakers_of(listed)
+    speakers = speakers_of(trials)
     known = speakers & trained_on if trained_on is not None else None
     if known:
         logger.warning(
             f"{name}: the encoder was trained on {len(known)} of its "
             f"{len(speakers)} speakers, so its error rates are too low."
         )
+    return {
+        "n_speakers": len(speakers),
+        "n_speakers_trained_on": None if known is None else len(known),
+    }
+
+
+def verify(name, listed, rows, embeddings, statistics, hparams):
+    """Score one trial list, write the scores and compute the error rates.
+
+    Arguments
+    ---------
+    name : str
+        Name of the list.
+    listed : pandas.DataFrame
+        Its trials.
+    rows : pandas.Series
+        File ID -> row.
+    embeddings : np.ndarray
+        [files, D].
+    statistics : tuple or None
+        From `cohort_statistics`, for score normalisation.
+    hparams : dict
+        Loaded hyperparameters.
+
+    Returns
+    -------
+    dict
+        Numbers of trials; per kind of score, EER and minDCF.
+    """
     ids = listed[["first", "second"]].replace(r"\.wav$", "", regex=True)
     usable = ids.isin(rows.index).all(axis=1)
     trials = listed[usable].reset_index(drop=True)
@@ -170,8 +215,6 @@ def verify(name, rows, embeddings, statistics, trained_on, hparams):
     return {
         "n_trials": len(trials),
         "n_trials_left_out": int((~usable).sum()),
-        "n_speakers": len(speakers),
-        "n_speakers_trained_on": None if known is None else len(known),
         **figures,
     }
 
@@ -184,12 +227,12 @@ def main(hparams_file, run_opts, overrides):
     open_folder(hparams["output_folder"], run_opts["log_config"])
     write_settings(hparams["output_folder"], hparams_file, overrides)
     with_norm, trials = hparams["score_norm"], listed_trials(hparams)
-    cohort_manifest = hparams["cohort_manifest"] if with_norm else None
+    folder, files = hparams["data_folder"], list(trials.values())
     prepare_trials(
-        hparams["data_folder"],
+        folder,
         hparams["manifest_folder"],
-        list(trials.values()),
-        cohort_manifest,
+        files,
+        hparams["cohort_manifest"] if with_norm else None,
         hparams["cohort_size"],
         hparams["allow_missing"],
         hparams["skip_prep"],
@@ -198,20 +241,23 @@ def main(hparams_file, run_opts, overrides):
     embedder, weights = load_embedder(hparams["model_folder"], device)
     source = (embedder, weights.path, hparams, not run_opts["noprogressbar"])
     rows, embeddings = embed("files", *source)
-    statistics, trained_on = None, None
-    if Path(hparams["cohort_manifest"]).is_file():
-        trained_on = set(read_manifest(hparams["cohort_manifest"])["label"])
+    statistics = None
     if with_norm:
         _, cohort = embed("cohort", *source)
         top_n = hparams["cohort_top_n"]
         statistics = cohort_statistics(embeddings, cohort, top_n)
-    found = {
-        name: verify(name, rows, embeddings, statistics, trained_on, hparams)
-        for name in trials
-    }
+    own, found = has_own_files(folder, files), {}
+    for name, file in trials.items():
+        # the preparation has reported lines of another form
+        listed = read_trials(Path(folder, file), Problems(), own)
+        figures = verify(name, listed, rows, embeddings, statistics, hparams)
+        if not own:
+            speakers = trained_speakers(hparams)
+            figures |= compare_speakers(name, listed, speakers)
+        found[name] = figures
     split, kind = next(iter(found)), "s_norm" if with_norm else "cosine"
     record = {
-        "dataset": "VoxCeleb",
+        "dataset": Path(folder).resolve().name if own else "VoxCeleb",
         "hparams_file": hparams_file,
         "metric": {
             "name": "EER",
@@ -222,6 +268,7 @@ def main(hparams_file, run_opts, overrides):
         "rule": weights.rule,
         "epoch": weights.epoch,
         "model": str(weights.path),
+        "weights_key": inputs_key({}, [weights.path]),
         "metrics": found[split][kind],
         "trials": found,
         "seed": hparams["seed"],

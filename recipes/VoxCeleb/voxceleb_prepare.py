@@ -78,16 +78,21 @@ iden_split.txt
 
     def roots(self):
         """The folders of the speakers' folders, relative to data_folder."""
+        roots = self.found_roots()
+        if not roots:
+            raise self.missing(
+                f"{self.data_folder} has no wav, {' or '.join(self.parts)}"
+            )
+        return roots
+
+    def found_roots(self):
+        """The roots that are there, or an empty list."""
         roots = []
         for part in ("", *self.parts, "dev", "test"):
             if (self.data_folder / part / "wav").is_dir():
                 roots.append(f"{part}/wav".lstrip("/"))
             elif part in self.parts and (self.data_folder / part).is_dir():
                 roots.append(part)
-        if not roots:
-            raise self.missing(
-                f"{self.data_folder} has no wav, {' or '.join(self.parts)}"
-            )
         return roots
 
     def places(self):

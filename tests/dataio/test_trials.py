@@ -36,6 +36,17 @@ def test_invalid_lines_are_named(tmp_path, line):
         read_trials(path)
 
 
+def test_files_of_ones_own_may_have_any_name(tmp_path):
+    path = tmp_path / "trials.txt"
+    path.write_text("1 1.wav ./b//2.flac\n")
+    assert read_trials(path, own=True).values.tolist() == [
+        [1, "1.wav", "b/2.flac"]
+    ]
+    path.write_text("1 1.wav\n")
+    with pytest.raises(PreparationError, match="line 1.*first.wav second.wav"):
+        read_trials(path, own=True)
+
+
 def test_missing_and_empty_lists_are_refused(tmp_path):
     with pytest.raises(PreparationError, match="robots.ox.ac.uk"):
         read_trials(tmp_path / "none.txt")

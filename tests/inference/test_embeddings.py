@@ -17,7 +17,9 @@ from audiomamba.inference.embeddings import (
 )
 from audiomamba.lobes import KaldiFbank, SpectrogramNorm
 from audiomamba.lobes.clip_encoder import ClipEncoder
+from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import AtomicCheckpointer
+from audiomamba.training.protocols import PROTOCOLS, make_averages
 
 RATE = 16000
 DURATIONS = [0.3, 2.5, 1.0, 1.2, 0.05, 1.1]
@@ -115,6 +117,7 @@ def test_the_best_epoch_of_a_run_is_found(tmp_path):
         "    {in_features: 1, out_features: 1}\n"
         "wav_augment: !new:a.module.that.is.not.There\n"
         "checkpointer: !new:a.module.that.is.not.There\n"
+        "protocols: [honest, last]\n"
     )
     layer = torch.nn.Linear(1, 1)
     checkpointer = AtomicCheckpointer(
@@ -134,6 +137,7 @@ def test_the_best_epoch_of_a_run_is_found(tmp_path):
 
 
 def test_without_validation_the_last_epoch_is_taken(tmp_path):
+    (tmp_path / "hyperparams.yaml").write_text("protocols: [last]\n")
     checkpointer = AtomicCheckpointer(
         tmp_path / "save", {"embedding_model": torch.nn.Linear(1, 1)}
     )
@@ -142,6 +146,40 @@ def test_without_validation_the_last_epoch_is_taken(tmp_path):
         checkpointer.save_checkpoint(meta, name=f"epoch{epoch}")
     path, epoch, rule = find_weights(tmp_path)
     assert epoch == 2 and "epoch2" in str(path) and "last epoch" in rule
+
+
+@pytest.mark.parametrize("protocol", ["average", "ema"])
+def test_a_run_that_reports_an_average_gives_its_weights(tmp_path, protocol):
+    (tmp_path / "hyperparams.yaml").write_text(
+        "compute_features: !new:audiomamba.lobes.features.KaldiFbank\n"
+        "mean_var_norm: !new:audiomamba.lobes.normalization.SpectrogramNorm\n"
+        "    {mean: 0.0, std: 1.0}\n"
+        "embedding_model: !new:torch.nn.Linear\n"
+        "    {in_features: 1, out_features: 1}\n"
+        f"protocols: [{protocol}, honest]\n"
+    )
+    model = torch.nn.ModuleDict({"embedding_model": torch.nn.Linear(1, 1)})
+    (average,) = make_averages(
+        model,
+        1 if protocol == "average" else None,
+        0.5 if protocol == "ema" else None,
+    ).values()
+    checkpointer = AtomicCheckpointer(
+        tmp_path / "save", {**model, protocol: average}
+    )
+    checkpointer.save_checkpoint({"epoch": 0, "valid_accuracy": 0.0})
+    with pytest.raises(CheckpointError, match="no average yet"):
+        load_embedder(tmp_path)
+    for epoch in (1, 3):
+        torch.nn.init.constant_(model["embedding_model"].weight, epoch)
+        average.update_parameters(model)
+        meta = {"epoch": epoch, "valid_accuracy": 1 / epoch}
+        checkpointer.save_checkpoint(meta)
+    embedder, (path, epoch, rule) = load_embedder(tmp_path)
+    assert embedder.embedding_model.weight.item() == 2
+    assert epoch == 3 and rule == PROTOCOLS[protocol][1]
+    # the file tells embeddings of other weights apart
+    assert path.name == f"{protocol}.ckpt"
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -10,8 +10,11 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 from speechbrain.utils.data_utils import batch_pad_right
 
-from audiomamba.dataio.manifest import write_labels
+from audiomamba.dataio.files import write_json
+from audiomamba.dataio.manifest import inputs_key, write_labels
 from audiomamba.inference import AudioTagger, export_run
+from audiomamba.inference import SpeakerRecognition as OurSpeakerRecognition
+from audiomamba.inference.embeddings import find_weights
 from audiomamba.inference.export import ExportError, read_recipe
 from audiomamba.pretrained.weights import read_tensors as read_weights
 from audiomamba.pretrained.weights import write_class_names
@@ -91,6 +94,40 @@ def test_speaker_recognition_gives_a_pair_the_same_score_in_any_batch(run):
     scores, _ = verifier.verify_batch(wavs1, wavs2, lengths1, lengths2)
     alone = [verifier.verify_batch(*pair)[0] for pair in zip(first, second)]
     torch.testing.assert_close(scores, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+def write_verification(folder, threshold, weights):
+    """Write what verify.py records."""
+    record = {
+        "weights_key": inputs_key({}, [weights]),
+        "metric": {"split": "mine"},
+        "trials": {"mine": {"cosine": {"EER_threshold": threshold}}},
+    }
+    write_json(folder / "verification" / "results.json", record)
+
+
+def test_the_threshold_of_equal_errors_travels_with_the_model(
+    run, tmp_path, caplog
+):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    weights = find_weights(folder).path
+    files = [str(path) for path in run.paths[:2]]
+    score = SpeakerRecognition.from_hparams(
+        str(run.exported), run_opts=CPU
+    ).verify_files(*files)[0]
+    for name, threshold in (("below", score - 0.01), ("above", score + 0.01)):
+        write_verification(folder, threshold.item(), weights)
+        exported = export_run(folder, tmp_path / name, centred=False)
+        verifier = OurSpeakerRecognition.from_hparams(exported, run_opts=CPU)
+        assert verifier.verify_files(*files)[1].item() == (name == "below")
+        assert "decides with this model" in (exported / "README.md").read_text()
+    assert verifier.verify_batch(*random_waves(2, 0), threshold=-1)[1].item()
+    write_verification(folder, 0.5, folder / "results.json")
+    exported = export_run(folder, tmp_path / "other", centred=False)
+    assert "is of other weights" in caplog.text
+    verifier = OurSpeakerRecognition.from_hparams(exported, run_opts=CPU)
+    with pytest.raises(ValueError, match="no threshold: give one, or"):
+        verifier.verify_files(*files)
 
 
 def test_embeddings_are_centred_with_the_mean_of_the_training_clips(run):

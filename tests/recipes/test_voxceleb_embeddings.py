@@ -246,6 +246,45 @@ def test_without_validation_the_last_epoch_is_tested_and_verified(
     assert results["rule"].startswith("last epoch")
 
 
+def test_a_list_of_ones_own_replaces_the_three(
+    verify, trained, corpus, tmp_path, read_results
+):
+    """Recordings of any format and place, named from data_folder on."""
+    data, lines = tmp_path / "own", []
+    (data / "wav").mkdir(parents=True)
+    speakers = sorted((corpus / "wav").iterdir())[:2]
+    for index, speaker in enumerate(speakers):
+        for take, path in enumerate(sorted(speaker.rglob("*.wav"))[:2]):
+            samples, _ = soundfile.read(path)
+            name = f"wav/{index}-{take}.flac"
+            soundfile.write(data / name, np.stack([samples] * 2, 1), 44100)
+        lines.append(f"1 wav/{index}-0.flac ./wav/{index}-1.flac\n")
+    lines.append("0 wav/0-0.flac wav/1-0.flac\n")
+    (data / "mine.txt").write_text("".join(lines))
+    options = {"model_folder": trained, "data_folder": data}
+    options |= {"trials": "mine.txt", "output_folder": tmp_path / "out"}
+    verify(score_norm=False, num_workers=0, **options)
+    results = read_results(tmp_path / "out")
+    assert list(results["trials"]) == ["mine"]
+    assert results["trials"]["mine"]["n_trials"] == 3
+    assert results["dataset"] == "own"
+    assert len(pd.read_csv(tmp_path / "out" / "scores_mine.csv")) == 3
+
+
+def test_files_that_own_lists_miss_are_named(
+    load_script, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(RECIPE)
+    module = load_script("VoxCeleb", "verification_prepare")
+    (tmp_path / "mine.txt").write_text("1 a.wav b.wav\n2 a.wav c.wav\n")
+    with pytest.raises(PreparationError) as caught:
+        module.prepare_trials(tmp_path, tmp_path / "s", ["mine.txt"], None)
+    message = str(caught.value)
+    assert message.startswith("3 problems")
+    for part in ("line 2", f"a.wav: in a trial list, but not in {tmp_path}"):
+        assert part in message
+
+
 def test_options_without_meaning_in_verification_are_refused(verify, trained):
     output = verify(model_folder=trained, precision="bf16", fails=True)
     assert "verify.py does not use --precision" in output
