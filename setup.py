@@ -4,9 +4,23 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+RECIPE = HERE / "recipes" / "Custom" / "hparams" / "aum_tiny.yaml"
 INIT = (HERE / "audiomamba" / "__init__.py").read_text(encoding="utf-8")
+
+
+class BuildWithRecipe(build_py):
+    """Adds the YAML that ``audiomamba-train`` fills in, a recipe's own."""
+
+    def run(self):
+        """Copy the modules, and the YAML beside the command."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "audiomamba", "cli", "train.yaml")
+            self.copy_file(str(RECIPE), str(target))
+
 
 setup(
     name="audiomamba",
@@ -18,6 +32,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["audiomamba", "audiomamba.*"]),
     package_data={"": ["*.pyi", "py.typed"]},
+    cmdclass={"build_py": BuildWithRecipe},
     install_requires=[
         "torch>=2.7.1",
         "torchaudio>=2.7.1",
@@ -52,7 +67,10 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": ["audiomamba-tag = audiomamba.cli.tag:main"]
+        "console_scripts": [
+            "audiomamba-tag = audiomamba.cli.tag:main",
+            "audiomamba-train = audiomamba.cli.train:main",
+        ]
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -25,12 +25,10 @@ from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.pipeline import clip_datasets
 from audiomamba.dataio.preparation import Corpus, Inputs
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import report_overlaps
+from audiomamba.dataio.splits import SPLITS, report_overlaps
 from audiomamba.dataio.strong_labels import add_events, learn_events
 
 logger = logging.getLogger(__name__)
-
-SPLITS = ("train", "valid", "test")
 
 
 def prepare(settings: Mapping) -> None:

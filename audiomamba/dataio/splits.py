@@ -1,13 +1,16 @@
-"""Validation splits for corpora that come without one."""
+"""Splits for corpora that come without one, or without all of them."""
 
 import math
+import warnings
 from hashlib import blake2b
 from itertools import combinations
 
 import pandas as pd
 
+from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError, Problems
 
+SPLITS = ("train", "valid", "test")
 # Part of the rule, not an option: everyone holds out the same clips
 SPLIT_SEED = 0
 
@@ -98,6 +101,100 @@ def held_out_as(
     train = rows[rows["split"] == "train"]
     held = train.index[hold_out(train, group, share, within)]
     return rows.assign(split=rows["split"].mask(rows.index.isin(held), split))
+
+
+def complete_splits(rows: pd.DataFrame, n_folds: int = 5) -> pd.DataFrame:
+    """Cut the test and validation splits that are not given from the others.
+
+    A fifth of the clips is for testing, a fifth of the rest for validation, by
+    scikit-learn's ``StratifiedGroupKFold``: the clips of a group stay together,
+    and each split gets about the same shares of the classes. A group whose
+    class would otherwise not be trained goes to training. The same rows always
+    give the same splits.
+
+    Arguments
+    ---------
+    rows : pandas.DataFrame
+        With ``label`` (several joined by ``;``), ``group`` and ``split``:
+        train, valid, test, or "" in all rows.
+    n_folds : int
+        One fold of so many is held out, or of as many as the groups allow.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows, all of them with a split.
+
+    Raises
+    ------
+    PreparationError
+        If only some rows have a split, or there are too few groups.
+
+    Example
+    -------
+    >>> rows = pd.DataFrame({"label": list("aabbaabb"), "split": ""})
+    >>> rows["group"] = list("ppqqrrss")
+    >>> complete_splits(rows)["split"].tolist()
+    ['train', 'train', 'train', 'train', 'test', 'test', 'valid', 'valid']
+    """
+    given = set(rows["split"])
+    if "" in given and len(given) > 1:
+        n_lost = (rows["split"] == "").sum()
+        raise PreparationError(
+            f"{n_lost} of {len(rows)} clips have no split; give all clips one, "
+            "or none"
+        )
+    rows = rows.assign(split=rows["split"].replace("", "train"))
+    for split in ("test", "valid"):
+        if split not in given:
+            pool = rows[rows["split"] == "train"]
+            held = pool.index[_fold(pool, n_folds)]
+            rows["split"] = rows["split"].mask(rows.index.isin(held), split)
+    lost = [split for split in SPLITS if split not in set(rows["split"])]
+    if lost:
+        raise PreparationError(
+            f"no clip is left for {' and '.join(lost)}; add recordings"
+        )
+    return rows
+
+
+def _fold(rows, n_folds):
+    """Which rows are held out: a fold of groups with about all classes."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = [split_labels(text) for text in rows["label"]]
+    counts = pd.Series([name for names in labels for name in names])
+    counts = counts.value_counts()
+    # Of several labels the rarest is the hardest to distribute
+    rarest = [min(names, key=counts.get, default="") for names in labels]
+    most = pd.Series(rarest).value_counts().iloc[0]
+    n_folds = min(n_folds, rows["group"].nunique(), most)
+    if n_folds < 2:
+        raise PreparationError(
+            f"{len(rows)} clips in {rows['group'].nunique()} groups or "
+            "recordings are too few to train, choose and test on different "
+            "ones; add recordings, or name the splits yourself"
+        )
+    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=SPLIT_SEED)
+    with warnings.catch_warnings():
+        # of classes with fewer clips than folds, which are moved below
+        warnings.simplefilter("ignore", UserWarning)
+        _, places = next(folds.split(rarest, rarest, rows["group"]))
+    held = pd.Series(False, index=rows.index)
+    held.iloc[places] = True
+    groups = rows["group"]
+    while lost := _lost_classes(labels, held):
+        only = [bool(lost.intersection(names)) for names in labels]
+        held &= ~groups.isin(set(groups[only]))
+    return held
+
+
+def _lost_classes(labels, held):
+    """Classes that have clips, and none that is not held out."""
+    parts: dict[bool, set] = {False: set(), True: set()}
+    for names, out in zip(labels, held):
+        parts[bool(out)].update(names)
+    return parts[True] - parts[False]
 
 
 def report_overlaps(

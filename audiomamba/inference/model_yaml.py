@@ -98,7 +98,7 @@ def new_node(class_name: str, arguments: dict) -> CommentedMap:
     Example
     -------
     >>> node = new_node("torch.nn.Linear", {"in_features": 2})
-    >>> print(_dump({"layer": node}), end="")
+    >>> print(dump({"layer": node}), end="")
     layer: !new:torch.nn.Linear
         in_features: 2
     """
@@ -109,7 +109,24 @@ def new_node(class_name: str, arguments: dict) -> CommentedMap:
     return node
 
 
-def _dump(content):
+def dump(content: dict) -> str:
+    """Return nodes and plain values as YAML text.
+
+    Arguments
+    ---------
+    content : dict
+        Key -> node or value.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> print(dump({"lr": 0.1, "crop": None}), end="")
+    lr: 0.1
+    crop: null
+    """
     yaml = YAML()
     yaml.indent(mapping=4, sequence=4, offset=2)
     # No line breaks; None is written as null, not as nothing
@@ -143,8 +160,8 @@ def model_yaml(parts: dict, options: dict, weights: list[str]) -> str:
     str
     """
     return _TEMPLATE.format(
-        options=_dump(options),
-        parts="\n".join(_dump({name: parts[name]}) for name in PARTS),
+        options=dump(options),
+        parts="\n".join(dump({name: parts[name]}) for name in PARTS),
         emb_mean=_KNOWN_MEAN if EMB_MEAN in weights else _UNKNOWN_MEAN,
         loadables="\n".join(
             f"        {name}: !ref <{name}>" for name in weights

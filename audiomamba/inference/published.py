@@ -114,7 +114,7 @@ def published_parts(source: str | Path) -> dict:
         (a ValueError) If the weights or the settings are damaged, or the model
         has no classifier or no class names.
     """
-    folder = locate(source)
+    folder = Path(str(locate(source)))
     encoder, head = load_official(folder)
     names = read_class_names(folder)
     n_classes = 0 if head is None else head.out_features
@@ -124,7 +124,7 @@ def published_parts(source: str | Path) -> dict:
             f"{len(names or [])} class names, in id2label of {CONFIG_FILE}. "
             "Convert it with tools/convert_checkpoint.py and --labels."
         )
-    features = _features_of(folder)
+    features = features_of(folder)
     encoder.mask_padding = False
     labels = CategoricalEncoder()
     labels.update_from_iterable(names)
@@ -145,8 +145,29 @@ def published_parts(source: str | Path) -> dict:
     }
 
 
-def _features_of(folder):
-    """Return the settings of the features, checked."""
+def features_of(folder: Path) -> dict:
+    """Return the settings of a published model's features, checked.
+
+    Arguments
+    ---------
+    folder : Path
+        With ``preprocessor_config.json``, if they are not the usual ones.
+
+    Returns
+    -------
+    dict
+        The keys of ``FEATURES``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, or sets what no features have.
+
+    Example
+    -------
+    >>> features_of(getfixture("tmp_path"))["num_mel_bins"]
+    128
+    """
     path, features = folder / FEATURES_FILE, dict(FEATURES)
     if path.is_file():
         given = read_config(path)

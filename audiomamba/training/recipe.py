@@ -32,7 +32,12 @@ logger = get_logger(__name__)
 
 
 def run_recipe(
-    dataset, prepare, dataio_prep, brain_class=ClassificationBrain, finish=None
+    dataset,
+    prepare,
+    dataio_prep,
+    brain_class=ClassificationBrain,
+    finish=None,
+    argv=None,
 ):
     """Train and test as the command line says.
 
@@ -52,9 +57,12 @@ def run_recipe(
         A `RecipeBrain`.
     finish : callable, optional
         Called at the end with the Brain, hyperparameters and data sets.
+    argv : list of str, optional
+        Arguments instead of the command line's.
     """
+    argv = sys.argv[1:] if argv is None else argv
     with process_group():
-        hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+        hparams_file, run_opts, overrides = parse_arguments(argv)
         ddp_init_group(run_opts)
         run = Run(hparams_file, overrides, run_opts)
         check_options(run.settings, run_opts)

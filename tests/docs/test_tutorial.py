@@ -55,7 +55,7 @@ def numbers(text):
 
 
 def test_the_statistics_are_those_of_the_page(outputs):
-    computed = numbers(printed(outputs, "--output_folder results/mine/first"))
+    computed = numbers(printed(outputs, "--output_folder results/mine/own \\"))
     assert set(computed) == {"mean", "std"}
     assert numbers(PAGE.read_text()) == pytest.approx(computed, abs=0.01)
 
@@ -65,16 +65,27 @@ def test_the_lists_have_four_columns(outputs):
     assert head.startswith("ID,duration,wav,label\n1-")
 
 
+def test_one_command_makes_a_tagger(outputs):
+    log = printed(outputs, "mine/first \\\n    --number_of_epochs 3")
+    assert "patch_size: [128, 4]" in log and "epoch 3/3" in log
+    tagged = printed(outputs, "--model results/mine/first")
+    assert len(re.findall(r"^ +[\d.]+%  \w+$", tagged, re.M)) == 2
+    tuned = printed(outputs, "--init_from results/mine/first")
+    assert "classifier loaded: its class names are the data's" in tuned
+    again = printed(outputs, "mine/first/train.yaml")
+    assert "epoch 1/1" in again and "results/mine/second" in again
+
+
 def test_the_second_run_starts_from_the_first(outputs):
-    log = printed(outputs, "--init_from results/mine/model_first")
-    assert "model_first" in log and "tensors loaded" in log
+    log = printed(outputs, "--init_from results/mine/own ")
+    assert "mine/own/" in log and "tensors loaded" in log
 
 
 def test_results_are_read_and_files_are_tagged(outputs):
     curve = printed(outputs, "train_log.txt")
     assert "epoch 3/3" in curve and "test (honest" in curve
     assert "'name': 'accuracy'" in printed(outputs, "json.load")
-    tagged = printed(outputs, "audiomamba-tag")
+    tagged = printed(outputs, "--model results/mine/model ")
     assert len(re.findall(r"^ +[\d.]+%  \w+$", tagged, re.M)) == 3
     assert tagged.count('{"file"') == 8
     assert printed(outputs, "AudioTagger").count("', 0.") == 3

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.custom import SPLITS, prepare_custom
+from audiomamba.dataio.custom import prepare_custom
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.splits import SPLITS
 
 
 @pytest.fixture

@@ -47,7 +47,11 @@ def test_the_package_has_its_modules_stubs_and_type_marker(tmp_path):
         for pattern in ("*.py", "*.pyi", "py.typed")
         for path in package.rglob(pattern)
     }
-    assert built == wanted
+    # The YAML of recipes/Custom, for an installation without the clone
+    template = "audiomamba/cli/train.yaml"
+    assert built == wanted | {template}
+    recipe = ROOT / "recipes" / "Custom" / "hparams" / "aum_tiny.yaml"
+    assert (tmp_path / template).read_bytes() == recipe.read_bytes()
     assert {"audiomamba/py.typed", "audiomamba/__init__.pyi"} <= built
 
 
