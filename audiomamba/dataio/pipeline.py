@@ -6,93 +6,17 @@ any start method can have them.
 
 import math
 import os
-from bisect import bisect_left
-from collections.abc import Mapping
 from hashlib import blake2b
 
-import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from audiomamba.dataio.audio import read_window
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.rows import ManifestRows
+from audiomamba.dataio.samplers import label_weights
 from audiomamba.nnet.lengths import check_positive, check_sizes
-
-
-class PackedStrings:
-    """An immutable sequence of strings in one buffer.
-
-    Millions of ``str`` objects take several times the memory, and take it again
-    in every loader worker, as reference counting writes to their pages.
-
-    Arguments
-    ---------
-    texts : iterable of str
-        The strings.
-
-    Example
-    -------
-    >>> packed = PackedStrings(["one", "", "zwölf"])
-    >>> len(packed), packed[2]
-    (3, 'zwölf')
-    """
-
-    def __init__(self, texts):
-        encoded = [text.encode() for text in texts]
-        self.buffer = b"".join(encoded)
-        self.ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-
-    def __len__(self):
-        return len(self.ends)
-
-    def __getitem__(self, index):
-        start = self.ends[index - 1] if index else 0
-        return self.buffer[start : self.ends[index]].decode()
-
-
-class ManifestRows(Mapping):
-    """The rows of a manifest by ID, built on access.
-
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        From `read_manifest`, sorted by ``ID``.
-
-    Example
-    -------
-    >>> import pandas as pd
-    >>> rows = ManifestRows(pd.DataFrame({"ID": ["a"], "duration": [1.5]}))
-    >>> rows["a"]
-    {'duration': 1.5}
-    """
-
-    def __init__(self, table):
-        self.ids = PackedStrings(table["ID"])
-        self.columns = {
-            name: table[name].to_numpy()
-            if table[name].dtype.kind in "if"
-            else PackedStrings(table[name])
-            for name in table
-            if name != "ID"
-        }
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __iter__(self):
-        return (self.ids[row] for row in range(len(self.ids)))
-
-    def __getitem__(self, item_id):
-        row = bisect_left(self.ids, item_id)
-        if row == len(self.ids) or self.ids[row] != item_id:
-            raise KeyError(item_id)
-        return {
-            name: values[row].item()
-            if isinstance(values, np.ndarray)
-            else values[row]
-            for name, values in self.columns.items()
-        }
 
 
 class ClipDataset(DynamicItemDataset):
@@ -106,8 +30,8 @@ class ClipDataset(DynamicItemDataset):
         Dynamic item with ``ITEM``, the keys it takes and provides.
     encoder : LabelEncoder, optional
         From a row's label to ``target``; None for data without labels.
-    weights : callable, optional
-        From the labels of all rows to sampling weights [clips], for training.
+    balanced : bool
+        Whether training draws clips of rare classes more often.
 
     Example
     -------
@@ -118,7 +42,7 @@ class ClipDataset(DynamicItemDataset):
     (1, 'no')
     """
 
-    def __init__(self, path, reader, encoder=None, weights=None):
+    def __init__(self, path, reader, encoder=None, balanced=False):
         table = read_manifest(path)
         if table.empty:
             raise ValueError(
@@ -132,7 +56,10 @@ class ClipDataset(DynamicItemDataset):
         # SpeechBrain keeps a list of the IDs, which the rows hold already
         self.data_ids = self.data.ids
         self.crop = getattr(reader, "crop", None)
-        self.weights = weights and weights(self.data.columns["label"])
+        self.encoder, self.weights = encoder, None
+        if balanced:
+            labels = self.data.columns["label"]
+            self.weights = label_weights(labels, encoder.names)
         self.add_dynamic_item(reader, *reader.ITEM)
         keys = ["id", "sig"]
         if encoder is not None:
@@ -146,16 +73,15 @@ class ClipDataset(DynamicItemDataset):
             self.crop.set_epoch(epoch)
 
 
-def clip_datasets(
-    hparams, labels, splits=None, reader=None, multi_label=False, weights=None
-):
+def clip_datasets(hparams, labels, splits=None, reader=None, multi_label=False):
     """Make the data sets of a recipe from its manifests.
 
     Arguments
     ---------
     hparams : dict
         With ``data_folder``, ``manifest_folder``, ``sample_rate``,
-        ``max_duration`` and maybe ``crop``, which applies to ``train``.
+        ``max_duration`` and, for ``train``, ``balanced_sampling`` and maybe
+        ``crop``.
     labels : list of str
         The labels of the manifests, by class index.
     splits : iterable of str, optional
@@ -165,8 +91,6 @@ def clip_datasets(
         `AudioReader`, or another reader with the same arguments.
     multi_label : bool
         Whether a clip has any number of labels, joined by ``;``.
-    weights : callable, optional
-        See `ClipDataset`; for ``train``.
 
     Returns
     -------
@@ -188,7 +112,7 @@ def clip_datasets(
                 hparams.get("crop") if is_train else None,
             ),
             LabelEncoder(labels, multi_label),
-            weights if is_train else None,
+            is_train and hparams["balanced_sampling"],
         )
     return datasets
 
@@ -367,6 +291,10 @@ class LabelEncoder:
         self.indices = {label: index for index, label in enumerate(labels)}
         self.multi_label = multi_label
 
+    def names(self, label):
+        """Return the class names of a label."""
+        return split_labels(label) if self.multi_label else [label]
+
     def __call__(self, item_id, label):
         """Encode one label.
 
@@ -386,7 +314,7 @@ class LabelEncoder:
         if not self.multi_label:
             return torch.tensor([self._index(item_id, label)])
         row = torch.zeros(len(self.indices))
-        for name in split_labels(label):
+        for name in self.names(label):
             row[self._index(item_id, name)] = 1.0
         return row
 

@@ -8,7 +8,32 @@ from torch.utils.data import Sampler
 from audiomamba.dataio.lists import split_labels
 
 
-def label_weights(labels):
+def label_counts(labels, names=split_labels):
+    """Count the clips of each class.
+
+    Arguments
+    ---------
+    labels : iterable of str
+        One per clip.
+    names : callable
+        From a label to class names; by default they are joined by ``;``.
+
+    Returns
+    -------
+    Counter
+
+    Example
+    -------
+    >>> label_counts(["a", "a;b", "a"])
+    Counter({'a': 3, 'b': 1})
+    """
+    counts = Counter()
+    for label in labels:
+        counts.update(names(label))
+    return counts
+
+
+def label_weights(labels, names=split_labels):
     """Sampling weights that favour clips of rare classes, as published.
 
     A class with N clips has the weight 1000 / (N + 0.01), a clip the sum over
@@ -17,7 +42,9 @@ def label_weights(labels):
     Arguments
     ---------
     labels : sequence of str
-        One per clip: class names joined by ``;``.
+        One per clip.
+    names : callable
+        See `label_counts`.
 
     Returns
     -------
@@ -29,12 +56,10 @@ def label_weights(labels):
     >>> label_weights(["a", "a;b", "a"]).round(1).tolist()
     [332.2, 1322.3, 332.2]
     """
-    counts = Counter()
-    for text in labels:
-        counts.update(split_labels(text))
+    counts = label_counts(labels, names)
     weights = {name: 1000 / (count + 0.01) for name, count in counts.items()}
     return np.fromiter(
-        (sum(weights[name] for name in split_labels(text)) for text in labels),
+        (sum(weights[name] for name in names(label)) for label in labels),
         dtype=np.float64,
         count=len(labels),
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from audiomamba.lobes.patch_encoder import OUTPUTS
-from audiomamba.nnet.block import drop_path_rates
+from audiomamba.nnet.block import BlockEncoder, drop_path_rates
 from audiomamba.nnet.cross_scan import CrossScanBlock
 from audiomamba.nnet.grid import Downsample, GridNorm, GridStem, clear_columns
 from audiomamba.nnet.lengths import (
@@ -22,7 +22,7 @@ from audiomamba.nnet.lengths import (
 )
 
 
-class DASS(torch.nn.Module):
+class DASS(BlockEncoder):
     """Encoder of spectrograms of any length, without position embeddings.
 
     It can replace `audiomamba.lobes.AudioMamba`: input and outputs are the
@@ -101,6 +101,11 @@ class DASS(torch.nn.Module):
             )
         )
         self.norm = GridNorm(self.embed_dim)
+
+    @property
+    def blocks(self) -> list[torch.nn.Module]:
+        """The blocks of all stages, from the input to the output."""
+        return [m for m in self.modules() if isinstance(m, CrossScanBlock)]
 
     def forward(
         self,

@@ -1,9 +1,10 @@
 """Base of the encoders that turn spectrogram patches into a row of tokens."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 
+from audiomamba.nnet.block import BlockEncoder
 from audiomamba.nnet.lengths import (
     check_choice,
     check_feats,
@@ -22,11 +23,11 @@ from audiomamba.nnet.tokens import PositionEmbedding, TokenRow
 OUTPUTS = ("embedding", "frames", "rows", "patches", "tokens")
 
 
-class PatchEncoder(torch.nn.Module, ABC):
+class PatchEncoder(BlockEncoder):
     """Patches and class tokens in a row; a subclass adds the layers over it.
 
-    A subclass defines `_encode` and `_pool`.  The arguments are those of
-    `audiomamba.lobes.AudioMamba`, except for:
+    A subclass defines `layers`, `_encode` and `_pool`.  The arguments are
+    those of `audiomamba.lobes.AudioMamba`, except for:
 
     Arguments
     ---------
@@ -35,6 +36,8 @@ class PatchEncoder(torch.nn.Module, ABC):
     cls_place : str or None
         Place of the class tokens in the row.
     """
+
+    layers: torch.nn.ModuleList
 
     def __init__(
         self,
@@ -88,6 +91,11 @@ class PatchEncoder(torch.nn.Module, ABC):
     def frames_per_column(self) -> int:
         """Frames of the spectrogram from one step of "frames" to the next."""
         return self.stride[1]
+
+    @property
+    def blocks(self) -> list[torch.nn.Module]:
+        """The layers, from the input to the output."""
+        return list(self.layers)
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of the parameters without weight decay.

@@ -1,9 +1,12 @@
-"""The residual block: norm, mixer, stochastic depth."""
+"""The residual block: norm, mixer, stochastic depth; encoders of blocks."""
 
+import functools
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from audiomamba.nnet.lengths import check_rate
 from audiomamba.nnet.mixer import PIECE, BidirectionalMamba
@@ -220,3 +223,72 @@ class MambaBlock(torch.nn.Module):
         h = h.to(computing_dtype(h))
         with recomputed(h, lambda: self.norm(x)):
             return self.mixer.in_proj(h)
+
+
+class BlockEncoder(torch.nn.Module, ABC):
+    """Base of the encoders that pass their input through residual blocks.
+
+    Its modules and parameters are registered in the order in which the input
+    passes them.
+    """
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[torch.nn.Module]:
+        """The blocks, from the input to the output."""
+
+
+def find_blocks(encoder: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return the blocks of an encoder, or of the encoder that it wraps.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Any.
+
+    Returns
+    -------
+    list of torch.nn.Module
+        From the input to the output; empty without a `BlockEncoder`.
+
+    Example
+    -------
+    >>> from audiomamba.lobes import AudioMamba
+    >>> wrapped = torch.nn.Sequential(AudioMamba(embed_dim=16, depth=2))
+    >>> len(find_blocks(wrapped)), find_blocks(torch.nn.Linear(1, 1))
+    (2, [])
+    """
+    found = [m for m in encoder.modules() if isinstance(m, BlockEncoder)]
+    return found[0].blocks if found else []
+
+
+def recompute_in_backward(block: torch.nn.Module) -> None:
+    """Let a block keep its inputs only, and compute again for gradients.
+
+    The backward pass computes the block once more, with the same random
+    draws (gradient checkpointing, arXiv 1604.06174).
+
+    Arguments
+    ---------
+    block : torch.nn.Module
+        From `find_blocks`.
+
+    Example
+    -------
+    >>> block = MambaBlock(16, drop_path=0.5)
+    >>> recompute_in_backward(block)
+    >>> block(torch.randn(2, 10, 16)).sum().backward()
+    >>> block.mixer.out_proj.weight.grad is None
+    False
+    """
+    # A partial of a method, not a closure: a copy of the module keeps to its
+    # own weights.
+    forward = functools.partial(_forward_recomputed, block.forward)
+    block.forward = forward  # type: ignore[method-assign]
+
+
+def _forward_recomputed(forward, *inputs):
+    """Call a block, to be computed again if there are gradients."""
+    if not torch.is_grad_enabled():
+        return forward(*inputs)
+    return checkpoint(forward, *inputs, use_reentrant=False)

@@ -240,9 +240,10 @@ class RecipeBrain(CarefulBrain):
         """
         if stage == Stage.TRAIN:
             losses = all_gather(float(stage_loss))
+            base = self.optimizer.param_groups[0]
             self.train_stats = {
                 "loss": sum(losses) / len(losses),
-                "lr": self.optimizer.param_groups[0]["lr"],
+                "lr": base["lr"] / base["lr_scale"],
                 "seconds": round(self.timed.seconds, 1),
                 "data_wait": round(self.timed.waited / self.timed.seconds, 4),
             }

@@ -10,7 +10,11 @@ from audiomamba.lobes.clip_encoder import encode
 from audiomamba.nnet.frame_classifier import own_frames
 from audiomamba.training.brain import RecipeBrain
 from audiomamba.training.environment import all_gather
-from audiomamba.training.losses import frame_cross_entropy, plain_targets
+from audiomamba.training.losses import (
+    frame_cross_entropy,
+    loss_options,
+    plain_targets,
+)
 
 
 class Predictions(NamedTuple):
@@ -33,7 +37,9 @@ class ClassificationBrain(RecipeBrain):
     with (feats, lengths) before and after normalisation.  ``distillation``
     is an `audiomamba.pretrained.distillation.Distillation`.  Where training
     batches have ``events_rows`` (see `audiomamba.dataio.strong_labels`), the
-    frames are trained on them with ``strong_weight``.
+    frames are trained on them with ``strong_weight``.  Label smoothing and
+    class weights are for the loss of training clips; the loss of validation is
+    that of the labels.
 
     Arguments
     ---------
@@ -46,11 +52,21 @@ class ClassificationBrain(RecipeBrain):
         *RecipeBrain.REQUIRED,
         "n_classes",
         "compute_loss",
+        "label_smoothing",
+        "class_weights",
         "distillation",
         "wav_augment",
         "spec_augment",
         "norm_augment",
     )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        names = ("label_smoothing", "class_weights")
+        self.loss_options = loss_options(
+            self.hparams.compute_loss,
+            {name: getattr(self.hparams, name) for name in names},
+        )
 
     def compute_forward(self, batch, stage):
         """Compute logits.
@@ -113,7 +129,8 @@ class ClassificationBrain(RecipeBrain):
             The mean loss.
         """
         logits, targets, taught, frames = predictions
-        loss = self.hparams.compute_loss(logits, targets)
+        options = self.loss_options if stage == Stage.TRAIN else {}
+        loss = self.hparams.compute_loss(logits, targets, **options)
         if taught is not None:
             loss = self.hparams.distillation(loss, logits, taught)
         if stage == Stage.TRAIN and hasattr(batch, "events_rows"):

@@ -1,10 +1,13 @@
 """Losses of logits [B, C] and targets: class indices [B] or rows [B, C]."""
 
+import inspect
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from speechbrain.dataio.batch import PaddedData
+
+from audiomamba.dataio.problems import PreparationError
 
 
 def plain_targets(targets: torch.Tensor | PaddedData) -> torch.Tensor:
@@ -80,31 +83,74 @@ def as_rows(targets: torch.Tensor, n_classes: int) -> torch.Tensor:
     return targets.float()
 
 
-def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Compute the cross-entropy; soft targets are replaced by their argmax.
+def smoothed(rows: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """Move a share of the targets to all classes, in equal parts.
+
+    Arguments
+    ---------
+    rows : torch.Tensor
+        Targets [B, C], which may be mixed: smoothing and mixing commute.
+    label_smoothing : float
+        The share, in [0, 1).
+
+    Returns
+    -------
+    torch.Tensor
+        [B, C].
+
+    Example
+    -------
+    >>> smoothed(torch.tensor([[0.0, 1.0]]), 0.2)
+    tensor([[0.1000, 0.9000]])
+    """
+    return (1 - label_smoothing) * rows + label_smoothing / rows.shape[1]
+
+
+def cross_entropy(
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute the cross-entropy, averaged over clips.
 
     Arguments
     ---------
     logits : torch.Tensor
         [B, C].
     targets : torch.Tensor
-        Indices [B] or rows [B, C].
+        Indices [B] or, after mixup, soft rows [B, C].
+    label_smoothing : float
+        See `smoothed`.
+    class_weights : torch.Tensor, optional
+        Factor of each class' part of the loss, [C].
 
     Returns
     -------
     torch.Tensor
-        The mean loss, float32.
+        The mean loss, float32.  It is divided by the number of clips, not by
+        their weights, so that a clip's share does not depend on its batch.
 
     Example
     -------
-    >>> cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
+    >>> targets = torch.tensor([0, 1, 1])
+    >>> cross_entropy(torch.zeros(3, 2), targets)
+    tensor(0.6931)
+    >>> weights = torch.tensor([3.0, 0.0])
+    >>> cross_entropy(torch.zeros(3, 2), targets, class_weights=weights)
     tensor(0.6931)
     """
-    return F.cross_entropy(logits.float(), as_indices(targets))
+    if label_smoothing or class_weights is not None:
+        rows = as_rows(targets, logits.shape[-1])
+        targets = smoothed(rows, label_smoothing)
+    return F.cross_entropy(logits.float(), targets, weight=class_weights)
 
 
 def binary_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute the binary cross-entropy, averaged over clips and classes.
 
@@ -114,6 +160,10 @@ def binary_cross_entropy(
         [B, C].
     targets : torch.Tensor
         Rows [B, C] or indices [B].
+    label_smoothing : float
+        See `smoothed`.
+    class_weights : torch.Tensor, optional
+        Factor of the positive part of each class, [C].
 
     Returns
     -------
@@ -125,12 +175,65 @@ def binary_cross_entropy(
     >>> binary_cross_entropy(torch.zeros(3, 2), torch.tensor([0, 1, 1]))
     tensor(0.6931)
     """
-    rows = as_rows(targets, logits.shape[-1])
-    return F.binary_cross_entropy_with_logits(logits.float(), rows)
+    rows = smoothed(as_rows(targets, logits.shape[-1]), label_smoothing)
+    return F.binary_cross_entropy_with_logits(
+        logits.float(), rows, pos_weight=class_weights
+    )
+
+
+def loss_options(
+    compute_loss: Callable, options: dict[str, object]
+) -> dict[str, object]:
+    """Return the options of the training loss that are on.
+
+    Arguments
+    ---------
+    compute_loss : callable
+        The loss.
+    options : dict
+        Name -> value; 0 and None are off, a tensor is on.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    PreparationError
+        If the loss does not take one; names both.
+
+    Example
+    -------
+    >>> from audiomamba.training.losses import cross_entropy
+    >>> options = {"label_smoothing": 0.1, "class_weights": None}
+    >>> loss_options(cross_entropy, options)
+    {'label_smoothing': 0.1}
+    """
+    given = {
+        name: value
+        for name, value in options.items()
+        if isinstance(value, torch.Tensor) or value
+    }
+    known = inspect.signature(compute_loss).parameters
+    for name in given:
+        if name not in known:
+            what = getattr(
+                compute_loss, "__name__", type(compute_loss).__name__
+            )
+            raise PreparationError(
+                f"{name} has no effect on the loss {what}, which does not "
+                "take it: leave it out, or give cross_entropy or "
+                "binary_cross_entropy of audiomamba.training.losses."
+            )
+    return given
 
 
 def classification_loss(
-    logits: torch.Tensor, targets: torch.Tensor, multi_label: bool = False
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    multi_label: bool = False,
+    label_smoothing: float = 0.0,
+    class_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Compute the loss that fits the number of labels per clip.
 
@@ -143,6 +246,8 @@ def classification_loss(
     multi_label : bool
         Whether a clip has any number of labels: `binary_cross_entropy` instead
         of `cross_entropy`.
+    label_smoothing, class_weights
+        As for the two.
 
     Returns
     -------
@@ -156,7 +261,7 @@ def classification_loss(
     tensor(0.6931)
     """
     loss = binary_cross_entropy if multi_label else cross_entropy
-    return loss(logits, targets)
+    return loss(logits, targets, label_smoothing, class_weights)
 
 
 def frame_cross_entropy(

@@ -11,8 +11,9 @@ in every checkpoint.
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 
@@ -21,14 +22,17 @@ def parameter_groups(
     modules: torch.nn.ModuleDict,
     head: str = "classifier",
     head_lr_scale: float = 1.0,
+    lr_scales: Mapping[torch.nn.Parameter, float] = MappingProxyType({}),
+    frozen_now: Collection[torch.nn.Parameter] = (),
 ) -> list[dict]:
     """Group parameters by weight decay and learning-rate scale.
 
     Parameters tagged ``_no_weight_decay = True`` (``A_log``, ``D``, positional
     embedding, class token) go to groups with ``weight_decay`` 0.  Each group
     has an ``lr_scale``, which `scale_learning_rates` and `set_learning_rates`
-    respect.  Frozen parameters are left out and shared ones appear once, in the
-    order of the modules, so an optimiser's state matches after a restart.
+    respect.  Frozen parameters are left out, unless they train later, and
+    shared ones appear once, in the order of the modules, so an optimiser's
+    state matches after a restart.
 
     Arguments
     ---------
@@ -38,6 +42,12 @@ def parameter_groups(
         Name of the module whose learning rate is scaled.
     head_lr_scale : float
         Learning rate of the head relative to the rest.
+    lr_scales : mapping
+        Further factors of single parameters, see
+        `audiomamba.training.finetuning.layer_lr_scales`.
+    frozen_now : collection of torch.nn.Parameter
+        Frozen parameters that train later.  Until they have a gradient, an
+        optimiser leaves them alone.
 
     Returns
     -------
@@ -58,11 +68,13 @@ def parameter_groups(
     """
     groups, seen = {}, set()
     for name, module in modules.items():
-        scale = float(head_lr_scale) if name == head else 1.0
         for parameter in module.parameters():
-            if not parameter.requires_grad or id(parameter) in seen:
+            trains = parameter.requires_grad or parameter in frozen_now
+            if not trains or parameter in seen:
                 continue
-            seen.add(id(parameter))
+            seen.add(parameter)
+            scale = float(head_lr_scale) if name == head else 1.0
+            scale *= lr_scales.get(parameter, 1.0)
             exempt = getattr(parameter, "_no_weight_decay", False)
             key = (bool(exempt), scale)
             if key not in groups:

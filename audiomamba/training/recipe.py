@@ -18,6 +18,7 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.classification import ClassificationBrain
+from audiomamba.training.finetuning import check_finetuning, class_weights
 from audiomamba.training.hparams import (
     check_options,
     fit_precision,
@@ -75,6 +76,10 @@ def run_recipe(
         checkpointer.add_recoverable("label_encoder", ClassNames(labels))
         load_initial_weights(hparams, labels, run_opts["test_only"])
         datasets = dataio_prep(hparams, labels)
+        if hparams.get("class_weights") is not None:
+            hparams["class_weights"] = class_weights(
+                hparams["class_weights"], labels, datasets["train"]
+            )
         brain = brain_class(
             hparams["modules"],
             hparams["opt_class"],
@@ -131,6 +136,7 @@ def prepare_run(run, prepare, dataio_prep, run_opts):
         settings["ema_decay"],
         settings["number_of_epochs"],
     )
+    check_finetuning(settings)
     run_on_main(prepare, [run.settings])
     labels = read_labels(run.settings["label_file"])
     run.fill_statistics(dataio_prep, labels, not run_opts["noprogressbar"])

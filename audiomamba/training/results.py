@@ -1,14 +1,16 @@
-"""What a run writes down: a line per epoch, the learning curve, the results.
+"""What a run shows and writes down: progress, learning curve, results.
 
 ``results.json`` says what a run reached, and all that is needed to repeat it.
 """
 
+import time
 from pathlib import Path
 
 import pandas as pd
 from speechbrain.utils.distributed import main_process_only
 from speechbrain.utils.logger import get_logger
 from torch.nn.parallel import DistributedDataParallel
+from tqdm.auto import tqdm
 
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.lobes.flops import count_clip
@@ -64,6 +66,56 @@ def clock(seconds):
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+class Progress:
+    """Iterates over a loader with a bar that vanishes, and times the waiting.
+
+    Arguments
+    ---------
+    loader : iterable
+        For example a ``DataLoader``.
+    title : str
+        Shown at the left of the bar.
+    enable : bool
+        Whether to show the bar.
+    done : int
+        Batches of a resumed epoch that are already done.
+
+    Example
+    -------
+    >>> progress = Progress([1, 2, 3], "train", enable=False)
+    >>> list(progress), len(progress), progress.waited >= 0.0
+    ([1, 2, 3], 3, True)
+    """
+
+    def __init__(self, loader, title, enable, done=0):
+        self.loader, self.waited, self.started = loader, 0.0, 0.0
+        self.bar = tqdm(
+            desc=title,
+            total=len(loader),
+            initial=done,
+            disable=not enable,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def __len__(self):
+        return len(self.loader)
+
+    @property
+    def seconds(self):
+        """Seconds since the iteration started."""
+        return time.perf_counter() - self.started
+
+    def __iter__(self):
+        self.started = started = time.perf_counter()
+        with self.bar:
+            for item in self.loader:
+                self.waited += time.perf_counter() - started
+                yield item
+                self.bar.update()
+                started = time.perf_counter()
 
 
 class EpochLog:
@@ -150,9 +202,6 @@ class EpochLog:
         if not self.table.exists():
             return []
         return pd.read_csv(self.table).to_dict("records")
-
-
-logger = get_logger(__name__)
 
 
 def flops_per_clip(brain, hparams):

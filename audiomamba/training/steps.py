@@ -12,10 +12,17 @@ from speechbrain.core import INTRA_EPOCH_CKPT_FLAG, Stage
 from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset
-from tqdm.auto import tqdm
 
+from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.samplers import EpochBatchSampler
+from audiomamba.training.finetuning import (
+    ENCODER,
+    Frozen,
+    layer_lr_scales,
+    recompute_blocks,
+)
 from audiomamba.training.optim import (
     checked_max_norm,
     clip_gradients,
@@ -23,6 +30,7 @@ from audiomamba.training.optim import (
     scale_learning_rates,
     set_learning_rates,
 )
+from audiomamba.training.results import Progress
 
 logger = get_logger(__name__)
 
@@ -52,56 +60,6 @@ def seed_of_step(seed, rank, epoch, step):
     return int(mixed.generate_state(1, np.uint64)[0])
 
 
-class Progress:
-    """Iterates over a loader with a bar that vanishes, and times the waiting.
-
-    Arguments
-    ---------
-    loader : iterable
-        For example a ``DataLoader``.
-    title : str
-        Shown at the left of the bar.
-    enable : bool
-        Whether to show the bar.
-    done : int
-        Batches of a resumed epoch that are already done.
-
-    Example
-    -------
-    >>> progress = Progress([1, 2, 3], "train", enable=False)
-    >>> list(progress), len(progress), progress.waited >= 0.0
-    ([1, 2, 3], 3, True)
-    """
-
-    def __init__(self, loader, title, enable, done=0):
-        self.loader, self.waited, self.started = loader, 0.0, 0.0
-        self.bar = tqdm(
-            desc=title,
-            total=len(loader),
-            initial=done,
-            disable=not enable,
-            leave=False,
-            dynamic_ncols=True,
-        )
-
-    def __len__(self):
-        return len(self.loader)
-
-    @property
-    def seconds(self):
-        """Seconds since the iteration started."""
-        return time.perf_counter() - self.started
-
-    def __iter__(self):
-        self.started = started = time.perf_counter()
-        with self.bar:
-            for item in self.loader:
-                self.waited += time.perf_counter() - started
-                yield item
-                self.bar.update()
-                started = time.perf_counter()
-
-
 class CarefulBrain(sb.Brain):
     """A Brain whose steps can be repeated, interrupted and trusted.
 
@@ -115,6 +73,8 @@ class CarefulBrain(sb.Brain):
     - Gradients are clipped over all groups.  A step with a non-finite loss or
       gradient is skipped and counted, in any precision; more than
       ``nonfinite_patience`` in a row stop the run.
+    - Frozen modules are in evaluation mode; from ``unfreeze_epoch`` on they
+      train as well, under the same schedule.
     - The last, incomplete group of gradient accumulation of an epoch counts, by
       its own size.  Checkpoints are saved between groups only.
     - Under torchrun each rank evaluates its share of a split.
@@ -135,7 +95,8 @@ class CarefulBrain(sb.Brain):
     ...
     ...     def compute_objectives(self, predictions, batch, stage):
     ...         return (predictions - 1).square().mean()
-    >>> hparams = {"seed": 1, "head_lr_scale": 1.0}
+    >>> hparams = dict.fromkeys(CarefulBrain.REQUIRED)
+    >>> hparams |= {"seed": 1, "head_lr_scale": 1.0}
     >>> hparams["lr_schedule"] = WarmupMultiStep(warmup_steps=0)
     >>> brain = Regression(
     ...     modules={"classifier": torch.nn.Linear(2, 1)},
@@ -148,7 +109,15 @@ class CarefulBrain(sb.Brain):
     3
     """
 
-    REQUIRED = ("seed", "lr_schedule", "head_lr_scale")
+    REQUIRED = (
+        "seed",
+        "lr_schedule",
+        "head_lr_scale",
+        "layer_lr_decay",
+        "freeze",
+        "unfreeze_epoch",
+        "gradient_checkpointing",
+    )
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -166,11 +135,28 @@ class CarefulBrain(sb.Brain):
         self.rank = getattr(self, "rank", 0)
         self.epoch = 0
         self.skipped_steps, self.skipped_in_row = 0, 0
+        self.frozen = Frozen(
+            self.modules, self.hparams.freeze, self.hparams.unfreeze_epoch
+        )
+        if self.hparams.gradient_checkpointing:
+            recompute_blocks(self.modules[ENCODER])
+
+    def _wrap_distributed(self):
+        """Wrap the modules that train now; some may be wrapped already."""
+        for name, module in self.modules.items():
+            if isinstance(module, DistributedDataParallel):
+                self.modules[name] = module.module
+        super()._wrap_distributed()
 
     def init_optimizers(self):
         """Make the optimiser, with a learning rate per parameter group."""
         groups = parameter_groups(
-            self.modules, head_lr_scale=self.hparams.head_lr_scale
+            self.modules,
+            head_lr_scale=self.hparams.head_lr_scale,
+            lr_scales=layer_lr_scales(
+                self.modules, self.hparams.layer_lr_decay
+            ),
+            frozen_now=self.frozen.to_train(),
         )
         self.optimizer = self.opt_class(groups)
         scale_learning_rates(self.optimizer)
@@ -179,8 +165,9 @@ class CarefulBrain(sb.Brain):
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def on_fit_batch_start(self, batch, should_step):
-        """Seed the step."""
+        """Seed the step; SpeechBrain put all modules into training mode."""
         self._seed(self.step)
+        self.frozen.eval()
 
     def _seed(self, step):
         seed = seed_of_step(self.hparams.seed, self.rank, self.epoch, step)
@@ -272,6 +259,12 @@ class CarefulBrain(sb.Brain):
     def _train_loader_specifics(self, dataset, loader_kwargs):
         """Choose the batches of an epoch; a given sampler is kept."""
         given = {"sampler", "batch_sampler"} & set(loader_kwargs)
+        weights = getattr(dataset, "weights", None)
+        if given and weights is not None:
+            raise PreparationError(
+                f"balanced_sampling has no effect beside the {given.pop()} of "
+                "train_loader: leave one out."
+            )
         if given or isinstance(dataset, IterableDataset):
             loader_kwargs = super()._train_loader_specifics(
                 dataset, loader_kwargs
@@ -285,7 +278,7 @@ class CarefulBrain(sb.Brain):
             others.pop("batch_size", 1),
             self.hparams.seed,
             others.pop("shuffle", False),
-            getattr(dataset, "weights", None),
+            weights,
             self.rank,
             self._n_processes(),
         )
@@ -335,6 +328,9 @@ class CarefulBrain(sb.Brain):
 
     def _fit_train(self, train_set, epoch, enable):
         """Train one epoch, measuring how long it waits for data."""
+        if self.frozen.thaws(epoch):
+            self.frozen.thaw()
+            self._wrap_distributed()
         self.epoch, self.group_ids = epoch, []
         self.n_batches = len(train_set)
         self.steps_per_epoch = math.ceil(

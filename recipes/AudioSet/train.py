@@ -9,7 +9,6 @@ from audioset_prepare import prepare_audioset
 
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.pipeline import clip_datasets
-from audiomamba.dataio.samplers import label_weights
 from audiomamba.training.recipe import run_recipe
 
 
@@ -27,7 +26,7 @@ def prepare(settings):
 
 
 def dataio_prep(hparams, labels):
-    """Make the data sets; rare classes are drawn more often.
+    """Make the data sets.
 
     Arguments
     ---------
@@ -42,8 +41,7 @@ def dataio_prep(hparams, labels):
         ``train``, ``test`` and maybe ``valid`` -> ClipDataset.
     """
     mids = read_labels(hparams["label_file"], "mid")
-    weights = label_weights if hparams["weighted_sampling"] else None
-    return clip_datasets(hparams, mids, multi_label=True, weights=weights)
+    return clip_datasets(hparams, mids, multi_label=True)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,14 @@ def dataio_prep(hparams, labels):
         readers["valid"] = whole
     encoder = LabelEncoder(labels)
     folder = hparams["manifest_folder"]
+    balanced = hparams["balanced_sampling"]
     return {
-        split: ClipDataset(f"{folder}/{split}.csv", reader, encoder)
+        split: ClipDataset(
+            f"{folder}/{split}.csv",
+            reader,
+            encoder,
+            balanced and split == "train",
+        )
         for split, reader in readers.items()
     }
 

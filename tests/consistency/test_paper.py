@@ -126,7 +126,7 @@ def test_a_yaml_trains_as_in_the_paper(corpus, model, tmp_path):
     assert mask.n_freq_masks == mask.n_time_masks == corpus.n_masks
     assert (warp.window if warp else 0) == corpus.time_warp
     assert (hparams["norm_augment"] is not None) == corpus.noise
-    assert hparams.get("weighted_sampling", False) == corpus.weighted_sampling
+    assert hparams["balanced_sampling"] == corpus.balanced_sampling
     assert hparams["compute_loss"].__name__ == corpus.loss
     assert hparams["metrics"].headline == corpus.metric
     assert schedule_words(hparams["lr_schedule"]) == corpus.schedule
@@ -236,7 +236,7 @@ def test_dass_trains_as_in_its_authors_code(row, tmp_path):
     assert hparams["average_from"] == row.average_from
     assert hparams["protocols"][0] == "average"
     assert schedule_words(hparams["lr_schedule"]) == row.schedule
-    assert hparams["weighted_sampling"] == row.weighted_sampling
+    assert hparams["balanced_sampling"] == row.balanced_sampling
     taught = hparams["distillation"]
     assert len(taught.teachers) == 1 and "0.4593" in taught.teachers[0]
     assert (taught.weight, taught.temperature) == (0.5, 1.0)

@@ -16,10 +16,9 @@ from audiomamba.dataio.pipeline import (
     AudioReader,
     ClipDataset,
     LabelEncoder,
-    ManifestRows,
-    PackedStrings,
     RandomCrop,
 )
+from audiomamba.dataio.rows import ManifestRows, PackedStrings
 
 RATE = 8000
 

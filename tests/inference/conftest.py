@@ -69,6 +69,12 @@ protocols: [honest]
 patience: null
 average_from: null
 ema_decay: null
+freeze: null
+unfreeze_epoch: null
+layer_lr_decay: null
+gradient_checkpointing: False
+label_smoothing: 0.0
+class_weights: null
 distillation: null
 wav_augment: null
 spec_augment: null

@@ -30,6 +30,11 @@ CASES = {
         "grad_accumulation_factor": 4,
     },
     "with workers": {"ckpt_interval_steps": 2, "num_workers": 2},
+    "with a frozen encoder": {
+        "ckpt_interval_steps": 2,
+        "freeze": "embedding_model",
+        "unfreeze_epoch": 2,
+    },
     "with averages": {
         "ckpt_interval_steps": 2,
         "average_from": 2,

@@ -1,0 +1,388 @@
+"""Freezing, rates per layer, smoothing, class weights: what they claim."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.lobes import DASS, AudioMamba, AudioSpectrogramTransformer
+from audiomamba.lobes.augment import Mixup
+from audiomamba.nnet.block import find_blocks
+from audiomamba.training.classification import ClassificationBrain
+from audiomamba.training.finetuning import (
+    check_finetuning,
+    class_weights,
+    layer_lr_scales,
+    recompute_blocks,
+)
+from audiomamba.training.losses import (
+    SpeechBrainLoss,
+    as_rows,
+    binary_cross_entropy,
+    cross_entropy,
+)
+
+ENCODERS = {
+    "AudioMamba": lambda drop: AudioMamba(
+        n_frames=32, embed_dim=16, depth=2, drop_path=drop
+    ),
+    "DASS": lambda drop: DASS(widths=[8, 16], depths=[1, 2], drop_path=drop),
+    "AST": lambda drop: AudioSpectrogramTransformer(
+        n_frames=32, embed_dim=16, depth=2, drop_path=drop
+    ),
+}
+
+
+class NormedEncoder(torch.nn.Module):
+    """Batch norm and dropout, which both change what training computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(16, 8)
+        self.norm = torch.nn.BatchNorm1d(8)
+        self.dropout = torch.nn.Dropout(0.5)
+
+    def forward(self, feats, lengths=None):
+        hidden = self.norm(self.layer(feats).transpose(1, 2))
+        return self.dropout(hidden).mean(dim=2).unsqueeze(1)
+
+
+def encoder_weights(run):
+    return {
+        name: value.clone()
+        for name, value in run.brain.model["embedding_model"]
+        .state_dict()
+        .items()
+    }
+
+
+class Watching(ClassificationBrain):
+    """Remembers, for every step, modes, gradients and the learning rate."""
+
+    def optimizers_step(self):
+        encoder = self.model["embedding_model"]
+        super().optimizers_step()
+        self.seen = [*getattr(self, "seen", ()), self._look(encoder)]
+
+    def _look(self, encoder):
+        return SimpleNamespace(
+            epoch=self.epoch,
+            training=any(module.training for module in encoder.modules()),
+            requires_grad=any(p.requires_grad for p in encoder.parameters()),
+            lr={round(g["lr"] / g["lr_scale"], 9) for g in self._groups()},
+        )
+
+    def _groups(self):
+        return self.optimizer.param_groups
+
+
+def test_a_frozen_encoder_ends_as_it_began(make_run):
+    run = make_run(
+        brain_class=Watching, encoder=NormedEncoder(), freeze="embedding_model"
+    )
+    before, all_before = encoder_weights(run), run.weights()
+    run.fit()
+    for name, value in encoder_weights(run).items():
+        assert torch.equal(value, before[name]), name
+    for name, value in run.weights().items():
+        frozen = name.startswith("embedding_model")
+        assert torch.equal(value, all_before[name]) == frozen, name
+    assert not any(at.training or at.requires_grad for at in run.brain.seen)
+    optimised = {
+        parameter
+        for group in run.brain.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert optimised == set(run.brain.model["classifier"].parameters())
+
+
+def test_unfrozen_modules_train_from_their_epoch_on(make_run):
+    options = {"freeze": ["embedding_model"], "unfreeze_epoch": 2}
+    snapshots = {}
+
+    class Snapshots(Watching):
+        def _fit_train(self, train_set, epoch, enable):
+            super()._fit_train(train_set, epoch, enable)
+            encoder = self.model["embedding_model"]
+            snapshots[epoch] = copy.deepcopy(encoder.state_dict())
+
+    run = make_run(
+        brain_class=Snapshots, encoder=NormedEncoder(), epochs=3, **options
+    )
+    first = encoder_weights(run)
+    run.fit()
+    for name, value in first.items():
+        assert torch.equal(value, snapshots[1][name]), name
+        assert not torch.equal(value, snapshots[2][name]), name
+    for at in run.brain.seen:
+        assert at.training == at.requires_grad == (at.epoch >= 2)
+    # the schedule is that of a run that freezes nothing
+    free = make_run("free", brain_class=Watching, encoder=NormedEncoder())
+    free.fit()
+    rates = [[at.lr for at in r.brain.seen] for r in (run, free)]
+    assert rates[0] == rates[1]
+
+
+SETTINGS = {
+    "modules": {"embedding_model": 0, "classifier": 0},
+    "number_of_epochs": 5,
+    "label_smoothing": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"freeze": "encoder"}, "encoder: not one of the modules embedding"),
+        ({"unfreeze_epoch": 2}, "no module is frozen"),
+        (
+            {"freeze": "embedding_model", "unfreeze_epoch": 6},
+            "unfreeze_epoch is 6.*2 to number_of_epochs: 5",
+        ),
+        ({"freeze": "embedding_model", "unfreeze_epoch": 1}, "after the first"),
+        ({"layer_lr_decay": 1.0}, "layer_lr_decay is 1.0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
+        (
+            {"freeze": "embedding_model", "layer_lr_decay": 0.5},
+            "layer_lr_decay has no effect on a frozen embedding_model",
+        ),
+        (
+            {"freeze": "embedding_model", "gradient_checkpointing": True},
+            "gradient_checkpointing has no effect",
+        ),
+    ],
+)
+def test_keys_without_effect_are_refused(given, message):
+    check_finetuning(SETTINGS)
+    with pytest.raises(PreparationError, match=message):
+        check_finetuning({**SETTINGS, **given})
+
+
+def test_what_cannot_be_frozen_is_refused(make_run):
+    with pytest.raises(PreparationError, match="has no parameters that train"):
+        make_run(freeze="compute_features")
+    both = ["embedding_model", "classifier"]
+    with pytest.raises(PreparationError, match="nothing is left to train"):
+        make_run(freeze=both, unfreeze_epoch=2)
+
+
+@pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS.keys())
+def test_rates_fall_from_the_last_block_to_the_first(make):
+    encoder = make(0.0)
+    scales = layer_lr_scales({"embedding_model": encoder}, 0.5)
+    blocks = find_blocks(encoder)
+    for number, block in enumerate(reversed(blocks), 1):
+        assert {scales[p] for p in block.parameters()} == {0.5**number}
+    lowest = 0.5 ** (len(blocks) + 1)
+    embedding = {scales[p] for p in encoder.patch_embed.parameters()}
+    assert embedding == {lowest} == {min(scales.values())}
+    after = [n for n in ("norm_f", "norm", "head_norm") if n in dir(encoder)]
+    for name in after:
+        norms = getattr(encoder, name).parameters()
+        assert {scales[p] for p in norms} == {1.0}, name
+    assert set(scales) == set(encoder.parameters())
+
+
+def test_halving_stands_with_the_block_before_it():
+    encoder = DASS(widths=[8, 16], depths=[1, 2])
+    scales = layer_lr_scales({"embedding_model": encoder}, 0.5)
+    halving = encoder.layers[0].downsample.parameters()
+    assert {scales[p] for p in halving} == {0.5**3}
+
+
+def test_a_decayed_rate_moves_the_first_block_least(make_run):
+    """With SGD and one step, the weights move by rate times gradient."""
+    moved = {}
+    for decay in (None, 0.1):
+        torch.manual_seed(0)
+        encoder = AudioMamba(
+            n_mels=16, n_frames=4, patch_size=[16, 1], stride=[16, 1],
+            embed_dim=8, depth=2,
+        )  # fmt: skip
+        run = make_run(
+            str(decay), epochs=1, n_train=4, encoder=encoder,
+            layer_lr_decay=decay, wav_augment=None,
+        )  # fmt: skip
+        run.brain.opt_class = lambda groups: torch.optim.SGD(groups, lr=1.0)
+        run.brain.hparams.lr_schedule = lambda *_: 1.0
+        before = encoder_weights(run)
+        run.fit()
+        moved[decay] = {
+            name: (value - before[name]).norm().item()
+            for name, value in encoder_weights(run).items()
+        }
+    for name, factor in (
+        ("patch_embed.proj.weight", 1e-3),
+        ("layers.0.mixer.in_proj.weight", 1e-2),
+        ("layers.1.mixer.in_proj.weight", 1e-1),
+        ("norm_f.weight", 1.0),
+    ):
+        whole, part = moved[None][name], moved[0.1][name]
+        assert part == pytest.approx(whole * factor, rel=0.02), name
+
+
+def test_an_encoder_without_blocks_is_refused(make_run):
+    run = make_run(layer_lr_decay=0.5)
+    with pytest.raises(PreparationError, match="layer_lr_decay.*Encoder has"):
+        run.fit()
+    with pytest.raises(PreparationError, match="gradient_checkpointing.*Enc"):
+        make_run(gradient_checkpointing=True)
+
+
+@pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS.keys())
+def test_recomputed_blocks_give_the_same_gradients(make):
+    """With stochastic depth: the second pass has to draw the same."""
+    torch.manual_seed(0)
+    encoder = make(0.5).train()
+    feats, lengths = torch.randn(4, 32, 128), torch.tensor([1.0, 0.5, 0.8, 1])
+
+    def train():
+        torch.manual_seed(1)
+        encoder.zero_grad()
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: saved.append(tensor.numel()) or tensor,
+            lambda tensor: tensor,
+        ):
+            loss = encoder(feats, lengths).square().sum()
+        loss.backward()
+        gradients = [p.grad.clone() for p in encoder.parameters()]
+        return gradients, torch.rand(1), sum(saved)
+
+    gradients, next_draw, n_saved = train()
+    recompute_blocks(encoder)
+    recomputed, draw_after, n_saved_after = train()
+    assert draw_after == next_draw
+    assert n_saved_after < 0.6 * n_saved
+    for one, other in zip(gradients, recomputed, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+    twin = copy.deepcopy(encoder)
+    for parameter in twin.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert not torch.equal(twin(feats), encoder(feats))
+
+
+def test_smoothing_and_weights_are_those_of_pytorch():
+    logits, indices = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
+    weights = torch.tensor([0.5, 2.0, 1.0])
+    for smoothing in (0.0, 0.2):
+        for given in (None, weights):
+            theirs = torch.nn.functional.cross_entropy(
+                logits,
+                indices,
+                weight=given,
+                label_smoothing=smoothing,
+                reduction="none",
+            )
+            ours = cross_entropy(logits, indices, smoothing, given)
+            torch.testing.assert_close(ours, theirs.mean())
+    soft = as_rows(indices, 3).lerp(as_rows(indices.flip(0), 3), 0.3)
+    target = 0.9 * soft + 0.1 / 3
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, target, pos_weight=weights
+    )
+    ours = binary_cross_entropy(logits, soft, 0.1, weights)
+    torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, binary_cross_entropy])
+def test_mixed_clips_have_mixed_smoothed_targets(loss):
+    """The loss is linear in the target: that of a mixture is the mixture."""
+    torch.manual_seed(0)
+    mixup = Mixup(probability=1.0, n_classes=3)
+    clips, lengths = torch.randn(2, 100), torch.ones(2)
+    _, _, rows = mixup(clips, lengths, torch.tensor([0, 1]))
+    assert 0 < rows[0, 1] < 1
+    logits, weights = torch.randn(1, 3), torch.tensor([1.0, 3.0, 0.5])
+    first, second = (
+        loss(logits, torch.tensor([label]), 0.1, weights) for label in (0, 1)
+    )
+    mixture = loss(logits, rows[:1], 0.1, weights)
+    expected = rows[0, 0] * first + rows[0, 1] * second
+    torch.testing.assert_close(mixture, expected)
+
+
+def test_options_of_the_loss_are_for_training_only(make_run):
+    calls = []
+
+    def loss(logits, targets, label_smoothing=0.0, class_weights=None):
+        calls.append((torch.is_grad_enabled(), label_smoothing, class_weights))
+        return cross_entropy(logits, targets, label_smoothing, class_weights)
+
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    run = make_run(
+        epochs=1, compute_loss=loss, label_smoothing=0.1, class_weights=weights
+    )
+    run.fit()
+    assert {call for call in calls if not call[0]} == {(False, 0.0, None)}
+    assert {call[1:] for call in calls if call[0]} == {(0.1, weights)}
+
+
+@pytest.mark.parametrize("key", ["label_smoothing", "class_weights"])
+def test_a_loss_that_ignores_an_option_is_named(make_run, key):
+    value = 0.1 if key == "label_smoothing" else torch.ones(3)
+    with pytest.raises(PreparationError, match=f"{key}.*SpeechBrainLoss"):
+        make_run(compute_loss=SpeechBrainLoss(cross_entropy), **{key: value})
+
+
+@pytest.fixture
+def make_train_set(tmp_path):
+    """Labels -> the data set of a manifest."""
+
+    def make(labels, names, multi_label=False, **options):
+        lines = [f"{i:03},1.0,a.wav,{label}" for i, label in enumerate(labels)]
+        path = tmp_path / "train.csv"
+        path.write_text("\n".join(["ID,duration,wav,label", *lines]) + "\n")
+        encoder = LabelEncoder(names, multi_label)
+        return ClipDataset(path, AudioReader(tmp_path), encoder, **options)
+
+    return make
+
+
+def test_balanced_weights_are_one_on_average(make_train_set):
+    train_set = make_train_set(["a", "a", "a", "b;c"], ["a", "b;c"])
+    weights = class_weights("balanced", ["a", "b;c"], train_set)
+    torch.testing.assert_close(weights, torch.tensor([4 / 6, 2.0]))
+    several = make_train_set(["a", "a;b"], ["a", "b"], multi_label=True)
+    weights = class_weights("balanced", ["a", "b"], several)
+    torch.testing.assert_close(weights, torch.tensor([0.75, 1.5]))
+
+
+def test_weights_are_read_by_name(make_train_set, tmp_path):
+    train_set, names = make_train_set(["a", "b"], ["a", "b"]), ["a", "b"]
+    path = tmp_path / "weights.csv"
+    path.write_text("label,weight\nb,0.5\na,2\n")
+    assert class_weights(str(path), names, train_set).tolist() == [2, 0.5]
+    assert class_weights([3, 1], names, train_set).tolist() == [3, 1]
+    for content, message in (
+        ("label,weight\nb,0.5\n", "2 classes.*: a"),
+        ("label,weight\nb,0.5\na,1\nc,1\n", "unknown or repeated: c"),
+        ("label,weight\nb,0.5\na,-1\n", "line 3: weight is '-1'"),
+    ):
+        path.write_text(content)
+        with pytest.raises(PreparationError, match=message):
+            class_weights(str(path), names, train_set)
+    with pytest.raises(PreparationError, match="3 values for the 2 classes"):
+        class_weights([1, 2, 3], names, train_set)
+    with pytest.raises(PreparationError, match="class_weights: 0 for b"):
+        class_weights([1, 0], names, train_set)
+    with pytest.raises(PreparationError, match="there are none of c"):
+        class_weights("balanced", ["a", "b", "c"], train_set)
+
+
+def test_balanced_sampling_draws_classes_equally(make_train_set, make_run):
+    labels = ["a"] * 30 + ["b;c"] * 3
+    names = ["a", "b;c"]
+    train_set = make_train_set(labels, names, balanced=True)
+    run = make_run()
+    kwargs = run.brain._train_loader_specifics(train_set, {"batch_size": 4})
+    drawn = []
+    for epoch in range(1, 31):
+        kwargs["batch_sampler"].set_epoch(epoch)
+        drawn += [labels[i] for batch in kwargs["batch_sampler"] for i in batch]
+    assert abs(drawn.count("a") / len(drawn) - 0.5) < 0.05
+    with pytest.raises(PreparationError, match="balanced_sampling.*sampler"):
+        run.brain._train_loader_specifics(train_set, {"sampler": [0, 1]})
