@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from audiomamba.dataio.manifest import read_labels, read_manifest
-from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.splits import report_overlaps
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "SpeechCommands"
 SPLITS = ("train", "valid", "test")
@@ -239,6 +240,128 @@ def test_a_whole_corpus_may_not_lack_training_clips(
     with caplog.at_level("INFO"):
         script.prepare_speech_commands(small, tmp_path / "save")
     assert "Speech Commands V2, whole" in caplog.text
+
+
+# ------------------------------------------------------------- ten commands
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """Two commands and two other words, 40 clips each; two noises."""
+    folder = tmp_path / "corpus"
+    lists = {"validation": [], "testing": []}
+    for word in ("yes", "stop", "bed", "cat"):
+        (folder / word).mkdir(parents=True)
+        for take in range(40):
+            name = f"{word}/0a7c2a8d_nohash_{take}.wav"
+            soundfile.write(folder / name, np.zeros(160), 16000)
+            if take < 10:
+                lists["testing"].append(name)
+            elif take < 16:
+                lists["validation"].append(name)
+    (folder / "_background_noise_").mkdir()
+    for name in ("tap", "bike"):
+        path = folder / "_background_noise_" / f"{name}.wav"
+        soundfile.write(path, np.zeros(16000 * 12), 16000)
+    for name, lines in lists.items():
+        (folder / f"{name}_list.txt").write_text("\n".join(lines))
+    return folder
+
+
+def counts(folder):
+    return {
+        split: table["label"].value_counts().to_dict()
+        for split, table in manifests(folder).items()
+    }
+
+
+def test_ten_commands_unknown_words_and_silence(script, commands, tmp_path):
+    script.prepare_speech_commands(commands, tmp_path / "save", task=12)
+    # a tenth of 48, 12 and 20 clips, rounded up
+    assert counts(tmp_path / "save") == {
+        "train": {"yes": 24, "stop": 24, "_unknown_": 5, "_silence_": 5},
+        "valid": {"yes": 6, "stop": 6, "_unknown_": 2, "_silence_": 2},
+        "test": {"yes": 10, "stop": 10, "_unknown_": 2, "_silence_": 2},
+    }
+    labels = read_labels(tmp_path / "save" / "labels.csv")
+    assert labels == ["yes", "stop", "_unknown_", "_silence_"]
+    tables = manifests(tmp_path / "save")
+    testing = (commands / "testing_list.txt").read_text().split()
+    unknown = tables["test"].query("label == '_unknown_'")["wav"]
+    assert set(unknown) <= set(testing)
+    assert {wav.split("/")[0] for wav in unknown} <= {"bed", "cat"}
+    silence = pd.concat(
+        table[table["label"] == "_silence_"].assign(split=split)
+        for split, table in tables.items()
+    )
+    assert (silence["duration"] == 1.0).all()
+    assert (silence["stop"] - silence["start"] == 16000).all()
+    assert silence["wav"].nunique() == 2
+    # no second of a noise is in two splits
+    problems = Problems()
+    report_overlaps(silence, problems)
+    assert problems.messages == []
+    before = [path.read_bytes() for path in (tmp_path / "save").glob("*.csv")]
+    script.prepare_speech_commands(commands, tmp_path / "two", task="12")
+    after = [path.read_bytes() for path in (tmp_path / "two").glob("*.csv")]
+    assert sorted(before) == sorted(after)
+
+
+def test_a_miniature_has_unknown_words(script, make_corpus, tmp_path):
+    options = {"n_speakers": 3, "n_takes": 1, "others": True}
+    folder = make_corpus("SpeechCommands", **options).folder
+    script.prepare_speech_commands(folder, tmp_path, task=12)
+    assert read_labels(tmp_path / "labels.csv") == [
+        "yes", "no", "up", "down", "left", "right", "stop", "go",
+        "_unknown_", "_silence_",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["", "speech_commands_v0.02"])
+def test_the_owners_test_set_is_used_if_it_is_there(
+    script, commands, tmp_path, place
+):
+    home = tmp_path / "home"
+    shutil.copytree(commands, home / place)
+    for name in read_labels(script.COMMANDS):
+        (home / script.TEST_SET / name).mkdir(parents=True)
+        path = home / script.TEST_SET / name / "0a7c2a8d_nohash_0.wav"
+        soundfile.write(path, np.zeros(16000), 16000)
+    script.prepare_speech_commands(home, tmp_path / "save", task=12)
+    found = counts(tmp_path / "save")
+    assert found["test"] == dict.fromkeys(read_labels(script.COMMANDS), 1)
+    assert found["train"]["_unknown_"] == 5
+    script.prepare_speech_commands(home, tmp_path / "35")
+    assert counts(tmp_path / "35")["test"]["yes"] == 10
+    path.with_name("..").joinpath("yes", "0a7c2a8d_nohash_12.wav").touch()
+    path.unlink()
+    with pytest.raises(PreparationError) as caught:
+        script.prepare_speech_commands(home, tmp_path / "save", task=12)
+    message = str(caught.value)
+    assert f"is in {script.TEST_SET} and in valid" in message
+    assert "_silence_: has no clip" in message
+
+
+def test_what_the_12_classes_lack_is_named(script, commands, tmp_path, caplog):
+    with pytest.raises(PreparationError, match="task: 10; it is one of 35, 12"):
+        script.prepare_speech_commands(commands, tmp_path / "save", task=10)
+    noise = commands / "_background_noise_"
+    soundfile.write(noise / "tap.wav", np.zeros(16000), 16000)
+    (noise / "bike.wav").write_bytes(b"")
+    for word in ("bed", "cat"):
+        for path in (commands / word).glob("*_1?.wav"):
+            path.unlink()
+    with pytest.raises(PreparationError) as caught:
+        script.prepare_speech_commands(commands, tmp_path / "save", task=12)
+    message = str(caught.value)
+    assert "tap.wav: is too short to cut _silence_ from (1.0 s)" in message
+    assert "bike.wav: is empty" in message
+    assert "has no noise that _silence_ can be cut from" in message
+    assert "no clip in valid is of another word" in message
+    options = {"task": 12, "allow_missing": True}
+    script.prepare_speech_commands(commands, tmp_path / "save", **options)
+    labels = read_labels(tmp_path / "save" / "labels.csv")
+    assert labels == ["yes", "stop", "_unknown_"]
 
 
 def test_the_label_file_has_all_35_words(script):

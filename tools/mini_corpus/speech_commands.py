@@ -20,6 +20,7 @@ from mini_corpus.voices import make_voices, speak
 OPTIONS = {
     "n_speakers": (12, "speakers, at least 3; each is in one split only"),
     "n_takes": (2, "recordings of each word by each speaker"),
+    "others": (False, "three more words, unknown ones for --task 12"),
     "packed": (False, "as the distributed archive, not unpacked"),
 }
 
@@ -36,6 +37,12 @@ WORDS = {
     "up": ["ah", "_", "p"],
     "yes": ["y", "eh", "s"],
 }
+# Words that are no commands
+OTHERS = {
+    "bird": ["b", "er", "d"],
+    "house": ["h", "aa", "uh", "s"],
+    "tree": ["t", "r", "iy"],
+}
 # file of the background noise -> sound
 NOISES = {
     "doing_the_dishes": "metal",
@@ -46,7 +53,7 @@ NOISES = {
 _NOISE_SECONDS = 10.0
 
 
-def make(folder, seed, broken, n_speakers, n_takes, packed):
+def make(folder, seed, broken, n_speakers, n_takes, others, packed):
     """Write the corpus."""
     if n_speakers < 3:
         raise ValueError(
@@ -55,9 +62,10 @@ def make(folder, seed, broken, n_speakers, n_takes, packed):
         )
     lists = {"validation": [], "testing": []}
     held_out = max(1, n_speakers // 6)
+    words = {**WORDS, **(OTHERS if others else {})}
     for index, voice in enumerate(make_voices(n_speakers, stream(seed))):
         speaker = stream(seed, "speaker", index).bytes(4).hex()
-        for word, phones in WORDS.items():
+        for word, phones in words.items():
             for take in range(n_takes):
                 name = f"{word}/{speaker}_nohash_{take}.wav"
                 rng = stream(seed, name)
