@@ -68,6 +68,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            "audiomamba-embed = audiomamba.cli.embed:main",
             "audiomamba-tag = audiomamba.cli.tag:main",
             "audiomamba-train = audiomamba.cli.train:main",
         ]

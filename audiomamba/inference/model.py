@@ -14,7 +14,11 @@ from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
 from audiomamba.inference.batches import Compute, run_in_batches
 from audiomamba.inference.published import is_published, published_parts
-from audiomamba.inference.waveforms import window_samples, windows
+from audiomamba.inference.waveforms import (
+    window_samples,
+    window_seconds,
+    windows,
+)
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.lobes.dass import DASS
 from audiomamba.lobes.patch_encoder import PatchEncoder
@@ -215,6 +219,35 @@ class ClipModel(Pretrained):
             Seconds, and the embedding [D].
         """
         return self._stream(source, self._embeddings, window, hop, sample_rate)
+
+    def embed_timeline(
+        self,
+        source: str | Path | Iterable[Samples],
+        window: float | None = None,
+        sample_rate: int | None = None,
+    ) -> Iterator[Window]:
+        """Compute the encoder's frames over hours of sound, each time once.
+
+        Arguments
+        ---------
+        source, window, sample_rate
+            See `embed_stream`; windows stand side by side.
+
+        Yields
+        ------
+        Window
+            Seconds, and frames [T', D], one per `frame_seconds`.
+        """
+        step, done = self.frame_seconds, 0.0
+        window, _ = window_seconds(window, None, self.max_duration)
+        for start, stop, frames in self._stream(
+            source, self._frames, window, window, sample_rate
+        ):
+            # The last window is shifted back over the one before it
+            first = max(0, round((done - start) / step))
+            if first < len(frames):
+                yield Window(start + first * step, stop, frames[first:])
+            done = stop
 
     def _encoded(self, wavs, lengths):
         """Return what the encoder gives: [B, 1, D], or frames [B, T', D]."""
