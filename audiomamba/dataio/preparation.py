@@ -15,6 +15,7 @@ from typing import ClassVar, NamedTuple
 import pandas as pd
 
 from audiomamba.dataio import corpus
+from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.clips import report_lost_classes
 from audiomamba.dataio.formats import SUFFIXES, convert_all
 from audiomamba.dataio.manifest import (
@@ -149,6 +150,10 @@ is no folder ...
             self._prepare(report_file, allow_missing, max_missing)
         except PreparationError as error:
             raise self.problems.explain(error, report_file) from error
+        except AudioError as error:
+            raise self.problems.explain(
+                PreparationError(str(error)), report_file
+            ) from error
         except OSError as error:
             raise self.problems.explain(
                 PreparationError(

@@ -1,6 +1,7 @@
 """What is wrong with a corpus, collected and reported all at once."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +85,7 @@ class Problems:
         """
         if self._shown or not self.messages:
             return error
-        messages = sorted(self.messages)
+        messages = sorted(self.messages, key=_in_order)
         wanted = messages if len(messages) > _SHOWN else []
         written = _write_report(report_file, wanted)
         return PreparationError(f"{error}\n{_headline(messages, written)}")
@@ -121,7 +122,7 @@ class Problems:
         PreparationError
             With the first problems in full and the file that lists them all.
         """
-        messages = sorted(self.messages)
+        messages = sorted(self.messages, key=_in_order)
         totals = {} if totals is None else totals
         excessive = self._excessive(totals, max_missing)
         accepted = bool(messages) and allow_missing and not excessive
@@ -163,6 +164,14 @@ class Problems:
             f"{max_missing}. Get more of it, or increase --max_missing. "
             for split, share in sorted(shares.items())
         ).rstrip()
+
+
+def _in_order(message):
+    """Sort line 9 before line 10."""
+    return [
+        int(part) if index % 2 else part
+        for index, part in enumerate(re.split(r"([0-9]+)", message))
+    ]
 
 
 def _write_report(report_file, messages):

@@ -113,6 +113,12 @@ def training_statistics(
         *(found[key] for key in KEYS),
         _manifest(settings),
     )
+    if settings.get("init_from") is not None:
+        logger.info(
+            "%s was trained with its own, in its hyperparams.yaml; with few "
+            "clips, give those",
+            settings["init_from"],
+        )
     return {key: found[key] for key in KEYS}
 
 

@@ -35,7 +35,8 @@ VOXCELEB1 = {
 }
 _TREE = """
 wav/<speaker>/<session>/<utterance>.wav
-    (or such trees in vox1_dev_wav, vox1_test_wav, vox2_dev_wav, vox2_test_wav)
+    (or such trees in vox1_dev_wav, vox1_test_wav, vox2_dev_wav, vox2_test_wav,
+    dev, test)
 {lists}
     (trial lists; lines such as: 1 id10270/5r0dWxy17C8/00001.wav id10270/...)
 """
@@ -63,7 +64,8 @@ def prepare_speakers(
     data_folder : str or Path
         ``wav/<speaker>/<session>/<utterance>.wav``, or such trees in
         ``vox1_dev_wav``, ``vox1_test_wav``, ``vox2_dev_wav``,
-        ``vox2_test_wav`` (VoxCeleb2 comes as m4a: convert it to wav).
+        ``vox2_test_wav``, ``dev`` and ``test`` (VoxCeleb2 comes as m4a:
+        convert it to wav).
     save_folder, allow_missing, skip_prep
         See `audiomamba.dataio.preparation.Corpus`.
     held_out : sequence of str

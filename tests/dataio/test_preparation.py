@@ -1,5 +1,6 @@
 """The steps that all preparations share, on a made-up corpus."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -7,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
-from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.problems import PreparationError, Problems
 
 
 @dataclass
@@ -162,6 +164,30 @@ def test_problems_found_before_are_shown_when_a_later_step_gives_up(
     message = str(caught.value)
     assert "train: none of its rows can be used" in message
     assert "3 problems" in message and "a_0.wav: is empty" in message
+
+
+def test_problems_are_in_the_order_of_lines(tmp_path):
+    problems = Problems()
+    for line in (10, 9, 100):
+        problems.add(f"list.txt, line {line}: is wrong; delete it")
+    with pytest.raises(PreparationError) as caught:
+        problems.settle(tmp_path / "problems.txt")
+    lines = [int(n) for n in re.findall(r"line (\d+)", str(caught.value))]
+    assert lines == [9, 10, 100]
+
+
+def test_an_unusable_file_of_all_clips_ends_the_preparation_in_words(
+    corpus, tmp_path
+):
+    class Packed(Tones):
+        def measure(self, rows):
+            self.problems.add("list.txt, line 7: has no label; correct it")
+            raise AudioError("clips.hdf5: is damaged; download it again")
+
+    with pytest.raises(PreparationError) as caught:
+        Packed(corpus, tmp_path / "save").prepare()
+    assert str(caught.value).startswith("clips.hdf5: is damaged")
+    assert "line 7: has no label" in str(caught.value)
 
 
 def test_classes_that_lose_all_clips_are_named(corpus, tmp_path, caplog):
