@@ -54,6 +54,7 @@ setup(
     extras_require={
         "gpu": ["mamba-ssm>=2.2", "causal-conv1d>=1.4"],
         "ast": ["transformers>=5.9,<6"],
+        "microphone": ["sounddevice>=0.4.6"],
         "plots": ["matplotlib>=3.7"],
         "parquet": ["pyarrow>=17"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],

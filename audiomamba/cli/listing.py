@@ -112,11 +112,29 @@ def as_text(
     """
     if windows is None:
         return "\n".join([path, *(f"  {p:5.1%}  {n}" for n, p in tags)])
-    lines = [path]
-    for window in windows:
-        found = ", ".join(f"{name} {p:.1%}" for name, p in window.tags)
-        lines.append(f"  {window.start:8.1f} - {window.stop:.1f} s  {found}")
-    return "\n".join(lines)
+    return "\n".join([path, *map(window_as_text, windows)])
+
+
+def window_as_text(window: "TaggedWindow") -> str:
+    """Format a window as a readable line.
+
+    Arguments
+    ---------
+    window : TaggedWindow
+        From `AudioTagger.tag_stream`.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> from audiomamba.inference.tagger import TaggedWindow
+    >>> window_as_text(TaggedWindow(0.5, 2.5, [("Dog", 0.75)], None))
+    '       0.5 - 2.5 s  Dog 75.0%'
+    """
+    found = ", ".join(f"{name} {p:.1%}" for name, p in window.tags)
+    return f"  {window.start:8.1f} - {window.stop:.1f} s  {found}"
 
 
 def events_as_text(path: str, events: "list[Event]") -> str:

@@ -20,6 +20,7 @@ from audiomamba.cli.listing import (
     events_as_text,
     place_in,
 )
+from audiomamba.cli.live import add_live_options, live_fault, tag_live
 from audiomamba.cli.model import add_model_options, load_model
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
@@ -34,6 +35,8 @@ Tag the sounds in audio files of any format, sample rate and length.
     audiomamba-tag street.wav --model exported_model --window 2 --hop 1
     audiomamba-tag street.wav --model exported_model --plot street.png
     audiomamba-tag street.wav --model exported_model --events street.csv
+    audiomamba-tag --microphone --model exported_model --window 2 --hop 0.5
+    ffmpeg -i URL -f s16le -ar 16000 -ac 1 - | audiomamba-tag - --model M
 
 Files that cannot be read are reported on standard error and the exit status is
 1; the other files are still tagged.
@@ -62,7 +65,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="a recording; - for raw samples on standard input",
+    )
     add_model_options(parser)
     parser.add_argument(
         "--top", type=_positive, default=5, help="tags to show (default: 5)"
@@ -90,7 +98,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="plot spectrogram and tags; for several files, give a folder",
     )
     add_event_options(parser)
+    add_live_options(parser)
     arguments = parser.parse_args(argv)
+    if fault := live_fault(arguments):
+        parser.error(fault)
     if fault := arguments.plot and _fault_of_plot(**vars(arguments)):
         parser.error(f"--plot {arguments.plot}: {fault}")
     if fault := event_fault(arguments):
@@ -219,7 +230,10 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     files = arguments.files
     try:
-        results = _Results(load_model("audiomamba-tag", arguments), arguments)
+        tagger = load_model("audiomamba-tag", arguments)
+        if arguments.microphone or files == ["-"]:
+            return tag_live(tagger, arguments)
+        results = _Results(tagger, arguments)
         for path in tqdm(files, unit="file", disable=len(files) == 1):
             try:
                 results.give(path)
