@@ -190,9 +190,11 @@ def _check(name, table):
         )
     twice = table["ID"][table["ID"].duplicated()]
     if len(twice):
+        first = twice.iloc[0]
+        wavs = table["wav"][table["ID"] == first].unique()
         raise PreparationError(
-            f"{name}: {len(twice)} IDs are repeated, the first is "
-            f"{twice.iloc[0]}; remove the repetitions from the list"
+            f"{name}: {len(twice)} IDs are repeated, the first is {first} "
+            f"({' and '.join(wavs)[:200]}); remove the repeated lines or files"
         )
 
 

@@ -27,7 +27,8 @@ def prepare(settings):
 
 def corpus_name(settings):
     """The two tasks are two corpora in tables of results."""
-    return f"SpeechCommands{'' if settings['task'] == 35 else '-12'}"
+    task = str(settings["task"])
+    return "SpeechCommands" if task == "35" else f"SpeechCommands-{task}"
 
 
 if __name__ == "__main__":

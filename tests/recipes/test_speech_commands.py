@@ -169,6 +169,14 @@ def test_a_clip_of_nearly_the_listed_name_is_hinted_at(script, small, tmp_path):
     assert "(is it yes/0A7C2A8D-nohash-1.wav?); unpack" in str(caught.value)
 
 
+def test_two_files_of_one_name_are_named(script, small, tmp_path):
+    clip = small / "yes" / "0a7c2a8d_nohash_0.wav"
+    shutil.copy(clip, clip.with_suffix(".WAV"))
+    complaint = "yes/0a7c2a8d_nohash_0.WAV and yes/0a7c2a8d_nohash_0.wav"
+    with pytest.raises(PreparationError, match=complaint):
+        script.prepare_speech_commands(small, tmp_path / "save")
+
+
 def test_folders_that_are_not_words_are_named(script, small, tmp_path):
     (small / "zero").rename(small / "zeroes")
     for name in ("validation", "testing"):

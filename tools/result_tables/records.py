@@ -19,6 +19,7 @@ HONEST = ("honest", "last")
 NEEDED = ("dataset", "hparams_file", "metric", "seed", "command", "n_classes")
 # Names of recipes in records, where they are not the folder's
 RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50", "ESC10": "ESC50"}
+RECIPES["SpeechCommands-12"] = "SpeechCommands"
 COLUMNS = (
     "recipe hparams overrides corpus seed metric value protocol epoch honest "
     "average parameters gflop hardware hours commit command record"
