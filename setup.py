@@ -53,6 +53,7 @@ setup(
     ],
     extras_require={
         "gpu": ["mamba-ssm>=2.2", "causal-conv1d>=1.4"],
+        "av": ["av>=12"],
         "ast": ["transformers>=5.9,<6"],
         "microphone": ["sounddevice>=0.4.6"],
         "plots": ["matplotlib>=3.7"],

@@ -5,36 +5,19 @@ Files that cannot be trained on (empty, truncated, not audio, NaN) raise an
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import soundfile
 import torch
 
-from audiomamba.dataio.formats import (
-    announced,
-    converting_command,
-    is_cut_ogg,
-    is_raw,
-    kind_of_file,
-    says_length,
-)
+from audiomamba.dataio.formats import is_cut_ogg
+from audiomamba.dataio.opening import BLOCK, GET_AGAIN, AudioError, opened
 from audiomamba.nnet.lengths import check_sizes
 
-_GET_AGAIN = "download or extract it again"
-_BLOCK = 1 << 16
-# libsndfile's number of frames where the header has none is larger
-_MOST_FRAMES = 1 << 48
 # Size of a resampling kernel; 44056 -> 16000 Hz needs 2e7
 _MAX_KERNEL = 30_000_000
-
-
-class AudioError(ValueError):
-    """An audio file that cannot be used: says which, why, and the remedy."""
 
 
 class AudioInfo(NamedTuple):
@@ -51,7 +34,8 @@ def audio_info(path: str | Path, verify: bool = False) -> AudioInfo:
     Arguments
     ---------
     path : str or Path
-        Any format of libsndfile: wav (16, 24, 32 bit, float), flac, mp3, ...
+        Any format of libsndfile: wav (16, 24, 32 bit, float), flac, mp3, ...;
+        with PyAV (extra ``av``) also m4a, webm and others.
     verify : bool
         Also check what the header does not say, by reading the file in
         blocks: whether compressed audio can be decoded to its end, and
@@ -70,18 +54,19 @@ def audio_info(path: str | Path, verify: bool = False) -> AudioInfo:
 
     Example
     -------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> soundfile.write(path, [0.0] * 800, 8000)
     >>> tuple(audio_info(path))
     (800, 8000, 1)
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         if verify and not source.is_raw:
-            for block in source.blocks(_BLOCK):
+            for block in source.blocks(BLOCK):
                 _check_finite(block, path)
             if source.file.format == "OGG" and is_cut_ogg(path):
                 raise AudioError(
-                    f"{path}: truncated, its end is missing; {_GET_AGAIN}"
+                    f"{path}: truncated, its end is missing; {GET_AGAIN}"
                 )
         return AudioInfo(source.n_frames, source.sample_rate, source.channels)
 
@@ -118,6 +103,7 @@ def read_audio(
 
     Example
     -------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> soundfile.write(path, [[0.5, -0.3]] * 800, 8000)
     >>> wav = read_audio(path, sample_rate=16000, start=200, stop=600)
@@ -156,12 +142,13 @@ def read_window(
 
     Example
     -------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> soundfile.write(path, [0.0] * 16000, 16000)
     >>> read_window(path, lambda n_frames, rate: (0, rate // 4)).shape
     torch.Size([4000])
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         start, stop = choose(source.n_frames, source.sample_rate)
         stop = source.n_frames if stop is None else stop
         if not 0 <= start < stop <= source.n_frames:
@@ -200,137 +187,23 @@ def read_blocks(
 
     Example
     -------
+    >>> import soundfile
     >>> path = getfixture("tmp_path") / "a.wav"
     >>> soundfile.write(path, [0.0] * 800, 8000)
     >>> [len(block) for block in read_blocks(path, n_frames=300)]
     [300, 300, 200]
     """
-    with _opened(path) as source:
+    with opened(path) as source:
         for frames in source.blocks(n_frames):
             _check_finite(frames, path)
             yield frames.mean(dim=1)
-
-
-class _Source:
-    """An open audio file whose frames are read in order, from any position."""
-
-    def __init__(self, file, path):
-        self.file, self.path, self.position = file, path, 0
-        self.sample_rate, self.channels = file.samplerate, file.channels
-        self.is_raw = is_raw(file.format, file.subtype)
-        self.n_frames = file.frames
-        if file.format == "MP3" and not says_length(path):
-            # what libsndfile has is a guess
-            self.n_frames = sum(map(len, self.blocks(_BLOCK, to_end=False)))
-            file.seek(0)
-            self.position = 0
-
-    def read(self, start, stop):
-        """Frames [stop - start, channels]."""
-        if start != self.position and self.file.seekable():
-            with self._reported():
-                self.file.seek(start)
-            self.position = start
-        # telephony codecs cannot seek
-        while self.position < start:
-            self._take(min(start - self.position, _BLOCK))
-        frames = self._take(stop - start)
-        if len(frames) < stop - start:
-            raise AudioError(
-                f"{self.path}: truncated, {len(frames)} of {stop - start} "
-                f"frames could be read from frame {start}; {_GET_AGAIN}"
-            )
-        return frames
-
-    def blocks(self, size, to_end=True):
-        """Yield all frames in blocks; up to the announced end, or any."""
-        if not to_end:
-            while len(frames := self._take(size)):
-                yield frames
-            return
-        for start in range(0, self.n_frames, size):
-            yield self.read(start, min(start + size, self.n_frames))
-
-    def _take(self, size):
-        """The next frames, fewer at the end."""
-        with self._reported():
-            frames = self.file.read(size, dtype="float32", always_2d=True)
-        self.position += len(frames)
-        return torch.from_numpy(frames)
-
-    @contextmanager
-    def _reported(self):
-        """Turn errors of libsndfile into an AudioError."""
-        try:
-            yield
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.rstrip(".")
-            raise AudioError(
-                f"{self.path}: truncated or damaged ({reason}); {_GET_AGAIN}, "
-                "or, if other programs play it whole, convert it: "
-                f"{converting_command(self.path)}"
-            ) from error
-
-
-@contextmanager
-def _opened(path):
-    """Open a file with at least one frame, or raise an AudioError."""
-    path = Path(path)
-    try:
-        # bytes, as names need not be UTF-8; Windows has none that are not
-        name = os.fsencode(path) if os.name == "posix" else path
-        file = soundfile.SoundFile(name)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        # TypeError: soundfile wants the rate of headerless formats (.raw)
-        raise AudioError(f"{path}: {_why_unreadable(path, error)}") from error
-    with file:
-        if lacking := announced(file.extra_info):
-            raise AudioError(
-                f"{path}: truncated, its header announces {lacking[0]} "
-                f"{lacking[2]} of audio and {lacking[1]} are there; "
-                f"{_GET_AGAIN}"
-            )
-        if not file.frames:
-            raise AudioError(f"{path}: has no audio (0 frames); {_GET_AGAIN}")
-        if file.frames > _MOST_FRAMES:
-            raise AudioError(
-                f"{path}: does not say how long it is; convert it: "
-                f"{converting_command(path)}"
-            )
-        yield _Source(file, path)
-
-
-def _why_unreadable(path, error):
-    """What is wrong with a file that libsndfile cannot open, and the remedy."""
-    if not path.exists():
-        return "is missing; restore it, or correct the path"
-    if not path.is_file():
-        return "is not a file; put the audio file in its place"
-    if not path.stat().st_size:
-        return f"is empty (0 bytes); {_GET_AGAIN}"
-    if not os.access(path, os.R_OK):
-        return "may not be read; change its permissions (chmod a+r)"
-    with open(path, "rb") as file:
-        kind = kind_of_file(file.read(512))
-    reason = getattr(error, "error_string", error)
-    if kind and kind.is_audio:
-        return (
-            f"is {kind.name}, which libsndfile cannot read; convert it: "
-            f"{converting_command(path)}"
-        )
-    if kind:
-        return f"is not an audio file, but {kind.name}; {_GET_AGAIN}"
-    return (
-        "is not an audio file that libsndfile can read, or is damaged "
-        f"({reason}); {_GET_AGAIN}, or convert it: {converting_command(path)}"
-    )
 
 
 def _check_finite(samples, path):
     """Refuse NaN and infinity."""
     if not torch.isfinite(samples).all():
         raise AudioError(
-            f"{path}: has NaN or infinite samples; {_GET_AGAIN}, or convert "
+            f"{path}: has NaN or infinite samples; {GET_AGAIN}, or convert "
             "it again from its source"
         )
 

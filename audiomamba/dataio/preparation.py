@@ -17,6 +17,7 @@ import pandas as pd
 from audiomamba.dataio import corpus
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.clips import report_lost_classes
+from audiomamba.dataio.decoder import PYAV_READS, has_decoder
 from audiomamba.dataio.formats import SUFFIXES, convert_all
 from audiomamba.dataio.manifest import (
     COLUMNS,
@@ -103,6 +104,8 @@ is no folder ...
     # __file__ of the recipe, if tools/make_mini_corpus.py knows the corpus
     recipe: ClassVar[str | None] = None
     suffixes: ClassVar[tuple[str, ...]] = (".wav",)
+    # Those that are read as well where PyAV is installed
+    decoded: ClassVar[tuple[str, ...]] = ()
     # The format as distributed; other files are reported
     sample_rate: ClassVar[int | None] = None
     # Copies that were resampled as a whole are used, with a warning
@@ -281,17 +284,18 @@ is no folder ...
         pandas.DataFrame
             See `audiomamba.dataio.corpus.list_audio`.
         """
+        readable = self.suffixes + (self.decoded if has_decoder() else ())
         if self.data_folder.is_dir():
             found = corpus.list_audio(
                 self.data_folder, roots, SUFFIXES, self.problems
             )
-            usable = found["wav"].str.lower().str.endswith(self.suffixes)
+            usable = found["wav"].str.lower().str.endswith(readable)
             self.others = self._describe_others(found["wav"][~usable])
             if usable.any():
                 if self.others:
                     logger.warning("%s", self.others)
                 return found[usable].reset_index(drop=True)
-        fault = f"there is no {' or '.join(self.suffixes)} file in it"
+        fault = f"there is no {' or '.join(readable)} file in it"
         raise self.missing(f"{fault}. {self.others}" if self.others else fault)
 
     def _describe_others(self, wavs):
@@ -303,6 +307,7 @@ is no folder ...
             + convert_all(
                 self.data_folder, suffix, self.sample_rate, self.channels
             )
+            + (PYAV_READS if suffix in self.decoded else "")
             for suffix, count in suffixes.value_counts().items()
         )
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from audiomamba.dataio.clips import locate_clips, report_coverage
+from audiomamba.dataio.decoder import DECODED_SUFFIXES
 from audiomamba.dataio.lists import LABEL_SEPARATOR, read_lines
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
@@ -102,6 +103,7 @@ eval_segments.csv
     milliseconds)
 """
     suffixes = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+    decoded = DECODED_SUFFIXES
 
     def lists(self):
         """The segment lists by name."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiomamba.dataio.clips import locate_clips, report_coverage
+from audiomamba.dataio.decoder import DECODED_SUFFIXES
 from audiomamba.dataio.lists import read_fields
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.preparation import Corpus, Inputs, by_split
@@ -87,6 +88,7 @@ test.csv
 <any folders>/<id>_<start, 6 digits>.wav, .flac, .mp3, .ogg or .opus
 """
     suffixes = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+    decoded = DECODED_SUFFIXES
 
     def find(self):
         """The lists, and clips in any folder."""

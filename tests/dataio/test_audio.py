@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -259,14 +260,20 @@ def test_flac_without_a_length_is_refused(tmp_path):
         ("a.wav", b"PK\x03\x04", "zip archive"),
     ],
 )  # fmt: skip
-def test_formats_that_cannot_be_read_are_named(tmp_path, name, head, words):
+def test_formats_that_cannot_be_read_are_named(
+    tmp_path, monkeypatch, name, head, words
+):
+    monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / name
     path.write_bytes(head + bytes(600))
     with pytest.raises(AudioError, match=words):
         audio_info(path)
 
 
-def test_a_codec_in_a_wav_file_that_cannot_be_read_is_named(tmp_path):
+def test_a_codec_in_a_wav_file_that_cannot_be_read_is_named(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "av", None)
     path = tmp_path / "a.wav"
     soundfile.write(path, tone(16000), 16000)
     content = bytearray(path.read_bytes())
