@@ -121,8 +121,8 @@ _background_noise_/<noise>.wav
         self.place = self._place()
         root = self.data_folder / self.place
         lists = [root / name for name in LISTS.values()]
-        tests = self._test_set() if self.place else []
-        audio = self.list_audio([self.place, *tests])
+        tests = self._test_set()
+        audio = self.list_audio([self.place, *tests] if self.place else [""])
         in_tests = audio["wav"].str.contains(rf"(?:^|/){TEST_SET}/")
         names = audio["wav"].str.removeprefix(f"{self.place}/")
         kind = pd.Series("other", index=audio.index)
@@ -130,10 +130,12 @@ _background_noise_/<noise>.wav
         kind[names.str.contains("/") & ~names.str.startswith("_")] = "clip"
         kind[names.str.startswith(f"{NOISE}/")] = "noise"
         kind[in_tests] = "test"
+        if not (kind == "clip").any():
+            raise self.missing(f"{root} has no <word>/<clip>.wav")
         used = ["clip"] if self.task == "35" else ["clip", "noise", "test"]
         audio = audio.assign(kind=kind)[kind.isin(used)]
-        options = {"task": self.task}
-        return Inputs([*lists, CLASSES[self.task]], audio, options)
+        lists.append(CLASSES[self.task])
+        return Inputs(lists, audio, {"task": self.task})
 
     def parse(self, inputs):
         """The clips of known words, with the splits of the lists."""
@@ -181,17 +183,17 @@ _background_noise_/<noise>.wav
             for split, count in Counter(commands["split"]).items()
         }
         root = self.data_folder / self.place
+        if not counts:
+            raise PreparationError(
+                f"{root}: has no clip to train on of the commands in "
+                f"{COMMANDS}; for other words pass --task 35"
+            )
         added = [
             _draw_others(others, counts, root, self.problems),
             _cut_silence(noise, counts, self.data_folder, root, self.problems),
         ]
-        logger.info(
-            "test: %s",
-            "drawn from testing_list.txt; the owners' test set for this task "
-            f"is not in {self.data_folder / TEST_SET}"
-            if tests is None
-            else f"the owners' test set, {len(tests)} clips",
-        )
+        drawn = f"drawn from {LISTS['test']}, as there is no {TEST_SET}"
+        logger.info("The test is %s", drawn if tests is None else TEST_SET)
         self.listed = pd.concat([listed, *added])
         return pd.concat([commands, *added, tests], ignore_index=True)
 

@@ -235,6 +235,10 @@ def test_converted_and_missing_clips_are_told_apart(script, small, tmp_path):
         path.unlink()
     with pytest.raises(PreparationError, match="there is no .wav file in it"):
         script.prepare_speech_commands(small, tmp_path / "save")
+    (small / "_background_noise_").mkdir()
+    (small / "_background_noise_" / "tap.wav").touch()
+    with pytest.raises(PreparationError, match="has no <word>/<clip>.wav"):
+        script.prepare_speech_commands(small, tmp_path / "save", task=12)
 
 
 def test_a_whole_corpus_may_not_lack_training_clips(
@@ -353,6 +357,12 @@ def test_the_owners_test_set_is_used_if_it_is_there(
 def test_what_the_12_classes_lack_is_named(script, commands, tmp_path, caplog):
     with pytest.raises(PreparationError, match="task: 10; it is one of 35, 12"):
         script.prepare_speech_commands(commands, tmp_path / "save", task=10)
+    for word in ("yes", "stop"):
+        (commands / word).rename(commands / f"_{word}")
+    with pytest.raises(PreparationError, match="no clip to train on of the"):
+        script.prepare_speech_commands(commands, tmp_path / "save", task=12)
+    for word in ("yes", "stop"):
+        (commands / f"_{word}").rename(commands / word)
     noise = commands / "_background_noise_"
     soundfile.write(noise / "tap.wav", np.zeros(16000), 16000)
     (noise / "bike.wav").write_bytes(b"")
