@@ -1,5 +1,6 @@
 """Small files that are written whole or not at all."""
 
+import hashlib
 import json
 import math
 import os
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+
+SUMS = "SHA256SUMS"
 
 
 @contextmanager
@@ -134,3 +137,64 @@ def strict_json(value):
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def write_sums(folder: str | Path) -> None:
+    """Write ``SHA256SUMS``: the digest of every file in a folder.
+
+    Arguments
+    ---------
+    folder : str or Path
+        Its files, not those of folders within, as ``sha256sum -c SHA256SUMS``
+        reads them.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.txt").write_text("whole")
+    >>> write_sums(folder)
+    >>> changed_files(folder)
+    []
+    >>> _ = (folder / "a.txt").write_text("whale")
+    >>> changed_files(folder)
+    ['a.txt']
+    """
+    lines = [
+        f"{_digest(path)}  {path.name}\n"
+        for path in sorted(Path(folder).iterdir())
+        if path.is_file() and path.name != SUMS
+    ]
+    with replaced_file(Path(folder, SUMS)) as draft:
+        draft.write_text("".join(lines), encoding="utf-8")
+
+
+def changed_files(folder: str | Path) -> list[str]:
+    """List the files that differ from those that `write_sums` saw.
+
+    Arguments
+    ---------
+    folder : str or Path
+        With ``SHA256SUMS``.
+
+    Returns
+    -------
+    list of str
+        Names of files that changed, are missing or cannot be read.  Files that
+        came later are not listed.
+    """
+    changed = []
+    text = Path(folder, SUMS).read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        digest, _, name = line.partition("  ")
+        try:
+            whole = _digest(Path(folder, Path(name).name)) == digest
+        except OSError:
+            whole = False
+        if not whole:
+            changed.append(name)
+    return changed
+
+
+def _digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -75,6 +75,10 @@ class EpochBatchSampler(Sampler):
     last global batch is shared out as evenly as it goes, and joins the one
     before if it has fewer clips than there are processes.
 
+    An epoch that was begun with another batch size or number of processes can
+    be gone on with: `resume` says how many of its clips were drawn.  If fewer
+    are left than there are processes, some of these share a clip.
+
     Arguments
     ---------
     n_clips : int
@@ -130,18 +134,56 @@ class EpochBatchSampler(Sampler):
         self.seed, self.shuffle = seed, shuffle
         self.weights = weights
         self.rank, self.n_processes = rank, n_processes
-        self.epoch = 1
+        self.epoch, self._begun = 1, (None, 0)
 
     def set_epoch(self, epoch):
         """Choose the epoch to draw, counted from 1."""
         self.epoch = epoch
 
+    def resume(self, epoch, n_drawn):
+        """Leave out the clips of an epoch that were drawn before.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch; others are drawn whole.
+        n_drawn : int
+            How many clips of its order.
+
+        Example
+        -------
+        >>> sampler = EpochBatchSampler(5, batch_size=2, seed=1, shuffle=False)
+        >>> sampler.resume(epoch=1, n_drawn=3)
+        >>> list(sampler)
+        [[3, 4]]
+        """
+        self._begun = epoch, n_drawn
+
+    @property
+    def start(self):
+        """Place in the order of the epoch's clips of the first one drawn."""
+        epoch, n_drawn = self._begun
+        return n_drawn if epoch == self.epoch else 0
+
+    @property
+    def clips_per_step(self):
+        """Clips of a batch, of all processes."""
+        return self.batch_size * self.n_processes
+
+    def n_drawn(self, n_batches):
+        """Count the clips of the epoch that are drawn after some batches."""
+        if n_batches == len(self):
+            return self.n_clips
+        return self.start + n_batches * self.clips_per_step
+
+    def count_batches(self, n_clips):
+        """Count the batches that some clips make."""
+        size = self.clips_per_step
+        fills_one = n_clips % size >= self.n_processes or 0 < n_clips < size
+        return n_clips // size + fills_one
+
     def __len__(self):
-        size = self.batch_size * self.n_processes
-        rest = self.n_clips % size
-        return self.n_clips // size + (
-            rest >= self.n_processes or self.n_clips < size
-        )
+        return self.count_batches(self.n_clips - self.start)
 
     def order(self):
         """Return the clips of the epoch in order, [n_clips].
@@ -163,9 +205,11 @@ class EpochBatchSampler(Sampler):
         return np.arange(self.n_clips)
 
     def __iter__(self):
-        order, size = self.order(), self.batch_size * self.n_processes
+        order = self.order()[self.start :]
         for step in range(len(self)):
             is_last = step == len(self) - 1
-            stop = self.n_clips if is_last else (step + 1) * size
-            batch = order[step * size : stop]
-            yield batch[self.rank :: self.n_processes].tolist()
+            first = step * self.clips_per_step
+            stop = None if is_last else first + self.clips_per_step
+            batch = order[first:stop]
+            turn = self.rank % len(batch)
+            yield batch[turn :: self.n_processes].tolist()

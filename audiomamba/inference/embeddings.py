@@ -18,12 +18,9 @@ from audiomamba.dataio.pipeline import AudioReader, ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.pretrained.sources import HPARAMS_FILE
+from audiomamba.training.checkpoints import find_checkpoint
 from audiomamba.training.hparams import load_hparams, read_settings
-from audiomamba.training.protocols import (
-    PROTOCOLS,
-    find_checkpoint,
-    module_weights,
-)
+from audiomamba.training.protocols import PROTOCOLS, module_weights
 
 logger = get_logger(__name__)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from ruamel.yaml import YAML
-from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.lists import read_table
@@ -28,6 +27,7 @@ from audiomamba.pretrained.weights import (
     read_class_names,
     write_class_names,
 )
+from audiomamba.training.checkpoints import AtomicCheckpointer
 from audiomamba.training.metrics import default_activation
 from audiomamba.training.protocols import best_first, weights_of
 
@@ -292,7 +292,7 @@ def _names_of(checkpoint, labels):
 def _chosen_checkpoint(folder, record):
     """Return the checkpoint that ``results.json`` reports."""
     (key,) = record["protocols"][record["protocol"]]["chosen_by"]
-    found = Checkpointer(folder / "save").find_checkpoint(
+    found = AtomicCheckpointer(folder / "save").find_checkpoint(
         importance_key=best_first(key),
         ckpt_predicate=lambda ckpt: key in ckpt.meta,
     )

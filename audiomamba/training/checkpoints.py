@@ -1,14 +1,17 @@
-"""Checkpoints: written whole or not at all.
+"""Checkpoints: written whole or not at all, and read only if they are whole.
 
 SpeechBrain's checkpointer writes the meta file before the parameters, in the
 final folder: a process killed in between leaves a checkpoint that the next
 start chooses and cannot load.  Here a checkpoint is written to another folder
-and renamed when it is whole.
+and renamed when it is whole.  It carries the digests of its files, and one that
+a disk or a copy has damaged is passed over.
 """
 
 import logging
 import numbers
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,22 +26,25 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import (
     ddp_barrier,
+    ddp_broadcast,
     if_main_process,
     main_process_only,
 )
 from speechbrain.utils.logger import get_logger
 
+from audiomamba.dataio.files import SUMS, changed_files, write_sums
 from audiomamba.pretrained.weights import (
     CheckpointError,
     label_difference,
     read_class_names,
     write_class_names,
 )
-from audiomamba.training.protocols import best_first
+from audiomamba.training.protocols import PROTOCOLS, best_first
 
 logger = get_logger(__name__)
 
 UNFINISHED = "unfinished-"
+DAMAGED = "damaged-"
 
 
 def plain_scalars(meta):
@@ -144,16 +150,63 @@ class AtomicCheckpointer(Checkpointer):
     0.5
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._found = {}  # folder -> names of its damaged files
+
+    def damaged_files(self, folder):
+        """List the files of a checkpoint that are not as they were written.
+
+        Arguments
+        ---------
+        folder : Path
+            Of the checkpoint.  Each is read once; one without ``SHA256SUMS``,
+            of an earlier version, counts as whole.
+
+        Returns
+        -------
+        list of str
+        """
+        if folder not in self._found:
+            summed = (folder / SUMS).exists()
+            self._found[folder] = changed_files(folder) if summed else []
+            if self._found[folder]:
+                names = ", ".join(self._found[folder])
+                logger.warning(f"{folder} is damaged ({names}): not used.")
+        return self._found[folder]
+
+    def _list_checkpoint_dirs(self):
+        """Of all checkpoints, those that are whole."""
+        folders = super()._list_checkpoint_dirs()
+        return [path for path in folders if not self.damaged_files(path)]
+
     @main_process_only
     def remove_leftovers(self):
-        """Remove what killed runs left behind; for the run that trains here."""
-        for folder in self.checkpoints_dir.iterdir():
-            headless = (
-                folder.name.startswith(CKPT_PREFIX)
-                and not (folder / METAFNAME).exists()
-            )
+        """Tidy up after killed runs; for the run that trains here.
+
+        What was half written or half deleted is removed, and damaged
+        checkpoints are set aside.
+        """
+        for folder in list(self.checkpoints_dir.iterdir()):
+            is_checkpoint = folder.name.startswith(CKPT_PREFIX)
+            headless = is_checkpoint and not (folder / METAFNAME).exists()
             if folder.name.startswith(UNFINISHED) or headless:
                 shutil.rmtree(folder)
+            elif is_checkpoint and self.damaged_files(folder):
+                self._set_aside(folder)
+
+    def _set_aside(self, folder):
+        """Rename a damaged checkpoint; say from where training goes on."""
+        aside = folder.with_name(DAMAGED + folder.name)
+        folder.rename(aside)
+        latest = self.find_checkpoint(importance_key=ckpt_recency)
+        if latest is None:
+            rest = "No whole one is left: training starts again."
+        else:
+            spent = latest.meta.get("train_seconds", 0.0) / 60
+            rest = f"Training goes on from {latest.path.name}, {spent:.0f} min"
+            rest += " after its start."
+        logger.warning(f"{folder} was renamed to {aside.name}. {rest}")
 
     def _new_checkpoint_dirpath(self):
         """Return a name that sorts after all others of the same second.
@@ -194,26 +247,54 @@ class AtomicCheckpointer(Checkpointer):
         Checkpoint
             The saved checkpoint; ``None`` on all ranks but the first.
         """
-        # SpeechBrain would log the name of the unfinished folder
-        saved = super().save_checkpoint(
-            plain_scalars(meta or {}), end_of_epoch, name, logging.NOTSET
-        )
-        ddp_barrier()
-        if if_main_process():
-            final = saved.path.with_name(saved.path.name[len(UNFINISHED) :])
-            if final.exists():
-                shutil.rmtree(final)
-            saved.path.rename(final)
-            saved = saved._replace(
-                path=final,
-                paramfiles={
-                    key: final / path.name
-                    for key, path in saved.paramfiles.items()
-                },
+        try:
+            # SpeechBrain would log the name of the unfinished folder
+            saved = super().save_checkpoint(
+                plain_scalars(meta or {}), end_of_epoch, name, logging.NOTSET
             )
-            logger.log(verbosity, f"Saved a checkpoint in {final}")
-        ddp_barrier()
+            ddp_barrier()
+            if if_main_process():
+                saved = self._finish(saved)
+                logger.log(verbosity, f"Saved a checkpoint in {saved.path}")
+        except (OSError, RuntimeError) as error:
+            self._explain(error)
+            raise
+        # also a barrier
+        self._found[ddp_broadcast(saved and saved.path)] = []
         return saved
+
+    def _finish(self, saved):
+        """Sum up a checkpoint and move it to its name."""
+        write_sums(saved.path)
+        final = saved.path.with_name(saved.path.name[len(UNFINISHED) :])
+        if final.exists():
+            shutil.rmtree(final)
+        saved.path.rename(final)
+        files = {k: final / path.name for k, path in saved.paramfiles.items()}
+        return saved._replace(path=final, paramfiles=files)
+
+    def _explain(self, error):
+        """Raise a `CheckpointError` if the disk is why saving failed.
+
+        torch's writer reports a full disk as a position that is unexpected, so
+        the disk is asked.
+        """
+        try:
+            with tempfile.TemporaryFile(dir=self.checkpoints_dir) as probe:
+                probe.write(bytes(2**20))
+            if not isinstance(error, OSError):
+                return
+        except OSError as fault:
+            error = fault
+        for folder in self.checkpoints_dir.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        latest = self.find_checkpoint(importance_key=ckpt_recency)
+        kept = f"{latest.path.name} is kept" if latest else "None was saved yet"
+        raise CheckpointError(
+            f"The checkpoint could not be written to "
+            f"{Path(self.checkpoints_dir).resolve()}: {error}. {kept}: make "
+            "room there and start the same command again."
+        ) from error
 
     def save_and_keep_best(self, meta, keys, higher_is_better=True):
         """Save at an epoch's end; keep the newest and the best for each key.
@@ -234,3 +315,31 @@ class AtomicCheckpointer(Checkpointer):
         self.delete_checkpoints(
             importance_keys=[ckpt_recency, *best], verbosity=logging.DEBUG
         )
+
+
+def find_checkpoint(folder, protocol):
+    """Find the checkpoint that a protocol tests.
+
+    Arguments
+    ---------
+    folder : str or Path
+        With the checkpoints of a run.
+    protocol : str
+        Key of ``PROTOCOLS``.
+
+    Returns
+    -------
+    speechbrain.utils.checkpoints.Checkpoint or None
+        None if no epoch that it could choose is finished.
+    """
+    split, _ = PROTOCOLS[protocol]
+    checkpointer = AtomicCheckpointer(folder)
+    checkpoints = checkpointer.list_checkpoints()
+    names = {key for ckpt in checkpoints for key in ckpt.meta}
+    # a run has one score per split, its headline
+    wanted = {key for key in names if key.startswith(f"{split}_")}
+    key = next(iter(wanted if split else {"epoch"}), None)
+    return checkpointer.find_checkpoint(
+        importance_key=best_first(key),
+        ckpt_predicate=lambda ckpt: key in ckpt.meta,
+    )

@@ -7,7 +7,6 @@ an average of the weights.
 import math
 
 import torch
-from speechbrain.utils.checkpoints import Checkpointer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from audiomamba.dataio.problems import PreparationError
@@ -240,31 +239,3 @@ def module_weights(path, name):
         for key, value in state.items()
         if key.startswith(prefix)
     }
-
-
-def find_checkpoint(folder, protocol):
-    """Find the checkpoint that a protocol tests.
-
-    Arguments
-    ---------
-    folder : str or Path
-        With the checkpoints of a run.
-    protocol : str
-        Key of ``PROTOCOLS``.
-
-    Returns
-    -------
-    speechbrain.utils.checkpoints.Checkpoint or None
-        None if no epoch that it could choose is finished.
-    """
-    split, _ = PROTOCOLS[protocol]
-    checkpointer = Checkpointer(folder)
-    checkpoints = checkpointer.list_checkpoints()
-    names = {key for ckpt in checkpoints for key in ckpt.meta}
-    # a run has one score per split, its headline
-    wanted = {key for key in names if key.startswith(f"{split}_")}
-    key = next(iter(wanted if split else {"epoch"}), None)
-    return checkpointer.find_checkpoint(
-        importance_key=best_first(key),
-        ckpt_predicate=lambda ckpt: key in ckpt.meta,
-    )

@@ -1,5 +1,7 @@
 """A run of a recipe, from the command line to the record."""
 
+import errno
+import logging
 import os
 import sys
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.classification import ClassificationBrain
+from audiomamba.training.environment import command_line
 from audiomamba.training.finetuning import check_finetuning, class_weights
 from audiomamba.training.hparams import (
     check_options,
@@ -25,11 +28,15 @@ from audiomamba.training.hparams import (
     load_hparams,
     parse_arguments,
 )
+from audiomamba.training.interruption import interruption
 from audiomamba.training.protocols import check_averages, check_protocols
 from audiomamba.training.results import run_record, save_results
 from audiomamba.training.run import Run, RunError
 
 logger = get_logger(__name__)
+
+# What a disk says that takes no more
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def run_recipe(
@@ -147,22 +154,37 @@ def prepare_run(run, prepare, dataio_prep, run_opts):
 
 @contextmanager
 def process_group():
-    """Close torch's process group at the end; say what is wrong in one message.
+    """Close torch's process group at the end; say why a run ended early.
 
     SpeechBrain leaves the group open, and some processes then crash at exit.
-    Faults of the user's data, weights or settings end the program without a
-    traceback.
+    Faults of the user's data, weights, settings or disk end the program with
+    one message and no traceback, and so do signals.
     """
-    try:
-        yield
-    except (PreparationError, CheckpointError, RunError) as error:
-        # once on every machine
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            logger.error(error, main_process_only=False)
-        raise SystemExit(1) from None
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+    with interruption.watch():
+        try:
+            yield
+        except (PreparationError, CheckpointError, RunError) as error:
+            _end(error)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            logging.raiseExceptions = False  # the log may be on the same disk
+            _end(f"{error}. Make room there; the same command resumes.")
+        except KeyboardInterrupt as stop:
+            where = f" in {stop}" if str(stop) else ""
+            why = f"Stopped by {interruption.name}{where}."
+            resume = f"The same command resumes: {command_line()}"
+            _end(f"{why} {resume}", interruption.status)
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+
+
+def _end(message, status=1):
+    """End the program; say why, once on every machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        logger.error(message, main_process_only=False)
+    raise SystemExit(status) from None
 
 
 def load_initial_weights(hparams, labels, test_only):

@@ -22,6 +22,58 @@ logger = get_logger(__name__)
 PERCENT = ("accuracy", "top5", "mAP", "mAUC", "data_wait", "taught")
 
 
+class Progress:
+    """Iterates over a loader with a bar that vanishes, and times the waiting.
+
+    Arguments
+    ---------
+    loader : iterable
+        For example a ``DataLoader``.
+    title : str
+        Shown at the left of the bar.
+    enable : bool
+        Whether to show the bar.
+    done : int
+        Batches of a resumed epoch that are already done.
+    total : int, optional
+        Batches of the whole epoch; by default those of the loader.
+
+    Example
+    -------
+    >>> progress = Progress([1, 2, 3], "train", enable=False)
+    >>> list(progress), len(progress), progress.waited >= 0.0
+    ([1, 2, 3], 3, True)
+    """
+
+    def __init__(self, loader, title, enable, done=0, total=None):
+        self.loader, self.waited, self.started = loader, 0.0, 0.0
+        self.bar = tqdm(
+            desc=title,
+            total=total or len(loader),
+            initial=done,
+            disable=not enable,
+            leave=False,
+            dynamic_ncols=True,
+        )
+
+    def __len__(self):
+        return len(self.loader)
+
+    @property
+    def seconds(self):
+        """Seconds since the iteration started."""
+        return time.perf_counter() - self.started
+
+    def __iter__(self):
+        self.started = started = time.perf_counter()
+        with self.bar:
+            for item in self.loader:
+                self.waited += time.perf_counter() - started
+                yield item
+                self.bar.update()
+                started = time.perf_counter()
+
+
 def readable(name, value):
     """Format one value as a person reads it.
 
@@ -66,56 +118,6 @@ def clock(seconds):
     if seconds < 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-class Progress:
-    """Iterates over a loader with a bar that vanishes, and times the waiting.
-
-    Arguments
-    ---------
-    loader : iterable
-        For example a ``DataLoader``.
-    title : str
-        Shown at the left of the bar.
-    enable : bool
-        Whether to show the bar.
-    done : int
-        Batches of a resumed epoch that are already done.
-
-    Example
-    -------
-    >>> progress = Progress([1, 2, 3], "train", enable=False)
-    >>> list(progress), len(progress), progress.waited >= 0.0
-    ([1, 2, 3], 3, True)
-    """
-
-    def __init__(self, loader, title, enable, done=0):
-        self.loader, self.waited, self.started = loader, 0.0, 0.0
-        self.bar = tqdm(
-            desc=title,
-            total=len(loader),
-            initial=done,
-            disable=not enable,
-            leave=False,
-            dynamic_ncols=True,
-        )
-
-    def __len__(self):
-        return len(self.loader)
-
-    @property
-    def seconds(self):
-        """Seconds since the iteration started."""
-        return time.perf_counter() - self.started
-
-    def __iter__(self):
-        self.started = started = time.perf_counter()
-        with self.bar:
-            for item in self.loader:
-                self.waited += time.perf_counter() - started
-                yield item
-                self.bar.update()
-                started = time.perf_counter()
 
 
 class EpochLog:

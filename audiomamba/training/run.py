@@ -1,32 +1,28 @@
 """The folder of a run, and the one set of settings that it answers for.
 
-``run.json`` says what was trained: settings, classes, data, engine, processes.
+``run.json`` says what was trained: settings, classes, data, engine.
 It is written at the first start.  A later start resumes if it agrees, and stops
 if it does not.
 """
 
 import hashlib
 import json
-import logging
-import shutil
-import socket
-import sys
-import uuid
 from pathlib import Path
 
-from speechbrain.core import DEFAULT_LOG_CONFIG
 from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME
-from speechbrain.utils.distributed import if_main_process, run_on_main
-from speechbrain.utils.logger import (
-    get_environment_description,
-    get_logger,
-    setup_logging,
-)
+from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.files import write_json
 from audiomamba.ops import current_engine
 from audiomamba.pretrained.weights import label_difference
 from audiomamba.training.environment import all_gather, environment
+from audiomamba.training.folder import (
+    FolderLock,
+    RunError,
+    check_shared,
+    open_folder,
+)
 from audiomamba.training.hparams import (
     as_yaml,
     read_settings,
@@ -53,10 +49,8 @@ FREE = (
     "test_scores",
 )
 GROWS = "number_of_epochs"
-
-
-class RunError(ValueError):
-    """A folder that answers for another run; names what differs."""
+# The place in an epoch is kept in clips, so how many make a step may change
+SHARED_OUT = "batch_size"
 
 
 def differences(old, new, name=""):
@@ -86,72 +80,6 @@ def differences(old, new, name=""):
         where = f"{name}.{key}" if name else key
         found += differences(old.get(key), new.get(key), where)
     return found
-
-
-def _check_shared(folder):
-    """Refuse a folder that not all machines of a run see."""
-    (token, *_) = all_gather(uuid.uuid4().hex)
-    seal = Path(folder, f".shared-{token}")
-    if if_main_process():
-        seal.touch()
-    hosts = all_gather(socket.gethostname())
-    blind = [
-        f"rank {rank} on {hosts[rank]}"
-        for rank, sees in enumerate(all_gather(seal.exists()))
-        if not sees
-    ]
-    if if_main_process():
-        seal.unlink()
-    if blind:
-        raise RunError(
-            f"{', '.join(blind)} cannot see {Path(folder).resolve()} of rank 0 "
-            f"on {hosts[0]}: put output_folder on a disk that all machines "
-            "share, at the same path."
-        )
-
-
-def open_folder(folder, log_config=None, debug=False):
-    """Make an output folder, and log to ``log.txt`` in it from now on.
-
-    Arguments
-    ---------
-    folder : str or Path
-        Gets a copy of the script, too, and ``env.log``.
-    log_config : str, optional
-        SpeechBrain's run option of that name.
-    debug : bool
-        Log everything; otherwise SpeechBrain's remarks are left out.
-    """
-    run_on_main(_make_folder, [Path(folder)])
-    if not if_main_process():
-        return
-    level = "DEBUG" if debug else "INFO"
-    file = {"filename": str(Path(folder, "log.txt")), "level": level}
-    setup_logging(
-        log_config or DEFAULT_LOG_CONFIG,
-        {
-            "formatters": {"console": {"format": "%(message)s"}},
-            "handlers": {"file_handler": file},
-        },
-        # of the loggers that SpeechBrain makes from now on
-        default_level="DEBUG" if debug else "WARNING",
-    )
-    if not debug:
-        for name in logging.root.manager.loggerDict:
-            if name.partition(".")[0] == "speechbrain":
-                logging.getLogger(name).setLevel(logging.WARNING)
-    sys.excepthook = _log_exception
-
-
-def _make_folder(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(sys.argv[0], folder)
-    description = get_environment_description()
-    (folder / "env.log").write_text(description, encoding="utf-8")
-
-
-def _log_exception(kind, error, trace):
-    logger.error("Exception:", exc_info=(kind, error, trace))
 
 
 class Run:
@@ -235,7 +163,7 @@ class Run:
         # Older runs do not know every key
         given = {
             key: json.dumps(old.get(key), ensure_ascii=False)
-            for key in (*FREE, GROWS, "n_classes")
+            for key in (*FREE, GROWS, SHARED_OUT, "n_classes")
             if key in {**old, **self.settings}
         }
         if self.auto and self.statistics:
@@ -262,19 +190,27 @@ class Run:
             f"{self.output_folder} was trained with other settings:\n"
             + "\n".join(lines)
             + "\nChoose another --output_folder, or start with the old "
-            f"settings; --{GROWS} alone may grow."
+            f"settings; only --{GROWS} may grow, and --{SHARED_OUT} change."
         )
 
     def open(self, log_config=None):
-        """Make the folder, and log to it from now on.
+        """Make the folder, own it if this run trains, and log to it.
 
         Arguments
         ---------
         log_config : str, optional
             SpeechBrain's run option of that name.
+
+        Raises
+        ------
+        RunError
+            If another run owns the folder, or a machine does not see it.
         """
+        if not self.looks:
+            self.lock = FolderLock(self.folder)
+            run_on_main(self.lock.take)
         open_folder(self.folder, log_config, self.debug)
-        _check_shared(self.folder)
+        check_shared(self.folder)
 
     def fill_statistics(self, dataio_prep, labels, progress=True):
         """Put numbers in place of ``feature_mean: auto, feature_std: auto``.
@@ -313,8 +249,7 @@ class Run:
         ------
         RunError
             If the folder was trained on other classes or data, or with another
-            engine, precision or number of processes; if the processes would
-            use different engines.
+            engine or precision; if the processes would use different engines.
         """
         engines = all_gather(current_engine(device))
         if len(set(engines)) > 1:
@@ -331,7 +266,6 @@ class Run:
             "manifests": self._digests(),
             "engine": engines[0],
             "precision": precision,
-            "processes": len(engines),
         }
         if self.recorded and not self.debug:
             self._check_identity(identity)

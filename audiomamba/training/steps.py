@@ -1,28 +1,21 @@
-"""Training steps that can be repeated, interrupted and trusted."""
+"""Training steps that can be repeated and trusted."""
 
-import logging
-import math
 import random
-import time
 
 import numpy as np
-import speechbrain as sb
 import torch
-from speechbrain.core import INTRA_EPOCH_CKPT_FLAG, Stage
-from speechbrain.utils.checkpoints import ckpt_recency
+from speechbrain.core import Stage
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import IterableDataset
 
-from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.samplers import EpochBatchSampler
 from audiomamba.training.finetuning import (
     ENCODER,
     Frozen,
     layer_lr_scales,
     recompute_blocks,
 )
+from audiomamba.training.interruption import interruption
 from audiomamba.training.optim import (
     checked_max_norm,
     clip_gradients,
@@ -31,6 +24,7 @@ from audiomamba.training.optim import (
     set_learning_rates,
 )
 from audiomamba.training.results import Progress
+from audiomamba.training.resuming import ResumableBrain
 
 logger = get_logger(__name__)
 
@@ -60,14 +54,12 @@ def seed_of_step(seed, rank, epoch, step):
     return int(mixed.generate_state(1, np.uint64)[0])
 
 
-class CarefulBrain(sb.Brain):
-    """A Brain whose steps can be repeated, interrupted and trusted.
+class CarefulBrain(ResumableBrain):
+    """A Brain whose steps can be repeated and trusted.
 
     - Every training step draws from its own seed, made from the run's seed,
       rank, epoch and step.  Augmentation and drop path need no saved state,
       differ between ranks, and a killed run resumes exactly.
-    - The clips of an epoch are a function of seed and epoch, shared by all
-      ranks; see `audiomamba.dataio.samplers.EpochBatchSampler`.
     - The learning rate is a pure function of step and epoch, applied group by
       group right before an optimiser step.
     - Gradients are clipped over all groups.  A step with a non-finite loss or
@@ -76,15 +68,14 @@ class CarefulBrain(sb.Brain):
     - Frozen modules are in evaluation mode; from ``unfreeze_epoch`` on they
       train as well, under the same schedule.
     - The last, incomplete group of gradient accumulation of an epoch counts, by
-      its own size.  Checkpoints are saved between groups only.
-    - Under torchrun each rank evaluates its share of a split.
+      its own size.
 
     Subclasses define ``compute_forward`` and ``compute_objectives``.
 
     Arguments
     ---------
     *args, **kwargs
-        As for ``sb.Brain``; the hyperparameters must have ``REQUIRED``.
+        As for `ResumableBrain`; the hyperparameters must have ``REQUIRED``.
 
     Example
     -------
@@ -132,8 +123,6 @@ class CarefulBrain(sb.Brain):
                 "tagged _no_weight_decay are left out of weight decay."
             )
         self.max_grad_norm = checked_max_norm(self.max_grad_norm)
-        self.rank = getattr(self, "rank", 0)
-        self.epoch = 0
         self.skipped_steps, self.skipped_in_row = 0, 0
         self.frozen = Frozen(
             self.modules, self.hparams.freeze, self.hparams.unfreeze_epoch
@@ -174,14 +163,6 @@ class CarefulBrain(sb.Brain):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)
-
-    def _group_of_step(self):
-        """Whether this batch ends a group, and the size of its group."""
-        factor = self.grad_accumulation_factor
-        done_before = (self.n_batches - 1) // factor * factor
-        in_last = self.step > done_before
-        ends = self.step % factor == 0 or self.step == self.n_batches
-        return ends, self.n_batches - done_before if in_last else factor
 
     def fit_batch(self, batch):
         """Train on one batch.
@@ -256,75 +237,20 @@ class CarefulBrain(sb.Brain):
         log = logger.info if self.scaler.is_enabled() else logger.warning
         log(f"{what}: this step is skipped.")
 
-    def _train_loader_specifics(self, dataset, loader_kwargs):
-        """Choose the batches of an epoch; a given sampler is kept."""
-        given = {"sampler", "batch_sampler"} & set(loader_kwargs)
-        weights = getattr(dataset, "weights", None)
-        if given and weights is not None:
-            raise PreparationError(
-                f"balanced_sampling has no effect beside the {given.pop()} of "
-                "train_loader: leave one out."
-            )
-        if given or isinstance(dataset, IterableDataset):
-            loader_kwargs = super()._train_loader_specifics(
-                dataset, loader_kwargs
-            )
-            if self.train_sampler is None and given:
-                self.train_sampler = loader_kwargs[given.pop()]
-            return loader_kwargs
-        others = dict(loader_kwargs)
-        self.train_sampler = EpochBatchSampler(
-            len(dataset),
-            others.pop("batch_size", 1),
-            self.hparams.seed,
-            others.pop("shuffle", False),
-            weights,
-            self.rank,
-            self._n_processes(),
-        )
-        return {**others, "batch_sampler": self.train_sampler}
-
-    def _n_processes(self):
-        if not self.distributed_launch:
-            return 1
-        return torch.distributed.get_world_size()
-
-    def make_dataloader(
-        self, dataset, stage, ckpt_prefix="dataloader-", **loader_kwargs
-    ):
-        """Make a loader; evaluation is divided among the ranks.
-
-        Arguments
-        ---------
-        dataset, stage, ckpt_prefix, **loader_kwargs
-            As for ``sb.Brain``.
-
-        Returns
-        -------
-        DataLoader
-        """
-        if stage != Stage.TRAIN and self.distributed_launch:
-            loader_kwargs["sampler"] = range(
-                self.rank, len(dataset), self._n_processes()
-            )
-        return super().make_dataloader(
-            dataset, stage, ckpt_prefix, **loader_kwargs
-        )
-
     def on_fit_start(self):
-        """Recover the newest checkpoint and the training time so far."""
-        if self.checkpointer is not None:
-            self.checkpointer.remove_leftovers()
+        """Recover, and how many steps were skipped as well."""
         super().on_fit_start()
-        latest = self._latest()
-        self.started = time.monotonic() - latest.get("train_seconds", 0.0)
-        self.skipped_steps = latest.get("skipped_steps", 0)
+        self.skipped_steps = self._latest().get("skipped_steps", 0)
 
-    def progress(self, loader, title, enable=None):
+    def _meta(self):
+        """Add the number of skipped steps."""
+        return {**super()._meta(), "skipped_steps": self.skipped_steps}
+
+    def progress(self, loader, title, enable=None, total=None):
         """Wrap a loader in a `Progress`, shown by the main process only."""
         if enable is None:
             enable = not self.noprogressbar and if_main_process()
-        return Progress(loader, title, enable, self.step)
+        return Progress(loader, title, enable, self.step, total)
 
     def _fit_train(self, train_set, epoch, enable):
         """Train one epoch, measuring how long it waits for data."""
@@ -333,16 +259,22 @@ class CarefulBrain(sb.Brain):
             self._wrap_distributed()
         self.epoch, self.group_ids = epoch, []
         self.n_batches = len(train_set)
-        self.steps_per_epoch = math.ceil(
-            self.n_batches / self.grad_accumulation_factor
-        )
+        if self._draws_clips():
+            self.train_sampler.set_epoch(epoch)
+            # a resumed epoch has less to draw
+            self.n_batches = self.step + len(train_set)
+            self.step_at_start = self.step
+        self.steps_per_epoch = self._n_steps(self.n_batches)
         dataset = getattr(train_set, "dataset", None)
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(epoch)
         # The loader draws the seeds of its workers from torch's generator
         self._seed(0)
-        self.timed = self.progress(train_set, f"epoch {epoch}", enable)
-        super()._fit_train(self.timed, epoch, enable=False)
+        self.timed = self.progress(
+            train_set, f"epoch {epoch}", enable, self.n_batches
+        )
+        with interruption.after_step():
+            super()._fit_train(self.timed, epoch, enable=False)
 
     def _fit_valid(self, valid_set, epoch, enable):
         """Validate, with a bar that vanishes."""
@@ -350,44 +282,3 @@ class CarefulBrain(sb.Brain):
             title = f"epoch {epoch}, valid"
             valid_set = self.progress(valid_set, title, enable)
         super()._fit_valid(valid_set, epoch, enable=False)
-
-    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
-        """Not inside a group: its gathered gradients would be lost."""
-        wanted = super()._should_save_intra_epoch_ckpt(
-            last_ckpt_time, steps_since_ckpt
-        )
-        return wanted and self._group_of_step()[0]
-
-    def _meta(self):
-        """What every checkpoint says about the training so far."""
-        return {
-            "train_seconds": time.monotonic() - self.started,
-            "skipped_steps": self.skipped_steps,
-        }
-
-    def _save_intra_epoch_ckpt(self):
-        """Save within an epoch, replacing the last such checkpoint."""
-        self.checkpointer.save_checkpoint(
-            {**self._meta(), INTRA_EPOCH_CKPT_FLAG: True}, end_of_epoch=False
-        )
-        # All arguments: SpeechBrain's defaults are lists that grow
-        self.checkpointer.delete_checkpoints(
-            importance_keys=[ckpt_recency],
-            ckpt_predicate=lambda ckpt: INTRA_EPOCH_CKPT_FLAG in ckpt.meta,
-            verbosity=logging.DEBUG,
-        )
-
-    def _latest(self):
-        """The meta of the newest checkpoint; empty without one."""
-        if self.checkpointer is None:
-            return {}
-        latest = self.checkpointer.find_checkpoint(importance_key=ckpt_recency)
-        return latest.meta if latest is not None else {}
-
-    def train_seconds(self):
-        """Seconds of training and validation up to the newest checkpoint."""
-        return self._latest().get("train_seconds", 0.0)
-
-    def epochs_trained(self):
-        """Finished epochs up to the newest checkpoint."""
-        return self._latest().get("epoch", 0)

@@ -1,6 +1,7 @@
 """Batches depend on seed and epoch alone, hold each clip once and resume."""
 
 from collections import Counter
+from itertools import zip_longest
 
 import numpy as np
 import pytest
@@ -117,3 +118,51 @@ def test_a_resumed_epoch_continues_with_the_same_clips(tmp_path, num_workers):
     resumed = loader()
     Checkpointer(tmp_path, {"loader": resumed}).recover_if_possible()
     assert [batch.tolist() for batch in resumed] == expected[3:]
+
+
+@pytest.mark.parametrize("n_clips", [24, 25])
+@pytest.mark.parametrize("first", [(4, 2), (3, 1), (8, 1), (1, 3)])
+@pytest.mark.parametrize("second", [(4, 1), (3, 2), (5, 1), (24, 1)])
+@pytest.mark.parametrize("n_batches", [0, 1, 2])
+def test_an_epoch_goes_on_with_other_steps(n_clips, first, second, n_batches):
+    """Each clip is drawn once, in the same order."""
+
+    def ranks(batch_size, n_processes):
+        shared = {"n_clips": n_clips, "batch_size": batch_size, "seed": 1}
+        shared["n_processes"] = n_processes
+        return [EpochBatchSampler(**shared, rank=r) for r in range(n_processes)]
+
+    def steps(samplers):
+        """Clips of each step in the order of the epoch."""
+        for batches in zip(*samplers, strict=True):
+            turns = zip_longest(*batches)
+            yield [c for turn in turns for c in turn if c is not None]
+
+    begun = ranks(*first)
+    before = sum(list(steps(begun))[:n_batches], [])
+    assert begun[0].n_drawn(n_batches) == len(before)
+    resumed = ranks(*second)
+    for sampler in resumed:
+        sampler.resume(1, len(before))
+    after = list(steps(resumed))
+    assert before + sum(after, []) == begun[0].order().tolist()
+    assert len(after) == len(resumed[0])
+
+    resumed[0].set_epoch(2)
+    assert resumed[0].start == 0  # the next epoch is whole
+
+
+def test_fewer_clips_than_processes_are_shared():
+    samplers = [
+        EpochBatchSampler(5, 1, 1, shuffle=False, rank=rank, n_processes=3)
+        for rank in range(3)
+    ]
+    for sampler in samplers:
+        sampler.resume(1, 3)
+    assert [list(s) for s in samplers] == [[[3]], [[4]], [[3]]]
+
+
+def test_an_epoch_that_was_drawn_is_empty():
+    sampler = EpochBatchSampler(5, 2, seed=1)
+    sampler.resume(1, 5)
+    assert len(sampler) == 0 and list(sampler) == []

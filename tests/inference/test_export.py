@@ -219,8 +219,9 @@ def test_other_labels_are_refused_and_leave_no_files(
 def test_a_run_without_class_names_needs_a_label_file(run, tmp_path):
     """Checkpoints of the first version have none."""
     folder = shutil.copytree(run.folder, tmp_path / "run")
-    for path in folder.glob("save/*/label_encoder.ckpt"):
-        path.unlink()
+    for name in ("label_encoder.ckpt", "SHA256SUMS"):
+        for path in folder.glob(f"save/*/{name}"):
+            path.unlink()
     with pytest.raises(ExportError, match="no class names.*--labels"):
         export_run(folder, tmp_path / "target")
     labels = tmp_path / "labels.csv"

@@ -89,6 +89,7 @@ def make_run(tmp_path):
         }
         counter = EpochCounter(epochs)
         workers = options.pop("num_workers", 0)
+        loader = {"batch_size": options.pop("batch_size", 4)}
         hparams = {
             "seed": 7,
             "n_classes": N_CLASSES,
@@ -130,7 +131,6 @@ def make_run(tmp_path):
             run_opts=run_opts,
             checkpointer=AtomicCheckpointer(folder / "save", recoverables),
         )
-        loader = {"batch_size": 4}
         train_loader = {**loader, "shuffle": True, "num_workers": workers}
         run = SimpleNamespace(brain=brain, folder=folder, hparams=hparams)
         run.sets = clips(n_train, 0), clips(9, 1000), clips(9, 2000)

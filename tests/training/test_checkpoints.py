@@ -1,9 +1,13 @@
 """Checkpoints are whole or absent, and their metadata can be loaded."""
 
+import errno
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import AtomicCheckpointer, plain_scalars
 
 
@@ -104,3 +108,86 @@ def test_names_sort_by_age(tmp_path):
         newest = checkpointer.find_checkpoint()
         assert newest.meta["epoch"] == epoch
         assert newest.path == max(tmp_path.iterdir())
+
+
+def saved_twice(folder):
+    """Save two checkpoints; return the folders, older first."""
+    layer = torch.nn.Linear(2, 2)
+    checkpointer = AtomicCheckpointer(folder, {"layer": layer})
+    return [
+        checkpointer.save_checkpoint(
+            {"epoch": e, "train_seconds": 60.0 * e}
+        ).path
+        for e in (1, 2)
+    ]
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    "name, harm",
+    [
+        ("layer.ckpt", flip_a_bit),
+        ("layer.ckpt", cut),
+        ("layer.ckpt", Path.unlink),
+        ("CKPT.yaml", flip_a_bit),
+        ("CKPT.yaml", cut),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside(tmp_path, name, harm, caplog):
+    older, newer = saved_twice(tmp_path)
+    harm(newer / name)
+    checkpointer = AtomicCheckpointer(
+        tmp_path, {"layer": torch.nn.Linear(2, 2)}
+    )
+    found = checkpointer.find_checkpoint(max_key="epoch")
+    assert found.path == older
+    assert f"is damaged ({name})" in caplog.text
+    assert newer.exists()  # a reader leaves it where it is
+
+    checkpointer.remove_leftovers()
+    assert not newer.exists()
+    assert (tmp_path / f"damaged-{newer.name}" / "SHA256SUMS").exists()
+    assert f"goes on from {older.name}, 1 min" in caplog.text
+    assert checkpointer.recover_if_possible().meta["epoch"] == 1
+
+
+def test_without_a_whole_checkpoint_training_starts_again(tmp_path, caplog):
+    for folder in saved_twice(tmp_path):
+        flip_a_bit(folder / "layer.ckpt")
+    checkpointer = AtomicCheckpointer(tmp_path)
+    checkpointer.remove_leftovers()
+    assert "No whole one is left" in caplog.text
+    assert checkpointer.recover_if_possible() is None
+
+
+def test_a_full_disk_is_named_and_the_last_checkpoint_kept(
+    tmp_path, monkeypatch
+):
+    older, newer = saved_twice(tmp_path)
+    layer = torch.nn.Linear(2, 2)
+    checkpointer = AtomicCheckpointer(tmp_path, {"layer": layer})
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def unexpected(*arguments):
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    checkpointer.add_recoverable("big", layer, custom_save_hook=unexpected)
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        checkpointer.save_checkpoint()
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(CheckpointError, match="No space left") as error:
+        checkpointer.save_checkpoint()
+    assert f"{newer.name} is kept" in str(error.value)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {older.name, newer.name}

@@ -116,3 +116,31 @@ def test_seeds_differ_by_rank_epoch_and_step():
         for step in (1, 2)
     }
     assert len(seeds) == 16
+
+
+def test_an_epoch_goes_on_with_another_batch_size(make_run, caplog):
+    heard = []
+
+    class Hearing(ClassificationBrain):
+        def on_fit_batch_end(self, batch, outputs, loss, should_step):
+            heard.extend((self.epoch, name) for name in batch.id)
+
+    class HearingStop(Hearing):
+        def on_fit_batch_end(self, batch, *others):
+            if (self.epoch, self.step) == (2, 3):
+                raise Stopped
+            super().on_fit_batch_end(batch, *others)
+
+    options = {"ckpt_interval_steps": 1, "batch_size": 4}
+    first = make_run("cut", brain_class=HearingStop, **options)
+    with pytest.raises(Stopped):
+        first.fit()
+    options["batch_size"] = 7
+    second = make_run("cut", brain_class=Hearing, **options)
+    second.fit()
+
+    whole = {(e, f"clip{i}") for e in (1, 2, 3) for i in range(22)}
+    assert len(heard) == len(whole) and set(heard) == whole
+    assert "7 clips per step instead of 4" in caplog.text
+    # 8 of 22 clips were drawn in the second epoch, its share of 4 steps is 1
+    assert second.brain.optimizer_step == 4 + (1 + 2) + 4
