@@ -1,10 +1,12 @@
 """Freezing, rates per layer, smoothing, class weights: what they claim."""
 
 import copy
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from speechbrain.core import Stage
 
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.dataio.problems import PreparationError
@@ -378,11 +380,12 @@ def test_balanced_sampling_draws_classes_equally(make_train_set, make_run):
     names = ["a", "b;c"]
     train_set = make_train_set(labels, names, balanced=True)
     run = make_run()
-    kwargs = run.brain._train_loader_specifics(train_set, {"batch_size": 4})
+    make = partial(run.brain.make_dataloader, train_set, Stage.TRAIN)
+    sampler = make(batch_size=4).batch_sampler
     drawn = []
     for epoch in range(1, 31):
-        kwargs["batch_sampler"].set_epoch(epoch)
-        drawn += [labels[i] for batch in kwargs["batch_sampler"] for i in batch]
+        sampler.set_epoch(epoch)
+        drawn += [labels[i] for batch in sampler for i in batch]
     assert abs(drawn.count("a") / len(drawn) - 0.5) < 0.05
     with pytest.raises(PreparationError, match="balanced_sampling.*sampler"):
-        run.brain._train_loader_specifics(train_set, {"sampler": [0, 1]})
+        make_run().brain.make_dataloader(train_set, Stage.TRAIN, sampler=[0, 1])

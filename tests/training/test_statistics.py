@@ -23,6 +23,7 @@ manifest_folder: {folder}
 save_folder: {folder}/save
 sample_rate: 16000
 max_duration: 0.2
+balanced_sampling: False
 valid_share: 0
 crop: !new:audiomamba.dataio.pipeline.RandomCrop [!ref <seed>]
 lr: 0.1
