@@ -58,7 +58,12 @@ setup(
         "microphone": ["sounddevice>=0.4.6"],
         "plots": ["matplotlib>=3.7"],
         "parquet": ["pyarrow>=17"],
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.1"],
+        "onnx": [
+            "onnx>=1.16",
+            "onnx-ir>=1.1",
+            "onnxruntime>=1.18",
+            "onnxscript>=0.7",
+        ],
         "dev": [
             "build>=1.2",
             "mypy>=1.15",
@@ -71,6 +76,7 @@ setup(
     entry_points={
         "console_scripts": [
             "audiomamba-embed = audiomamba.cli.embed:main",
+            "audiomamba-export = audiomamba.cli.export:main",
             "audiomamba-tag = audiomamba.cli.tag:main",
             "audiomamba-train = audiomamba.cli.train:main",
         ]

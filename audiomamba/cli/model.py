@@ -2,11 +2,20 @@
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.tagger import AudioTagger
+    from audiomamba.lite import LiteTagger
+
+
+MODEL_HELP = (
+    "an exported model, the output folder of a run, or a name on the Hugging "
+    "Face hub, only from a source you trust: it can run code; or a published "
+    "one, as saurabhati/DASS_small_AudioSet_47.2, whose code is not run"
+)
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -25,17 +34,55 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     'exported'
     """
     parser.add_argument(
-        "--model",
-        required=True,
-        metavar="DIR",
-        help="an exported model, the output folder of a run, or a name on "
-        "the Hugging Face hub, only "
-        "from a source you trust: it can run code; or a published one, as "
-        "saurabhati/DASS_small_AudioSet_47.2, whose code is not run",
+        "--model", required=True, metavar="DIR", help=MODEL_HELP
     )
     parser.add_argument(
         "--device", help="cpu, cuda:0, ...; default: a GPU if there is one"
     )
+
+
+def is_onnx(model: str) -> bool:
+    """Say whether a model is a file of ``audiomamba-export``.
+
+    Arguments
+    ---------
+    model : str
+        From the command line.
+
+    Returns
+    -------
+    bool
+
+    Example
+    -------
+    >>> is_onnx("model.onnx"), is_onnx("exported")
+    (True, False)
+    """
+    return model.endswith(".onnx")
+
+
+def load_onnx(command: str, path: str) -> "LiteTagger":
+    """Load a model in ONNX, or exit with the reason why it cannot be loaded.
+
+    Arguments
+    ---------
+    command : str
+        Name of the command, for the message.
+    path : str
+        The file.
+
+    Returns
+    -------
+    LiteTagger
+    """
+    try:
+        from audiomamba.lite import LiteTagger
+
+        return LiteTagger(path)
+    except ModuleNotFoundError as error:
+        sys.exit(f"{command}: {error}: pip install onnxruntime")
+    except (OSError, ValueError) as error:
+        sys.exit(f"{command}: {error}")
 
 
 def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
@@ -52,6 +99,12 @@ def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
     -------
     AudioTagger
     """
+    if find_spec("audiomamba.inference") is None:
+        sys.exit(
+            f"{command}: audiomamba-lite takes a model in ONNX (model.onnx), "
+            f"not {arguments.model}: make one with audiomamba-export, where "
+            "the whole package is installed (pip install audiomamba)."
+        )
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     from audiomamba.inference import AudioTagger
@@ -59,6 +112,11 @@ def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
     from audiomamba.pretrained import CheckpointError
 
     model = arguments.model
+    if is_onnx(model):
+        sys.exit(
+            f"{command}: {model}: only audiomamba-tag takes a model in ONNX; "
+            "give the folder that it was exported from."
+        )
     run_opts = {"device": arguments.device} if arguments.device else None
     try:
         return AudioTagger.from_hparams(model, run_opts=run_opts)

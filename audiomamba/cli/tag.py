@@ -21,7 +21,12 @@ from audiomamba.cli.listing import (
     place_in,
 )
 from audiomamba.cli.live import add_live_options, live_fault, tag_live
-from audiomamba.cli.model import add_model_options, load_model
+from audiomamba.cli.model import (
+    add_model_options,
+    is_onnx,
+    load_model,
+    load_onnx,
+)
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.tagger import AudioTagger, TaggedWindow
@@ -37,6 +42,7 @@ Tag the sounds in audio files of any format, sample rate and length.
     audiomamba-tag street.wav --model exported_model --events street.csv
     audiomamba-tag --microphone --model exported_model --window 2 --hop 0.5
     ffmpeg -i URL -f s16le -ar 16000 -ac 1 - | audiomamba-tag - --model M
+    audiomamba-tag dog.wav --model model.onnx
 
 Files that cannot be read are reported on standard error and the exit status is
 1; the other files are still tagged.
@@ -106,6 +112,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--plot {arguments.plot}: {fault}")
     if fault := event_fault(arguments):
         parser.error(fault)
+    if is_onnx(arguments.model):
+        for name in ("plot", "events", "device", "microphone"):
+            if getattr(arguments, name):
+                parser.error(f"--{name}: not with a model in ONNX")
+        if "-" in arguments.files:
+            parser.error("-: files only, with a model in ONNX")
     return arguments
 
 
@@ -203,6 +215,13 @@ class _Results:
         plot_tags(path, windows, labels, target, top, events)
 
 
+def _load(arguments):
+    """Load the model of the command line."""
+    if is_onnx(arguments.model):
+        return load_onnx("audiomamba-tag", arguments.model)
+    return load_model("audiomamba-tag", arguments)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Tag the files on the command line.
 
@@ -216,7 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     int
         Exit status: 0, or 1 if a file failed.
     """
-    from audiomamba.dataio.audio import AudioError
+    from audiomamba.dataio.opening import AudioError
 
     arguments = parse_arguments(argv)
     if arguments.plot:
@@ -230,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = []
     files = arguments.files
     try:
-        tagger = load_model("audiomamba-tag", arguments)
+        tagger = _load(arguments)
         if arguments.microphone or files == ["-"]:
             return tag_live(tagger, arguments)
         results = _Results(tagger, arguments)

@@ -4,7 +4,6 @@ Files that cannot be trained on (empty, truncated, not audio, NaN) raise an
 `AudioError` that names the file, what is wrong and the remedy.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +12,15 @@ from typing import NamedTuple
 import torch
 
 from audiomamba.dataio.formats import is_cut_ogg
-from audiomamba.dataio.opening import BLOCK, GET_AGAIN, AudioError, opened
+from audiomamba.dataio.opening import (
+    BLOCK,
+    GET_AGAIN,
+    AudioError,
+    check_finite,
+    opened,
+    rate_ratio,
+)
 from audiomamba.nnet.lengths import check_sizes
-
-# Size of a resampling kernel; 44056 -> 16000 Hz needs 2e7
-_MAX_KERNEL = 30_000_000
 
 
 class AudioInfo(NamedTuple):
@@ -63,7 +66,7 @@ def audio_info(path: str | Path, verify: bool = False) -> AudioInfo:
     with opened(path) as source:
         if verify and not source.is_raw:
             for block in source.blocks(BLOCK):
-                _check_finite(block, path)
+                check_finite(block, path)
             if source.file.format == "OGG" and is_cut_ogg(path):
                 raise AudioError(
                     f"{path}: truncated, its end is missing; {GET_AGAIN}"
@@ -157,9 +160,9 @@ def read_window(
                 f"{stop} cannot be read; correct the segment in the list, or "
                 "the file"
             )
-        wav = source.read(start, stop).mean(dim=1)
-        file_rate = source.sample_rate
-    _check_finite(wav, path)
+        frames, file_rate = source.read(start, stop), source.sample_rate
+    check_finite(frames, path)
+    wav = torch.from_numpy(frames).mean(dim=1)
     return resample(wav, file_rate, sample_rate, path)
 
 
@@ -195,17 +198,8 @@ def read_blocks(
     """
     with opened(path) as source:
         for frames in source.blocks(n_frames):
-            _check_finite(frames, path)
-            yield frames.mean(dim=1)
-
-
-def _check_finite(samples, path):
-    """Refuse NaN and infinity."""
-    if not torch.isfinite(samples).all():
-        raise AudioError(
-            f"{path}: has NaN or infinite samples; {GET_AGAIN}, or convert "
-            "it again from its source"
-        )
+            check_finite(frames, path)
+            yield torch.from_numpy(frames).mean(dim=1)
 
 
 def resample(
@@ -244,13 +238,7 @@ def resample(
     check_sizes(file_rate=file_rate, sample_rate=sample_rate)
     if file_rate == sample_rate:
         return wav
-    divisor = math.gcd(file_rate, sample_rate)
-    if file_rate // divisor * (sample_rate // divisor) > _MAX_KERNEL:
-        raise AudioError(
-            f"{path}: has the unusual rate of {file_rate} Hz, whose kernel "
-            "does not fit in memory; convert it first: "
-            f"ffmpeg -i {Path(path).name} -ar {sample_rate} <new file>"
-        )
+    rate_ratio(file_rate, sample_rate, path)
     return _resampler(file_rate, sample_rate)(wav)
 
 

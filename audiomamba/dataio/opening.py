@@ -1,12 +1,16 @@
-"""Open audio files: by libsndfile, or where it cannot by FFmpeg's decoders."""
+"""Open audio files: by libsndfile, or where it cannot by FFmpeg's decoders.
 
+Imports no PyTorch: `audiomamba.lite` reads its files here, too.
+"""
+
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import soundfile
-import torch
 
 from audiomamba.dataio.decoder import PYAV_READS, DecodedFile, DecodeError
 from audiomamba.dataio.formats import (
@@ -21,6 +25,8 @@ GET_AGAIN = "download or extract it again"
 BLOCK = 1 << 16
 # libsndfile's number of frames where the header has none is larger
 _MOST_FRAMES = 1 << 48
+# Size of a resampling kernel; 44056 -> 16000 Hz needs 2e7
+_MAX_KERNEL = 30_000_000
 
 
 class AudioError(ValueError):
@@ -91,7 +97,7 @@ class AudioSource:
         """The next frames, fewer at the end."""
         frames = self.file.read(size, dtype="float32", always_2d=True)
         self.position += len(frames)
-        return torch.from_numpy(frames)
+        return frames
 
     def _go_on_with_ffmpeg(self, error):
         """Open a FLAC file again that libsndfile gives up, or raise why not."""
@@ -135,7 +141,7 @@ def opened(path: str | Path) -> Iterator[AudioSource]:
     >>> soundfile.write(path, [0.0] * 800, 8000)
     >>> with opened(path) as source:
     ...     source.n_frames, source.read(100, 300).shape
-    (800, torch.Size([200, 1]))
+    (800, (200, 1))
     """
     path = Path(path)
     try:
@@ -219,3 +225,62 @@ def _why_unreadable(path, error, second):
         "is not an audio file that libsndfile can read, or is damaged "
         f"({reason}); {GET_AGAIN}, or {convert}"
     )
+
+
+def check_finite(samples: np.ndarray, path: str | Path) -> None:
+    """Refuse NaN and infinity.
+
+    Arguments
+    ---------
+    samples : np.ndarray
+        Of any shape.
+    path : str or Path
+        Their file.
+
+    Raises
+    ------
+    AudioError
+        If a sample is one of them.
+    """
+    if not np.isfinite(samples).all():
+        raise AudioError(
+            f"{path}: has NaN or infinite samples; {GET_AGAIN}, or convert "
+            "it again from its source"
+        )
+
+
+def rate_ratio(
+    file_rate: int, sample_rate: int, path: str | Path
+) -> tuple[int, int]:
+    """Return two sampling rates without their common divisor.
+
+    Arguments
+    ---------
+    file_rate, sample_rate : int
+        In Hz: of a file, and wanted.
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    AudioError
+        If a resampling kernel for this pair of rates would be too large.
+
+    Example
+    -------
+    >>> rate_ratio(44100, 16000, "a.wav")
+    (441, 160)
+    """
+    divisor = math.gcd(file_rate, sample_rate)
+    ratio = file_rate // divisor, sample_rate // divisor
+    if math.prod(ratio) > _MAX_KERNEL:
+        raise AudioError(
+            f"{path}: has the unusual rate of {file_rate} Hz, whose kernel "
+            "does not fit in memory; convert it first: "
+            f"ffmpeg -i {Path(path).name} -ar {sample_rate} <new file>"
+        )
+    return ratio

@@ -1,23 +1,75 @@
 """A model in ONNX, for runtimes without PyTorch."""
 
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from audiomamba.inference.program import export_program
 from audiomamba.inference.tagger import AudioTagger
+from audiomamba.inference.waveform_program import export_waveform_program
 
 OPSET = 18
+# The names of the features' nodes begin with this
+FEATURES = "features."
+
+
+def metadata(tagger: AudioTagger) -> dict[str, str]:
+    """Return what a runner has to know of a model besides its graph.
+
+    Arguments
+    ---------
+    tagger : AudioTagger
+        The model.
+
+    Returns
+    -------
+    dict of str to str
+        JSON values: ``labels``, ``activation``, ``sample_rate`` in Hz,
+        ``max_duration`` in seconds, or null, which a clip is cut to before it
+        is resampled, ``keep``, the part to keep, and ``heard``, the seconds
+        that the model hears at a time, or null for any number.
+    """
+    normalizer = tagger.hparams.audio_normalizer
+    values = {
+        "labels": tagger.labels,
+        "activation": tagger.hparams.activation,
+        "sample_rate": tagger.sample_rate,
+        "max_duration": normalizer.max_duration,
+        "keep": normalizer.keep,
+        "heard": tagger.max_duration,
+    }
+    return {
+        key: json.dumps(value, ensure_ascii=False)
+        for key, value in values.items()
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on its own parts from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
-    """Export normalisation, encoder and classifier to ONNX.
+    """Export a tagger to one ONNX file, from waveforms on.
 
-    Only standard ONNX operators are used; the recurrence is ``Scan``.  Batch
-    size and number of frames are dynamic.  See ``docs/deployment.md`` for
-    limitations.
+    Only standard ONNX operators are used.  See ``docs/deployment.md``.
 
     Arguments
     ---------
@@ -31,14 +83,17 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
     Returns
     -------
     Path
-        ``path``.  The model's inputs are ``feats`` [B, T, n_mels] from
-        ``compute_features`` and relative ``lengths`` [B]; its output is
-        ``logits`` [B, C].
+        ``path``.  The model's inputs are ``wavs`` [batch, samples], float32 at
+        the model's sample rate, and ``n_samples`` [batch], int64, the samples
+        of each clip; its outputs are ``probabilities`` [batch, C] and
+        ``embedding`` [batch, D].  `metadata` is stored with it.
 
     Raises
     ------
     ModuleNotFoundError
         If onnx or onnxscript is not installed.
+    ExportError
+        If the model's features cannot be exported.
     """
     missing = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
     if missing:
@@ -49,15 +104,26 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # With dynamo=True it returns a program, never None
-    exported: Any = torch.onnx.export(
-        export_program(tagger),
-        dynamo=True,
-        custom_translation_table=TRANSLATIONS,
-        opset_version=OPSET,
-        input_names=["feats", "lengths"],
-        output_names=["logits"],
-        verbose=False,
-    )
+    program = export_waveform_program(tagger)
+    with _quiet():
+        # With dynamo=True it returns a program, never None
+        exported: Any = torch.onnx.export(
+            program,
+            dynamo=True,
+            custom_translation_table=TRANSLATIONS,
+            opset_version=OPSET,
+            input_names=["wavs", "n_samples"],
+            output_names=["probabilities", "embedding"],
+            dynamic_shapes=({0: "batch", 1: "samples"}, {0: "batch"}),
+            verbose=False,
+        )
+    model = exported.model
+    for node in model.graph.all_nodes():
+        if "compute_features" in node.metadata_props.get("namespace", ""):
+            node.name = FEATURES + node.name
+        # These name the files of this machine
+        node.metadata_props.clear()
+    model.metadata_props.clear()
+    model.metadata_props.update(metadata(tagger))
     exported.save(path)
     return path

@@ -1,54 +1,15 @@
 """The operators in ONNX, following `audiomamba.ops.reference`.
 
 Needs onnxscript (extra ``onnx``), so import this module only where it is used.
-The recurrence is ONNX's ``Scan``: runtimes need no custom operator.
+Only standard operators are used: runtimes need no custom ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from onnxscript import FLOAT, graph, script
 from onnxscript import opset18 as op
-from onnxscript.values import Opset
 
+from audiomamba.inference.onnx_scan import recurrence
 from audiomamba.ops import operators
-
-_DOMAIN = Opset("audiomamba", 1)
-
-
-@script(_DOMAIN, default_opset=op)
-def _recurrence(
-    start: FLOAT,
-    rate: FLOAT,
-    step: FLOAT,
-    drive: FLOAT,
-    b: FLOAT,
-    c: FLOAT,
-    input_directions: Sequence[int],
-    output_directions: Sequence[int],
-) -> FLOAT:
-    # onnxscript translates this source; 0 is forward, 1 backward
-    @graph()
-    def one_step(before, step_l, drive_l, b_l, c_l):
-        decay = op.Exp(op.Unsqueeze(step_l, [2]) * rate)
-        added = op.Unsqueeze(drive_l, [2]) * op.Unsqueeze(b_l, [1])
-        state = decay * before + added
-        seen = state * op.Unsqueeze(c_l, [1])
-        return state, op.ReduceSum(seen, [2], keepdims=0)
-
-    last, y = op.Scan(
-        start,
-        step,
-        drive,
-        b,
-        c,
-        body=one_step,
-        num_scan_inputs=4,
-        scan_input_axes=[1, 1, 1, 1],
-        scan_output_axes=[1],
-        scan_input_directions=input_directions,
-        scan_output_directions=output_directions,
-    )
-    return y
 
 
 def _silu(x):
@@ -68,6 +29,31 @@ def _masked(lengths, *tensors):
     return [op.Where(valid, tensor, zero) for tensor in tensors]
 
 
+def _scan(
+    sizes, u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
+):
+    """Scan u [B, L, D] with N states, of sizes (D, N); see `audiomamba.ops`."""
+    if delta_bias is not None:
+        delta = op.Add(delta, delta_bias)
+    if delta_softplus:
+        delta = op.Softplus(delta)
+    # A step of size zero leaves the state unchanged
+    (delta,) = _masked(lengths, delta)
+    drive = op.Mul(delta, u)
+    skip = None if D is None else op.Mul(D, u)
+    y = None
+    for rate, reverse in ((A, False), (A_b, True)):
+        if rate is None:
+            continue
+        one_way = recurrence(delta, drive, rate, B, C, sizes, reverse)
+        one_way = one_way if skip is None else op.Add(one_way, skip)
+        y = one_way if y is None else op.Add(y, one_way)
+    if z is not None:
+        y = op.Mul(y, _silu(z))
+    (y,) = _masked(lengths, y)
+    return y
+
+
 def scan(
     u,
     delta,
@@ -81,50 +67,17 @@ def scan(
     delta_softplus=False,
     lengths=None,
 ):
-    """Scan [B, L, D]; see `audiomamba.ops.bidirectional_scan`."""
-    if delta_bias is not None:
-        delta = op.Add(delta, delta_bias)
-    if delta_softplus:
-        delta = op.Softplus(delta)
-    # A step of size zero leaves the state unchanged
-    u, delta, B, C = _masked(lengths, u, delta, B, C)
-    drive = op.Mul(delta, u)
-    skip = None if D is None else op.Mul(D, u)
-    y = None
-    for rate, direction in ((A, 0), (A_b, 1)):
-        if rate is None:
-            continue
-        shape = op.Concat(op.Shape(u, start=0, end=1), op.Shape(rate), axis=0)
-        start = op.Expand(op.Constant(value_float=0.0), shape)
-        one_way = _recurrence(
-            start,
-            rate,
-            delta,
-            drive,
-            B,
-            C,
-            input_directions=[direction] * 4,
-            output_directions=[direction],
-        )
-        one_way = one_way if skip is None else op.Add(one_way, skip)
-        y = one_way if y is None else op.Add(y, one_way)
-    if z is not None:
-        (z,) = _masked(lengths, z)
-        y = op.Mul(y, _silu(z))
-    return y
-
-
-def scan_grid(
-    u, delta, A=None, A_b=None, B=None, C=None, D=None, z=None, *rest
-):
     """Translate ``audiomamba::scan``, whose steps lie along several axes."""
-    channels, n_state = (A_b if A is None else A).shape
+    channels, n_state = sizes = tuple((A_b if A is None else A).shape)
     widths = (channels, channels, n_state, n_state, channels)
     u_rows, delta, B, C, z = (
         None if x is None else op.Reshape(x, [0, -1, width])
         for x, width in zip((u, delta, B, C, z), widths)
     )
-    y = scan(u_rows, delta, A, A_b, B, C, D, z, *rest)
+    y = _scan(
+        sizes, u_rows, delta, A, A_b, B, C, D, z,
+        delta_bias, delta_softplus, lengths,
+    )  # fmt: skip
     return op.Reshape(y, op.Shape(u))
 
 
@@ -169,11 +122,14 @@ def mamba_inner(
     A, A_b = (
         None if a is None else op.Neg(op.Exp(a)) for a in (A_log, A_b_log)
     )
-    return scan(u, delta, A, A_b, B, C, D, z, dt_bias, True, lengths)
+    return _scan(
+        (channels, n_state),
+        u, delta, A, A_b, B, C, D, z, dt_bias, True, lengths,
+    )  # fmt: skip
 
 
 TRANSLATIONS: dict[Callable, Callable] = {
-    operators.scan.default: scan_grid,
+    operators.scan.default: scan,
     operators.causal_conv1d.default: causal_conv1d,
     operators.mamba_inner.default: mamba_inner,
 }

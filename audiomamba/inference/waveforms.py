@@ -61,9 +61,27 @@ class WaveformNormalizer:
         self.max_duration = max_duration
         self.remove_mean = remove_mean
         self.keep = keep
-        crop = _Centre() if max_duration and keep == "centre" else None
-        self._reader = AudioReader(
-            "", sample_rate, max_duration, crop, remove_mean
+        self._reader = self.reader("")
+
+    def reader(self, data_folder: str | Path) -> AudioReader:
+        """Return the reader of a manifest's rows.
+
+        Arguments
+        ---------
+        data_folder : str or Path
+            What their ``wav`` is relative to.
+
+        Returns
+        -------
+        AudioReader
+        """
+        centred = self.max_duration and self.keep == "centre"
+        return AudioReader(
+            data_folder,
+            self.sample_rate,
+            self.max_duration,
+            _Centre() if centred else None,
+            self.remove_mean,
         )
 
     def __call__(

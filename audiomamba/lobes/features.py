@@ -17,6 +17,7 @@ from audiomamba.nnet.lengths import (
     padding_mask,
     relative_lengths,
 )
+from audiomamba.nnet.spectrum import power_spectrum
 
 logger = logging.getLogger(__name__)
 
@@ -173,11 +174,7 @@ class _LogMel(torch.nn.Module):
         return torch.cat([self._log_mel(frames) for frames in blocks], dim=1)
 
     def _log_mel(self, frames):
-        spectrum = torch.fft.rfft(self._condition(frames), self.n_fft)
-        # Three times as fast as squaring abs()
-        power = torch.addcmul(
-            spectrum.real.square(), spectrum.imag, spectrum.imag
-        )
+        power = power_spectrum(self._condition(frames), self.n_fft)
         spectrum = self._spectrum(power)
         if spectrum.is_cuda:
             # SpeechBrain allows TF32, which keeps three digits of a product

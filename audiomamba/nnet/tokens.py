@@ -46,12 +46,6 @@ def resample_table(table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return resampled[0].permute(1, 2, 0).to(table.dtype)
 
 
-# PyTorch before 2.7 cannot tell exporting from compiling.
-_exporting = getattr(
-    torch.compiler, "is_exporting", torch.compiler.is_compiling
-)
-
-
 def columns_of(
     table: torch.Tensor, n_columns: torch.Tensor | None, width: int
 ) -> torch.Tensor:
@@ -84,7 +78,7 @@ def columns_of(
     covered = table.shape[1]
     # The general path gives short clips the same; an exported program takes it
     # for all, so that it holds for clips of any length.
-    if not _exporting() and width <= covered:
+    if not torch.compiler.is_exporting() and width <= covered:
         return table[None, :, :width]
     steps = torch.arange(width, device=table.device, dtype=torch.float32)
     if n_columns is None:

@@ -1,4 +1,4 @@
-"""Programs that run without this package's Python code, or without PyTorch."""
+"""Programs that run without this package's Python code."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from audiomamba.inference import export_onnx, export_program
+from audiomamba.inference import export_program
 from audiomamba.inference.program import FeatureClassifier, least_frames
 from audiomamba.lobes import DASS, AudioMamba, SpectrogramNorm
 from audiomamba.ops import use_engine
@@ -93,42 +93,3 @@ def test_a_saved_program_needs_the_operators_only(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "[2, 3]" in done.stdout
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("options", OPTIONS)
-def test_onnxruntime_computes_what_the_model_computes(options, tmp_path):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model = make_model(**options)
-    path = export_onnx(model, tmp_path / "new" / "model.onnx")
-    session = onnxruntime.InferenceSession(
-        path, providers=["CPUExecutionProvider"]
-    )
-    for shape in SHAPES:
-        feats, lengths = inputs(*shape)
-        (logits,) = session.run(
-            ["logits"], {"feats": feats.numpy(), "lengths": lengths.numpy()}
-        )
-        wanted = FeatureClassifier(model)(feats, lengths)
-        torch.testing.assert_close(
-            torch.from_numpy(logits), wanted, atol=1e-4, rtol=0
-        )
-    # Standard operators only
-    exported = onnx.load(path)
-    onnx.checker.check_model(exported, full_check=True)
-    assert {i.domain for i in exported.opset_import} <= {"", "ai.onnx"}
-    kinds = [node.op_type for node in exported.graph.node]
-    n_scans = 8 if "widths" in options else 2
-    assert kinds.count("Scan") == (
-        1 if options.get("scan") == "fo_fo" else n_scans
-    )
-
-
-def test_missing_packages_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "audiomamba.inference.onnx.find_spec", lambda name: None
-    )
-    with pytest.raises(ModuleNotFoundError, match=r"audiomamba\[onnx\]"):
-        export_onnx(make_model(), tmp_path / "model.onnx")

@@ -55,6 +55,35 @@ def test_the_package_has_its_modules_stubs_and_type_marker(tmp_path):
     assert {"audiomamba/py.typed", "audiomamba/__init__.pyi"} <= built
 
 
+def test_the_small_package_runs_without_the_large_one(tmp_path):
+    """`audiomamba-lite` has all that its command imports, but no PyTorch."""
+    run(
+        "setup.py", "-q", "build_py", "--build-lib", tmp_path, cwd=ROOT / "lite"
+    )
+    built = {path.name for path in (tmp_path / "audiomamba").iterdir()}
+    assert {"lite.py", "cli", "dataio", "__init__.pyi"} <= built
+    assert not built & {"inference", "training", "nnet"}
+    program = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "for name in ('torch', 'speechbrain', 'audiomamba.inference'):\n"
+        "    sys.modules[name] = None\n"
+        "from audiomamba.cli import model, tag\n"
+        f"assert model.__file__.startswith({str(tmp_path)!r})\n"
+        "import audiomamba.dataio.opening\n"
+        "tag.main(['a.wav', '--model', 'exported'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert "takes a model in ONNX" in done.stderr, done.stderr
+    version = run("setup.py", "--version", cwd=ROOT / "lite").strip()
+    assert version == audiomamba.__version__
+
+
 def test_the_version_is_defined_once():
     version = run("setup.py", "--version").strip()
     assert version == audiomamba.__version__
