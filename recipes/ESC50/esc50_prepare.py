@@ -121,6 +121,7 @@ audio/<fold>-<recording>-<take>-<target>.wav
         self.listed = table[table["fold"].isin(FOLDS)]
         rows = table[table["usable"]]
         _check_folds(rows["fold"], self.fold, meta)
+        _warn_of_shared(rows, meta)
         totals = Counter(rows["split"])
         places = {Path(wav).name: wav for wav in audio["wav"]}
         rows = rows.assign(wav=rows["filename"].map(places))
@@ -188,6 +189,21 @@ def _read_meta(path, classes, problems):
         label=table["category"],
         usable=usable,
     )
+
+
+def _warn_of_shared(rows, meta_file):
+    """Warn of recordings with clips to train on and clips to test on."""
+    recordings = rows["filename"].str.split("-").str[1]
+    splits = rows["split"].groupby(recordings).nunique()
+    if len(shared := splits.index[splits > 1]):
+        logger.warning(
+            "%s: %d recordings have clips in the test fold and in others, the "
+            "first is %s, so the score is too high; keep clips of a recording "
+            "in one fold",
+            meta_file,
+            len(shared),
+            shared[0],
+        )
 
 
 def _check_folds(column, fold, meta_file):

@@ -197,6 +197,21 @@ def test_a_custom_list_of_clips_is_used(prepare, small, tmp_path):
     assert found["ID"].tolist() == ["3-10010-A-10", "3-10049-A-49"]
 
 
+def test_recordings_in_two_splits_are_noticed(prepare, small, tmp_path, caplog):
+    prepare(small, tmp_path / "save", fold=2)
+    assert "2 recordings have clips in the test fold and in others" in (
+        caplog.text
+    )
+    caplog.clear()
+    path = small / "meta" / "esc50.csv"
+    for clip in sorted((small / "audio").glob("2-*")):
+        name = clip.name.replace("-100", "-200")
+        clip.rename(clip.with_name(name))
+        path.write_text(path.read_text().replace(clip.name, name))
+    prepare(small, tmp_path / "save", fold=2)
+    assert "recordings have clips" not in caplog.text
+
+
 def test_classes_that_cannot_be_learned_are_named(
     prepare, small, tmp_path, caplog
 ):
