@@ -1,5 +1,6 @@
 """Signals that ask a run to stop: it finishes its step and saves first."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -18,6 +19,8 @@ RESUME_ME = 75
 # A scheduler signals the processes of a job and torchrun, which passes it on:
 # within this time it is the same request
 ECHO_SECONDS = 1.0
+# How long a signalled worker of a loader waits for its run to end
+WORKER_SECONDS = 30
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,7 +49,7 @@ class Interruption:
 
     @contextmanager
     def watch(self):
-        """Take the signals until the end of the block."""
+        """Take the signals until the end of the block; then end all workers."""
         self._process = os.getpid()
         before = {n: signal.signal(n, self._take) for n in SIGNALS}
         try:
@@ -55,6 +58,7 @@ class Interruption:
             for number, handler in before.items():
                 signal.signal(number, handler)
             self.signal = None
+            _end_workers()
 
     @contextmanager
     def after_step(self):
@@ -89,6 +93,7 @@ class Interruption:
         if os.getpid() != self._process:
             if not first:
                 os._exit(128 + number)
+            signal.alarm(WORKER_SECONDS)
         elif not (first and self._waits):
             raise Interrupted
 
@@ -120,6 +125,16 @@ class Interruption:
     def name(self):
         """Who asked, for a message."""
         return self.signal.name if self.signal else "another process"
+
+
+def _end_workers():
+    """End the workers of loaders: Python's signal at exit is their first."""
+    # torch would raise an error for each
+    noticed = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, noticed)
 
 
 interruption = Interruption()

@@ -108,14 +108,22 @@ def test_workers_outlive_the_signal_of_a_step(make_run, number):
 
 PROGRAM = """
 import signal
+from torch.utils.data import DataLoader
+from audiomamba.training.interruption import interruption
 from audiomamba.training.recipe import process_group
 with process_group():
+    loader = DataLoader(
+        range(99), num_workers=1, worker_init_fn=interruption.watch_in_worker
+    )
+    clips = iter(loader)
+    next(clips)
     signal.raise_signal(signal.{name})
 """
 
 
 @pytest.mark.parametrize("name, status", [("SIGTERM", 75), ("SIGINT", 130)])
 def test_the_program_says_how_to_resume(name, status):
+    """And ends, although a worker of its loader waits for work."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(name=name)],
         capture_output=True,
