@@ -3,12 +3,13 @@
 ``train.csv``, ``valid.csv`` and ``test.csv`` have the columns ``ID``,
 ``duration`` (seconds), ``wav`` (path relative to ``data_folder``) and
 ``label``; also ``start`` and ``stop``, in samples, where a row is a part of a
-file.
+file.  Instead of three lists there may be one, which is cut into folds.
 
 ``recipes/Custom`` and the command ``audiomamba-train`` share this module.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import pandas as pd
 
 from audiomamba.dataio.clips import near_names
 from audiomamba.dataio.corpus import list_audio, stat_audio
+from audiomamba.dataio.folds import Folds, fold_names, with_folds
 from audiomamba.dataio.formats import SUFFIXES
 from audiomamba.dataio.lists import LABEL_SEPARATOR, normal_path, split_labels
 from audiomamba.dataio.manifest import read_manifest
@@ -30,6 +32,9 @@ from audiomamba.dataio.strong_labels import add_events, learn_events
 
 logger = logging.getLogger(__name__)
 
+# Classes that a warning names
+_SHOWN = 10
+
 
 def prepare(settings: Mapping) -> None:
     """Check the lists of a recipe's YAML and write the manifests.
@@ -39,19 +44,53 @@ def prepare(settings: Mapping) -> None:
     settings : dict
         Plain values of the YAML.
     """
+    lists = {
+        "train": settings["train_csv"],
+        "valid": settings["valid_csv"],
+        "test": settings["test_csv"],
+    }
+    folds = None
+    if one := settings.get("clips_csv"):
+        lists = dict.fromkeys(SPLITS, one)
+        keys = ("fold", "n_folds", "seed")
+        folds = Folds(*(settings[key] for key in keys))
     prepare_custom(
         settings["data_folder"],
         settings["manifest_folder"],
-        {
-            "train": settings["train_csv"],
-            "valid": settings["valid_csv"],
-            "test": settings["test_csv"],
-        },
+        lists,
         settings["multi_label"],
         settings["allow_missing"],
         settings["skip_prep"],
         settings.get("strong_csv"),
+        folds,
     )
+
+
+def list_folds(settings: Mapping) -> list[int | str]:
+    """Return the folds of the list ``clips_csv`` of a recipe's YAML.
+
+    Arguments
+    ---------
+    settings : dict
+        Plain values of the YAML.
+
+    Returns
+    -------
+    list
+        Values of its key ``fold``.
+
+    Raises
+    ------
+    PreparationError
+        If there is no such list.
+    """
+    path = settings.get("clips_csv")
+    if path is None or not Path(path).is_file():
+        raise PreparationError(
+            f"clips_csv is {path}; give the CSV of all clips, with the columns "
+            "ID,duration,wav,label and, if you like, fold or group"
+        )
+    return fold_names(path, read_manifest(path), settings["n_folds"])
 
 
 def dataio_prep(hparams: Mapping, labels: list[str]) -> dict:
@@ -85,6 +124,7 @@ def prepare_custom(
     allow_missing: bool = False,
     skip_prep: bool = False,
     strong_csv: str | Path | None = None,
+    folds: Folds | None = None,
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv, checked.
 
@@ -103,6 +143,8 @@ def prepare_custom(
         Whether a label is any number of class names, joined by ``;``.
     strong_csv : str or Path, optional
         Events of the training clips, see `audiomamba.dataio.strong_labels`.
+    folds : Folds, optional
+        All lists are one and the same, which is cut into folds.
 
     Raises
     ------
@@ -110,7 +152,7 @@ def prepare_custom(
         If a list is not found, or with everything that is wrong.
     """
     folders = Path(data_folder), Path(save_folder)
-    corpus = Custom(*folders, lists, multi_label, strong_csv)
+    corpus = Custom(*folders, lists, multi_label, strong_csv, folds)
     corpus.prepare(skip_prep, allow_missing)
 
 
@@ -121,6 +163,7 @@ class Custom(Corpus):
     lists: Mapping[str, str | Path]
     multi_label: bool
     strong_csv: str | Path | None = None
+    folds: Folds | None = None
 
     name = "Custom"
     source = "Make the lists as docs/tutorial.md says."
@@ -129,7 +172,7 @@ train.csv
 valid.csv
 test.csv
     (columns ID,duration,wav,label; or say where they are with --train_csv,
-    --valid_csv and --test_csv)
+    --valid_csv and --test_csv, or give one list with --clips_csv)
 <any folders>/<any name>.wav or .flac
 """
 
@@ -139,15 +182,23 @@ test.csv
         if self.strong_csv:
             lists.append(self.strong_csv)
         self.require(*map(Path, lists))
-        self.rows = _read_lists(self.lists, self.data_folder)
-        audio = stat_audio(self.data_folder, self.rows["wav"])
         options = {"multi_label": self.multi_label}
+        if self.folds:
+            path = self.lists["test"]
+            rows = _read_lists({"test": path}, self.data_folder)
+            self.rows = with_folds(path, rows, self.folds)
+            options["folds"] = self.folds
+        else:
+            self.rows = _read_lists(self.lists, self.data_folder)
+        audio = stat_audio(self.data_folder, self.rows["wav"])
         return Inputs(lists, audio, options)
 
     def parse(self, inputs):
         """The rows with a file and a known label."""
         self.listed, totals = self.rows, Counter(self.rows["split"])
-        rows = _leave_out_unknown(self.rows, self.multi_label, self.problems)
+        rows = _leave_out_unknown(
+            self.rows, self.lists, self.multi_label, self.problems
+        )
         train = rows[rows["split"] == "train"]
         self.classes = sorted(_names(train, self.multi_label))
         report_overlaps(rows, self.problems)
@@ -217,39 +268,91 @@ def _names(rows, multi_label):
     return set(chain.from_iterable(map(split_labels, rows["label"])))
 
 
-def _leave_out_unknown(rows, multi_label, problems):
+def _leave_out_unknown(rows, lists, multi_label, problems):
     """Drop and report rows whose label is no class; join labels in one form."""
     known = _names(rows[rows["split"] == "train"], multi_label) - {""}
+    alike = {_form(name): name for name in sorted(known)}
     wrong = pd.Series(False, index=rows.index)
-    for row in rows.itertuples():
-        own = split_labels(row.label) if multi_label else [row.label]
-        unknown = sorted(set(own) - known)
-        fault = f"its label ({', '.join(unknown) or 'empty'}) is not in the "
-        fault += "training list; correct it, or add clips of it there"
-        if not multi_label and LABEL_SEPARATOR in row.label:
+    for (split, label), group in rows.groupby(["split", "label"], sort=False):
+        own = split_labels(label) if multi_label else [label]
+        unknown = [name for name in own if name not in known]
+        if not multi_label and LABEL_SEPARATOR in label:
             fault = (
-                f"is its label {row.label!r} one class or several? For several "
+                f"is its label {label!r} one class or several? For several "
                 "pass --multi_label True, for one rename it without "
                 f"{LABEL_SEPARATOR!r}"
             )
-        elif not unknown:
+        elif not own or "" in own:
+            fault = "has no label; give it one, or delete the row"
+        elif unknown:
+            named = [_with_hint(name, alike) for name in unknown]
+            fault = (
+                f"its label ({', '.join(named)}) is not in the training list; "
+                "correct it, or add clips of it there"
+            )
+        else:
             continue
-        problems.add(f"{row.split}, {row.ID}: {fault}", {row.split: 1})
-        wrong[row.Index] = True
-    _warn_of_case(known)
+        first, more = group["ID"].iloc[0], len(group) - 1
+        where = f"{lists[split]}, {first}" + f" and {more} more" * (more > 0)
+        problems.add(f"{where}: {fault}", {split: len(group)})
+        wrong[group.index] = True
     rows = rows[~wrong].reset_index(drop=True)
     if multi_label:
         labels = [LABEL_SEPARATOR.join(split_labels(t)) for t in rows["label"]]
         rows = rows.assign(label=labels)
+    _warn_of_classes(rows, multi_label)
     return rows
 
 
-def _warn_of_case(names):
-    """Warn of classes whose names differ in upper and lower case only."""
-    forms = pd.Series(sorted(names), dtype=object)
-    for _, group in forms.groupby(forms.str.casefold()):
+def _with_hint(name, alike):
+    """Add the class that a name may mean."""
+    other = alike.get(_form(name))
+    return f"{name}, is it {other!r}?" if other else name
+
+
+def _form(name):
+    """What is left of a name without case, blanks, hyphens and underscores."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
+def _warn_of_classes(rows, multi_label):
+    """Warn of classes that may be one, or that cannot be learned or tested."""
+    names = {
+        split: Counter(
+            chain.from_iterable(
+                split_labels(text) if multi_label else [text] for text in part
+            )
+        )
+        for split, part in rows.groupby("split")["label"]
+    }
+    classes = pd.Series(sorted(names.get("train", ())), dtype=object)
+    for _, group in classes.groupby(classes.map(_form)):
         if len(group) > 1:
             logger.warning(
                 "%s are different classes; are they meant to be one?",
                 " and ".join(group),
             )
+    for split, most, why in (
+        ("train", 1, "have a single training clip, too few to learn from"),
+        (
+            "valid",
+            0,
+            "have no validation clip, so they choose no epoch",
+        ),
+        ("test", 0, "have no test clip, so they have no score"),
+    ):
+        rare = [c for c in classes if names.get(split, {}).get(c, 0) <= most]
+        if rare:
+            logger.warning(
+                "%d of %d classes %s: %s; add clips of them",
+                len(rare),
+                len(classes),
+                why,
+                ", ".join(rare[:_SHOWN]) + ", ..." * (len(rare) > _SHOWN),
+            )
+    if multi_label and not rows["label"].str.contains(LABEL_SEPARATOR).any():
+        logger.warning(
+            "multi_label is True, but no clip has two labels, joined by %r: if "
+            "every clip has one class, leave it out, and classes compete",
+            LABEL_SEPARATOR,
+        )

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pandas as pd
 
+from audiomamba.dataio.folds import rarest_labels
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError, Problems
 
@@ -163,10 +164,7 @@ def _fold(rows, n_folds):
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = [split_labels(text) for text in rows["label"]]
-    counts = pd.Series([name for names in labels for name in names])
-    counts = counts.value_counts()
-    # Of several labels the rarest is the hardest to distribute
-    rarest = [min(names, key=counts.get, default="") for names in labels]
+    rarest = rarest_labels(rows["label"])
     most = pd.Series(rarest).value_counts().iloc[0]
     n_folds = min(n_folds, rows["group"].nunique(), most)
     if n_folds < 2:

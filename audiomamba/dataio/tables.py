@@ -8,6 +8,8 @@ import pandas as pd
 from audiomamba.dataio.files import replaced_file, write_csv
 from audiomamba.dataio.problems import PreparationError
 
+TABLE_FORMATS = ("csv", "parquet")
+
 
 def check_table_format(name: str) -> str:
     """Refuse a format of tables that is unknown or that lacks its package.
@@ -33,7 +35,7 @@ def check_table_format(name: str) -> str:
     >>> check_table_format("csv")
     'csv'
     """
-    if name not in ("csv", "parquet"):
+    if name not in TABLE_FORMATS:
         raise PreparationError(
             f"{name!r} is no format of tables; choose csv or parquet."
         )

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from audiomamba.dataio.custom import prepare as prepare_lists
 from audiomamba.dataio.custom import prepare_custom
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
@@ -38,6 +39,28 @@ def prepare(corpus, tmp_path):
     lists = {split: corpus / f"{split}.csv" for split in SPLITS}
     return lambda **options: prepare_custom(
         corpus, tmp_path / "save", lists, **options
+    )
+
+
+@pytest.fixture
+def prepare_folds(corpus, tmp_path):
+    """Join the lists to one, and prepare one of its three folds."""
+    parts = [pd.read_csv(corpus / f"{s}.csv", dtype=str) for s in SPLITS]
+    path = tmp_path / "clips.csv"
+    pd.concat(parts).to_csv(path, index=False)
+    return lambda fold: prepare_lists(
+        {
+            "data_folder": corpus,
+            "manifest_folder": tmp_path / "save",
+            **{f"{split}_csv": None for split in SPLITS},
+            "clips_csv": path,
+            "fold": fold,
+            "n_folds": 3,
+            "seed": 1,
+            "multi_label": False,
+            "allow_missing": False,
+            "skip_prep": False,
+        }
     )
 
 
@@ -77,7 +100,7 @@ def test_all_problems_are_named_at_once(prepare, corpus):
         prepare()
     message = str(raised.value)
     assert message.startswith("4 problems")
-    for part in ("01.wav", "02.wav", "test, 08: its label (unheard)"):
+    for part in ("01.wav", "02.wav", "test.csv, 08: its label (unheard)"):
         assert part in message
     assert "clips/00.wav: is in the test list and in the train list" in message
 
@@ -151,15 +174,64 @@ def test_blanks_make_no_class_of_their_own(
 
 def test_a_separator_in_a_single_label_is_a_question(prepare, corpus):
     save_lists(corpus, label=lambda t, _: "dog;rain")
-    with pytest.raises(PreparationError, match="--multi_label True.*rename it"):
+    complaint = (
+        "train.csv, 00 and 5 more: is its label 'dog;rain' one class or several"
+        ".*--multi_label True.*rename it"
+    )
+    with pytest.raises(PreparationError, match=complaint):
         prepare()
 
 
-def test_labels_that_differ_in_case_are_noticed(prepare, corpus, caplog):
-    labels = ["Dog", "dog"]
+@pytest.mark.parametrize("other", ["Dog bark", "dog_bark", "Dog-Bark"])
+def test_labels_that_differ_in_case_or_blanks_are_noticed(
+    prepare, corpus, caplog, other
+):
+    labels = [other, "dog bark"]
     save_lists(corpus, label=lambda t, _: [labels[i % 2] for i in t.index])
     prepare()
-    assert "Dog and dog are different classes" in caplog.text
+    first, second = sorted(labels)
+    assert f"{first} and {second} are different classes" in caplog.text
+
+
+def test_a_class_that_was_meant_is_named(prepare, corpus):
+    edit(corpus, "test", lambda t: t.loc.__setitem__((0, "label"), "LO_W"))
+    complaint = r"test.csv, 08: its label \(LO_W, is it 'low'\?\) is not in"
+    with pytest.raises(PreparationError, match=complaint):
+        prepare()
+
+
+def test_classes_too_rare_to_learn_or_test_are_named(prepare, corpus, caplog):
+    edit(corpus, "train", lambda t: t.loc.__setitem__((0, "label"), "once"))
+    prepare()
+    assert "1 of 3 classes have a single training clip" in caplog.text
+    assert "1 of 3 classes have no test clip, so they have no score: once" in (
+        caplog.text
+    )
+
+
+def test_several_labels_that_are_never_several_are_noticed(
+    prepare, corpus, caplog
+):
+    prepare(multi_label=True)
+    assert "multi_label is True, but no clip has two labels" in caplog.text
+
+
+def test_a_list_is_cut_into_folds_before_it_is_checked(
+    prepare_folds, corpus, tmp_path
+):
+    prepare_folds(2)
+    tables = {
+        split: read_manifest(tmp_path / "save" / f"{split}.csv")
+        for split in ("train", "valid", "test")
+    }
+    assert {split: len(table) for split, table in tables.items()} == {
+        "train": 4, "valid": 4, "test": 4,
+    }  # fmt: skip
+    assert set(tables["test"]["fold"]) == {"2"}
+    assert read_labels(tmp_path / "save" / "labels.csv") == ["high", "low"]
+    (corpus / "clips" / "03.wav").unlink()
+    with pytest.raises(PreparationError, match="03.wav: is missing"):
+        prepare_folds(2)
 
 
 def test_a_path_is_one_file_however_it_is_written(prepare, corpus, tmp_path):

@@ -311,34 +311,3 @@ def test_unknown_folds_and_subsets_are_refused(
 ):
     with pytest.raises(PreparationError, match="the fold one of 1, 2, 3"):
         prepare(small, tmp_path / "save", fold=fold, subset=subset)
-
-
-# --------------------------------------------------------------------- folds
-
-
-@pytest.fixture(scope="module")
-def average_folds(load_script):
-    return load_script("ESC50", "run_folds").average_folds
-
-
-def curve(*accuracies):
-    epochs = range(1, len(accuracies) + 1)
-    return pd.DataFrame(
-        {"epoch": epochs, "train_loss": 1.0, "test_accuracy": accuracies}
-    )
-
-
-def test_the_epoch_with_the_best_mean_is_chosen(average_folds):
-    found = average_folds({1: curve(0.9, 0.5, 0.2), 2: curve(0.1, 0.7, 0.8)})
-    # epochs 1 and 3 are each best for one fold, epoch 2 on average
-    assert found["paper"]["epoch"] == 2
-    assert found["paper"]["test"] == {"accuracy": pytest.approx(0.6)}
-    assert found["paper"]["folds"] == {1: 0.5, 2: 0.7}
-    assert found["last"]["epoch"] == 3
-    assert found["last"]["test"] == {"accuracy": pytest.approx(0.5)}
-    assert found["last"]["std"]["accuracy"] == pytest.approx(0.6 / 2**0.5)
-
-
-def test_folds_of_different_lengths_are_not_averaged(average_folds):
-    with pytest.raises(SystemExit, match="different numbers of epochs"):
-        average_folds({1: curve(0.5), 2: curve(0.5, 0.6)})

@@ -285,6 +285,18 @@ def test_files_that_own_lists_miss_are_named(
         assert part in message
 
 
+def test_own_lists_may_name_the_files_of_voxceleb(
+    load_script, corpus, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(RECIPE)
+    module = load_script("VoxCeleb", "verification_prepare")
+    mine = [str(shutil.copy(corpus / "veri_test2.txt", tmp_path / "mine.txt"))]
+    assert not module.has_own_files(corpus, mine)
+    module.prepare_trials(corpus, tmp_path / "save", mine, None)
+    files = read_manifest(tmp_path / "save" / "files.csv")
+    assert len(files) > 1 and files["wav"].str.startswith("wav/id1000").all()
+
+
 def test_options_without_meaning_in_verification_are_refused(verify, trained):
     output = verify(model_folder=trained, precision="bf16", fails=True)
     assert "verify.py does not use --precision" in output
