@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Iterator
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import numpy as np
 
@@ -15,7 +15,9 @@ class LiveError(ValueError):
     """There is no sound to hear; the message says why and what to do."""
 
 
-def pcm_blocks(stream: BinaryIO, name: str = "stdin") -> Iterator[np.ndarray]:
+def pcm_blocks(
+    stream: BufferedIOBase, name: str = "stdin"
+) -> Iterator[np.ndarray]:
     """Read raw samples as they arrive: signed, 16 bits, little-endian, mono.
 
     Arguments

@@ -9,6 +9,7 @@ import math
 import torch
 
 from audiomamba.lobes.patch_encoder import PatchEncoder
+from audiomamba.lobes.stream import EncoderStream
 from audiomamba.nnet.block import MambaBlock, RMSNorm, drop_path_rates
 from audiomamba.nnet.lengths import check_choice, check_sizes
 from audiomamba.nnet.patch_embed import Size
@@ -139,6 +140,25 @@ class AudioMamba(PatchEncoder):
             torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
             with torch.no_grad():
                 weight /= math.sqrt(self.depth)
+
+    def stream(self) -> EncoderStream:
+        """Encode sound as it arrives, with a state of fixed size.
+
+        Needs ``scan="fo_fo"``, ``token_order="time"`` (or patches as high as
+        the spectrogram) and a class token at the front, at the end, or none.
+        A stream may be as long as the position table, or of any duration with
+        a table of one column: ``n_frames`` of one patch.
+
+        Returns
+        -------
+        EncoderStream
+
+        Raises
+        ------
+        ValueError
+            If the encoder looks ahead, or is in training mode.
+        """
+        return EncoderStream(self)
 
     def _encode(self, x, lengths):
         """Pass tokens [B, L, D] through the blocks."""

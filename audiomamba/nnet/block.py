@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from audiomamba.nnet.lengths import check_rate
 from audiomamba.nnet.mixer import PIECE, BidirectionalMamba
 from audiomamba.ops import rms_norm
+from audiomamba.ops.stepping import InnerState
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -202,6 +203,13 @@ class MambaBlock(torch.nn.Module):
         else:
             y = self.mixer.mix(self._project(x), lengths)
         return x + self.drop_path(y)
+
+    def step(
+        self, x: torch.Tensor, state: InnerState | None
+    ) -> tuple[torch.Tensor, InnerState]:
+        """Go on with streams; see `BidirectionalMamba.step`."""
+        y, state = self.mixer.step(self.norm(x), state)
+        return x + y, state
 
     @staticmethod
     def _is_long(x):

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 
 from audiomamba.nnet.lengths import check_choice
 from audiomamba.ops import mamba_inner
+from audiomamba.ops.arguments import InnerArguments
+from audiomamba.ops.stepping import InnerState, first_state, inner_steps
 
 SCANS = ("fo_fo", "fo_bi", "bi_bi")
 STEP_MIN, STEP_MAX, STEP_FLOOR = 0.001, 0.1, 1e-4
@@ -143,11 +145,40 @@ class BidirectionalMamba(torch.nn.Module):
             layer.bias.copy_(step + torch.log(-torch.expm1(-step)))
         return layer
 
-    def _scan(self, xz, suffix, A_log, A_b_log, lengths):
+    def step(
+        self, hidden: torch.Tensor, state: InnerState | None
+    ) -> tuple[torch.Tensor, InnerState]:
+        """Mix the next tokens of streams; ``fo_fo`` only, for inference.
+
+        Arguments
+        ---------
+        hidden : torch.Tensor
+            [B, L, D].
+        state : InnerState or None
+            Of the tokens before; None for the first ones.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, L, D].
+        InnerState
+            After these tokens.
+        """
+        inner = self._inner(self.in_proj(hidden), "", self.A_log, None, None)
+        if state is None:
+            state = first_state(len(hidden), inner)
+        y, state = inner_steps(inner, state)
+        return self.out_proj(y), state
+
+    def _scan(self, *arguments):
         """Return the gated scan with one direction's set of parameters."""
+        return mamba_inner(*self._inner(*arguments))
+
+    def _inner(self, xz, suffix, A_log, A_b_log, lengths):
+        """Return the arguments of `audiomamba.ops.mamba_inner`."""
         conv = getattr(self, "conv1d" + suffix)
         dt_proj = getattr(self, "dt_proj" + suffix)
-        return mamba_inner(
+        return InnerArguments(
             xz,
             conv.weight[:, 0],
             conv.bias,
