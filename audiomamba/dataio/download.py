@@ -21,7 +21,7 @@ _TIMEOUT_S = 60
 _RANGE_NOT_SATISFIABLE = 416
 
 
-def download(url: str, path: str | Path, sha256: str) -> None:
+def download(url: str, path: str | Path, sha256: str | None) -> None:
     """Download a file; an interrupted download is resumed.
 
     The file is ``<path>.part`` until it is complete and its checksum is
@@ -34,8 +34,9 @@ def download(url: str, path: str | Path, sha256: str) -> None:
     path : str or Path
         The file to write; its folder is created. If it exists, only its
         checksum is verified.
-    sha256 : str
-        The checksum, hexadecimal.
+    sha256 : str or None
+        The checksum, hexadecimal; None for archives that are packed anew for
+        every download, whose own checksums `unpack` verifies.
 
     Raises
     ------
@@ -108,6 +109,8 @@ def _resume(url, part):
 
 def _verify(path, sha256):
     """Check the checksum; a wrong file is deleted, to be downloaded again."""
+    if sha256 is None:
+        return
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):

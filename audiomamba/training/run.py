@@ -45,6 +45,7 @@ FREE = (
     "output_folder",
     "num_workers",
     "skip_prep",
+    "download",
     "ckpt_interval_minutes",
     "test_scores",
 )

@@ -6,12 +6,14 @@ in the same fold.
 """
 
 import logging
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio import download as archives
 from audiomamba.dataio.clips import near_names
 from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
@@ -25,7 +27,10 @@ FOLDS = ("1", "2", "3", "4", "5")
 # All 50 classes; the index is the owners' "target"
 CLASSES = Path(__file__).with_name("labels.csv")
 
-PLACES = ("", "ESC-50-master", "ESC-50")
+UNPACKED = "ESC-50-master"
+PLACES = ("", UNPACKED, "ESC-50")
+# GitHub packs it anew for every download: it has no checksum to compare with
+SOURCE = "https://github.com/karolpiczak/ESC-50/archive/master.tar.gz"
 META = "meta/esc50.csv"
 _COLUMNS = ["filename", "fold", "target", "category", "esc10"]
 
@@ -38,6 +43,7 @@ def prepare_esc50(
     meta_file: str | Path | None = None,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    download: bool = False,
 ) -> None:
     """Write train.csv, test.csv and labels.csv.
 
@@ -57,6 +63,8 @@ def prepare_esc50(
         ``esc50``, or ``esc10`` for the clips marked as such.
     meta_file : str or Path, optional
         By default ``meta/esc50.csv`` of the corpus.
+    download : bool
+        Download the corpus (600 MB) and unpack it if it is not found.
 
     Raises
     ------
@@ -69,7 +77,9 @@ def prepare_esc50(
             f"subset: {subset} and fold: {fold}; the subset is one of "
             f"{', '.join(SUBSETS)}, the fold one of {', '.join(FOLDS)}"
         )
-    corpus = ESC50(data_folder, save_folder, str(fold), subset, meta_file)
+    corpus = ESC50(
+        data_folder, save_folder, str(fold), subset, meta_file, download
+    )
     corpus.prepare(skip_prep, allow_missing)
 
 
@@ -80,12 +90,13 @@ class ESC50(Corpus):
     fold: str
     subset: str
     meta_file: str | Path | None
+    download: bool
 
     name = "ESC50"
     recipe = __file__
     source = (
         "Get it from https://github.com/karolpiczak/ESC-50 "
-        "(ESC-50-master.zip, 600 MB)"
+        "(ESC-50-master.zip, 600 MB), or pass --download True"
     )
     tree = """
 meta/esc50.csv
@@ -99,16 +110,30 @@ audio/<fold>-<recording>-<take>-<target>.wav
     def find(self):
         """The owners' list and the folder ``audio``."""
         options = {"fold": self.fold, "subset": self.subset}
+        place = self._place()
+        if place is None and self.download:
+            archive = self.data_folder / f"{UNPACKED}.tar.gz"
+            archives.download(SOURCE, archive, None)
+            _unpack(archive, self.data_folder)
+            place = self._place()
+        if place is None:
+            raise self.missing(
+                f"{self.data_folder} has no folder audio with "
+                f"{self.meta_file or META}"
+            )
+        audio = self.list_audio([f"{place}/audio".lstrip("/")])
+        return Inputs([self._meta(place), CLASSES], audio, options)
+
+    def _meta(self, place):
+        return Path(self.meta_file or self.data_folder / place / META)
+
+    def _place(self):
+        """The first of ``PLACES`` that has the corpus; None if none has."""
         for place in PLACES:
-            root = self.data_folder / place
-            meta = Path(self.meta_file or root / META)
-            if (root / "audio").is_dir() and meta.is_file():
-                audio = self.list_audio([f"{place}/audio".lstrip("/")])
-                return Inputs([meta, CLASSES], audio, options)
-        raise self.missing(
-            f"{self.data_folder} has no folder audio with "
-            f"{self.meta_file or META}"
-        )
+            audio = self.data_folder / place / "audio"
+            if audio.is_dir() and self._meta(place).is_file():
+                return place
+        return None
 
     def parse(self, inputs):
         """The listed clips that have a file."""
@@ -149,6 +174,18 @@ audio/<fold>-<recording>-<take>-<target>.wav
             )
         present = trained | tested
         return splits, [n for n in read_labels(CLASSES) if n in present]
+
+
+def _unpack(archive, data_folder):
+    """Unpack the archive, whose only folder holds the corpus; delete it."""
+    draft = data_folder / f"{UNPACKED}.unpacked"
+    # of an earlier start that was interrupted
+    shutil.rmtree(draft, ignore_errors=True)
+    archives.unpack(archive, draft)
+    (root,) = draft.iterdir()
+    root.rename(data_folder / UNPACKED)
+    draft.rmdir()
+    archive.unlink()
 
 
 def _read_meta(path, classes, problems):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 
 import numpy as np
 import pandas as pd
@@ -311,3 +312,26 @@ def test_unknown_folds_and_subsets_are_refused(
 ):
     with pytest.raises(PreparationError, match="the fold one of 1, 2, 3"):
         prepare(small, tmp_path / "save", fold=fold, subset=subset)
+
+
+def test_the_download_is_unpacked_once_and_used(
+    load_script, corpus, tmp_path, monkeypatch
+):
+    """From a local file here; GitHub's archive has one folder as well."""
+    script = load_script("ESC50", "esc50_prepare")
+    packed = tmp_path / "served.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(corpus, arcname="ESC-50-0a1b2c")
+    monkeypatch.setattr(script, "SOURCE", packed.as_uri())
+    home = tmp_path / "home"
+    with pytest.raises(PreparationError, match="--download True"):
+        script.prepare_esc50(home, tmp_path / "save", fold=1)
+    # left by a start that was killed
+    (home / "ESC-50-master.unpacked" / "half").mkdir(parents=True)
+    script.prepare_esc50(home, tmp_path / "save", fold=1, download=True)
+    test = read_manifest(tmp_path / "save" / "test.csv")
+    assert len(test) == 8
+    assert test["wav"][0].startswith("ESC-50-master/audio/1-")
+    assert [path.name for path in home.iterdir()] == ["ESC-50-master"]
+    packed.unlink()
+    script.prepare_esc50(home, tmp_path / "save", fold=2, download=True)
