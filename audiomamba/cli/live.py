@@ -98,7 +98,8 @@ def tag_live(tagger: "AudioTagger", arguments: argparse.Namespace) -> int:
         name, (blocks, rate) = "microphone", microphone(tagger.sample_rate)
     else:
         name, rate = "-", arguments.rate or tagger.sample_rate
-        blocks = pcm_blocks(sys.stdin.buffer)
+        # typeshed's BinaryIO lacks read1, which stdin has
+        blocks = pcm_blocks(sys.stdin.buffer)  # type: ignore[arg-type]
     try:
         for window in tagger.tag_stream(
             blocks, arguments.window, arguments.hop, arguments.top, rate
