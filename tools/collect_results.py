@@ -9,8 +9,9 @@ Every results.json below the folders is copied to egs_records/, where a newer
 run replaces an older one of the same row and seed. The records give
 egs_results.csv, one line per run; it and the paper's figures in
 tools/result_tables/rows.csv give egs_results.md and the tables in the recipes'
-READMEs. --check fails if one of these files is not what the others give, or if
-a run has no record.
+READMEs. docs/models.md lists the published checkpoints of
+tools/result_tables/checkpoints.csv. --check fails if one of these files is not
+what the others give, or if a run has no record.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from result_tables.checkpoints import models_page
 from result_tables.models import count_models, read_models
 from result_tables.page import recipe_table, results_page, with_table
 from result_tables.records import (
@@ -84,7 +86,10 @@ def read_csv(text: str) -> pd.DataFrame:
 def pages(root: Path, table: pd.DataFrame) -> dict[Path, str]:
     """Return path -> text of all pages, from the table of runs."""
     models = read_models()
-    written = {root / "egs_results.md": results_page(table, models)}
+    written = {
+        root / "egs_results.md": results_page(table, models),
+        root / "docs" / "models.md": models_page(),
+    }
     for recipe in dict.fromkeys(row.recipe for row in read_rows()):
         path = root / "recipes" / recipe / "README.md"
         text = path.read_text(encoding="utf-8")
@@ -107,7 +112,7 @@ def problems(root: Path = ROOT) -> list[str]:
     for path, text in pages(root, table).items():
         if path.read_text(encoding="utf-8") != text:
             name = path.relative_to(root)
-            found.append(f"{name} is not what egs_results.csv gives")
+            found.append(f"{name} is not what the tables give")
     return found
 
 

@@ -26,6 +26,8 @@ def copy(tmp_path):
     for name in ("egs_results.csv", "egs_results.md"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "egs_records", tmp_path / "egs_records")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "models.md", tmp_path / "docs")
     for recipe in {row.recipe for row in read_rows()}:
         target = tmp_path / "recipes" / recipe
         target.mkdir(parents=True)
@@ -51,9 +53,26 @@ def test_an_altered_figure_on_the_page_is_found(copy):
     page = copy / "egs_results.md"
     text = page.read_text()
     page.write_text(text.replace("32.43±0.31", "32.44±0.31", 1))
-    assert problems(copy) == [
-        "egs_results.md is not what egs_results.csv gives"
-    ]
+    assert problems(copy) == ["egs_results.md is not what the tables give"]
+
+
+def test_an_altered_figure_of_a_checkpoint_is_found(copy):
+    from collect_results import problems
+
+    page = copy / "docs" / "models.md"
+    page.write_text(page.read_text().replace("50.1 mAP", "51.1 mAP", 1))
+    assert problems(copy) == ["docs/models.md is not what the tables give"]
+
+
+def test_the_recipes_name_the_files_that_the_page_lists():
+    listed = (ROOT / "docs" / "models.md").read_text()
+    named = set()
+    for path in (ROOT / "recipes").rglob("*.yaml"):
+        text = path.read_text()
+        named |= set(re.findall(r"v(?:im|ssm)\w+\.pth", text))
+        named |= set(re.findall(r"saurabhati/[\w.]+\w", text))
+    assert len(named) >= 4
+    assert [name for name in named if name not in listed] == []
 
 
 def test_an_altered_figure_in_the_csv_is_found(copy):
