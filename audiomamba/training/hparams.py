@@ -316,7 +316,8 @@ def load_hparams(hparams_file, overrides=None):
     Raises
     ------
     PreparationError
-        If there is no such file, or a ``!PLACEHOLDER`` was not given.
+        If there is no such file, a ``!PLACEHOLDER`` was not given, or the
+        features are for another sampling rate than the waveforms.
 
     Example
     -------
@@ -326,7 +327,16 @@ def load_hparams(hparams_file, overrides=None):
     {'seed': 2, 'n_classes': 3}
     """
     _check_placeholders(hparams_file, overrides)
-    return load_hyperpyyaml(_read(hparams_file), _lines(overrides or {}))
+    hparams = load_hyperpyyaml(_read(hparams_file), _lines(overrides or {}))
+    rate = hparams.get("sample_rate")
+    expected = getattr(hparams.get("compute_features"), "sample_rate", rate)
+    if expected != rate:
+        raise PreparationError(
+            f"sample_rate: {rate}, but compute_features of {hparams_file} are "
+            f"for {expected} Hz; give these the same sample_rate, for example "
+            f"by --compute_features '{{sample_rate: {rate}}}'"
+        )
+    return hparams
 
 
 def fit_precision(hparams, run_opts):

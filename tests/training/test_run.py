@@ -357,3 +357,18 @@ def test_a_folder_in_use_names_its_owner(start, tmp_path, monkeypatch):
     first.lock.release()
     start(trains=False).open()
     assert not draft.exists()
+
+
+def test_features_are_for_the_rate_of_the_waveforms(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "sample_rate: 16000\n"
+        "compute_features: !new:audiomamba.lobes.features.KaldiFbank\n"
+        "    n_mels: 40\n"
+    )
+    load_hparams(path)
+    with pytest.raises(PreparationError, match="8000.*are for 16000 Hz"):
+        load_hparams(path, {"sample_rate": "8000"})
+    fitting = {"compute_features": "{sample_rate: 8000}"}
+    hparams = load_hparams(path, {"sample_rate": "8000", **fitting})
+    assert hparams["compute_features"].sample_rate == 8000
