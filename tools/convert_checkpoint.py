@@ -19,12 +19,8 @@ from hyperpyyaml import resolve_references
 from ruamel.yaml.comments import CommentedMap
 
 from audiomamba import DASS, AudioMamba, load_official
-from audiomamba.inference.export import (
-    ExportError,
-    class_names,
-    read_recipe,
-    write_model,
-)
+from audiomamba.dataio.manifest import class_names
+from audiomamba.inference.export import ExportError, read_recipe, write_model
 from audiomamba.inference.model_yaml import new_node
 from audiomamba.pretrained import read_class_names
 

@@ -32,6 +32,12 @@ def parse_arguments(argv=None):
         metavar="CSV",
         help="the label file, if the run is of an older version",
     )
+    add(
+        "--licence",
+        metavar="ID",
+        help="of the weights, for the model card, as the hub has it: mit, "
+        "cc-by-4.0, ...",
+    )
     add("--push", metavar="OWNER/NAME", help="hub repository to upload to")
     add("--private", action="store_true", help="create it as private")
     return parser.parse_args(argv)
@@ -71,7 +77,10 @@ def main(argv=None):
     arguments = parse_arguments(argv)
     try:
         target = export_run(
-            arguments.output_folder, arguments.target, arguments.labels
+            arguments.output_folder,
+            arguments.target,
+            arguments.labels,
+            licence=arguments.licence,
         )
     except (ValueError, OSError) as error:
         sys.exit(f"export_pretrained.py: {error}")

@@ -332,6 +332,29 @@ def read_labels(path: str | Path, column: str = "label") -> list[str]:
     return names.tolist()
 
 
+def class_names(path: str | Path) -> list[str]:
+    """Read the display names of classes.
+
+    Arguments
+    ---------
+    path : str or Path
+        A label file, ``index,label`` or ``index,mid,display_name``.
+
+    Returns
+    -------
+    list of str
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "labels.csv"
+    >>> _ = path.write_text("index,mid,display_name\\n0,/m/1,Dog\\n")
+    >>> class_names(path)
+    ['Dog']
+    """
+    known = Path(path).is_file() and "display_name" in read_table(path, [])
+    return read_labels(path, "display_name" if known else "label")
+
+
 def write_labels(path: str | Path, labels: Iterable[str]) -> None:
     """Write class names with their indices.
 

@@ -1,15 +1,13 @@
 """The model card of an exported model."""
 
+import math
+import re
+
 import audiomamba
 
 _HEADER = """\
 ---
-library_name: speechbrain
-pipeline_tag: audio-classification
-tags:
-- audio-mamba
-- audio-classification
-- speechbrain
+{metadata}
 ---
 
 # {title}
@@ -67,12 +65,50 @@ def _row(name, value):
     return f"| {name} | {value.replace('|', chr(92) + '|')} |"
 
 
+def _training_data(record):
+    """What the model was trained on, as a fact."""
+    if record is None:
+        return {}
+    clips = ", ".join(f"{n} {name}" for name, n in record["clips"].items())
+    return {"data": f"{record['dataset']} ({clips} clips)"}
+
+
+def _metadata(title, record, licence):
+    """The fields that the hub reads, as YAML."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    results, datasets = None, None
+    if record is not None:
+        datasets = [re.sub(r"[^\w.-]+", "-", record["dataset"]).strip("-")]
+        common = {
+            "task_type": "audio-classification",
+            "dataset_type": datasets[0],
+            "dataset_name": record["dataset"],
+            "dataset_split": record["metric"]["split"],
+        }
+        results = [
+            EvalResult(**common, metric_type=name, metric_value=value)
+            for name, value in record["metrics"].items()
+            if isinstance(value, float) and math.isfinite(value)
+        ]
+    return ModelCardData(
+        library_name="speechbrain",
+        pipeline_tag="audio-classification",
+        tags=["audio-mamba", "audio-classification", "speechbrain"],
+        license=licence or "unknown",
+        datasets=datasets,
+        model_name=title if results else None,
+        eval_results=results,
+    ).to_yaml()
+
+
 def model_card(
     title: str,
     origin: str,
     options: dict,
     n_classes: int,
     record: dict | None = None,
+    licence: str | None = None,
 ) -> str:
     """Return a model card.
 
@@ -88,11 +124,14 @@ def model_card(
         Number of classes.
     record : dict, optional
         The content of ``results.json``.
+    licence : str, optional
+        Identifier of the weights' licence, as the hub has it.
 
     Returns
     -------
     str
-        Markdown with metadata for the Hugging Face hub.
+        Markdown with metadata for the Hugging Face hub: it shows licence, data
+        and results beside the model, and finds the model by them.
 
     Example
     -------
@@ -101,11 +140,14 @@ def model_card(
     True
     """
     facts = {
+        "licence": licence or "not stated",
+        **_training_data(record),
         "classes": n_classes,
         **{name.replace("_", " "): value for name, value in options.items()},
         "exported with": f"audiomamba {audiomamba.__version__}",
     }
     card = _HEADER.format(
+        metadata=_metadata(title, record, licence),
         title=title,
         origin=origin,
         facts="\n".join(_row(*fact) for fact in facts.items()),

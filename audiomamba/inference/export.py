@@ -9,8 +9,7 @@ import torch
 from ruamel.yaml import YAML
 
 from audiomamba.dataio.files import write_json
-from audiomamba.dataio.lists import read_table
-from audiomamba.dataio.manifest import inputs_key, read_labels
+from audiomamba.dataio.manifest import class_names, inputs_key
 from audiomamba.inference.card import model_card
 from audiomamba.inference.model_yaml import (
     EMB_MEAN,
@@ -118,6 +117,7 @@ def write_model(
     *,
     title: str,
     origin: str,
+    licence: str | None = None,
     record: dict | None = None,
     training: tuple[Path, Path] | None = None,
 ) -> Path:
@@ -135,7 +135,7 @@ def write_model(
         Module name -> state dict; at least for encoder and classifier.
     labels : list of str
         Class names in the order of the classifier's outputs.
-    title, origin : str
+    title, origin, licence : str
         See `audiomamba.inference.card.model_card`.
     record : dict, optional
         The content of ``results.json``.
@@ -163,7 +163,7 @@ def write_model(
     draft.mkdir(parents=True)
     try:
         _write_files(draft, parts, options, weights, labels)
-        card = model_card(title, origin, options, len(labels), record)
+        card = model_card(title, origin, options, len(labels), record, licence)
         (draft / "README.md").write_text(card, encoding="utf-8")
         if record is not None:
             write_json(draft / "results.json", record)
@@ -247,29 +247,6 @@ def _check(folder, weights, labels, options):
     return tagger
 
 
-def class_names(path: str | Path) -> list[str]:
-    """Read the display names of classes.
-
-    Arguments
-    ---------
-    path : str or Path
-        A label file, ``index,label`` or ``index,mid,display_name``.
-
-    Returns
-    -------
-    list of str
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "labels.csv"
-    >>> _ = path.write_text("index,mid,display_name\\n0,/m/1,Dog\\n")
-    >>> class_names(path)
-    ['Dog']
-    """
-    known = Path(path).is_file() and "display_name" in read_table(path, [])
-    return read_labels(path, "display_name" if known else "label")
-
-
 def _names_of(checkpoint, labels):
     """Return the class names of a checkpoint, compared with a label file."""
     saved = checkpoint.paramfiles.get("label_encoder")
@@ -328,6 +305,7 @@ def export_run(
     target: str | Path,
     labels: str | Path | None = None,
     centred: bool = True,
+    licence: str | None = None,
 ) -> Path:
     """Export the model of a finished run.
 
@@ -345,6 +323,8 @@ def export_run(
         names.
     centred : bool
         Export the mean embedding of the training clips as well.
+    licence : str, optional
+        Identifier of the weights' licence, as the hub has it: ``mit``.
 
     Returns
     -------
@@ -394,6 +374,7 @@ def export_run(
         names,
         title=f"{encoder} on {record['dataset']}",
         origin=f"Trained by `{record['hparams_file']}`.",
+        licence=licence,
         record=record,
         training=training if centred else None,
     )

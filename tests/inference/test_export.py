@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 from speechbrain.utils.data_utils import batch_pad_right
@@ -173,6 +174,21 @@ def test_card_and_record_are_exported_without_the_local_folder(run):
     assert "folder" not in record
     assert record["command"] in card and "library_name: speechbrain" in card
     assert f"| accuracy | {record['metrics']['accuracy']:.4g} |" in card
+
+
+def test_the_hub_reads_licence_data_and_results_from_the_card(run, tmp_path):
+    target = export_run(
+        run.folder, tmp_path / "m", centred=False, licence="cc-by-4.0"
+    )
+    data = ModelCard.load(target / "README.md").data
+    record = json.loads((target / "results.json").read_text())
+    assert data.license == "cc-by-4.0" and data.datasets == ["Tones"]
+    found = {r.metric_type: r.metric_value for r in data.eval_results}
+    assert found["accuracy"] == record["metrics"]["accuracy"]
+    assert {r.dataset_split for r in data.eval_results} == {"test"}
+    card = (target / "README.md").read_text()
+    assert "| data | Tones (" in card and "| licence | cc-by-4.0 |" in card
+    assert ModelCard.load(run.exported / "README.md").data.license == "unknown"
 
 
 def test_a_moved_run_finds_its_labels(run, tmp_path):
