@@ -12,12 +12,16 @@ CC BY-SA 4.0:
         recipes/SpeechCommands/data/fsdd_held_out --held_out_speaker theo
     python tools/lay_out_fsdd.py speakers free-spoken-digit-dataset \\
         recipes/VoxCeleb/data/fsdd
+    python tools/lay_out_fsdd.py few_labels free-spoken-digit-dataset \\
+        recipes/Custom/data/fsdd --held_out_speaker theo
 
 ``words`` is the layout of SpeechCommands, one digit per clip; ``speakers`` that
 of VoxCeleb, six digits of one speaker per utterance. Takes 0 to 4 of every
 speaker and digit are the test split, as its owners have it, takes 5 to 9 the
 validation split. With ``--held_out_speaker`` the test split is all takes of
-that speaker instead, who is in no other split.
+that speaker instead, who is in no other split. ``few_labels`` has lists for the
+Custom recipe, of 60, 300 and all labelled clips of the other speakers for three
+seeds, and their recordings in ``known``, to pre-train on.
 """
 
 import argparse
@@ -28,6 +32,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile as sf
 from tqdm import tqdm
 
@@ -38,6 +43,8 @@ NAME = re.compile(r"(\d)_([a-z]+)_(\d+)")
 SAMPLE_RATE = 16000
 # Digits per utterance in the layout of VoxCeleb
 DIGITS = 6
+# Labelled clips of the lists for few labels, and their draws
+FEW, SEEDS = (60, 300), (1, 2, 3)
 # Split -> its number in iden_split.txt
 SPLITS = {"train": 1, "valid": 2, "test": 3}
 
@@ -110,10 +117,47 @@ def lay_out_speakers(takes, target, seed=0):
     return counts
 
 
-def write(path, samples):
-    """Write 16-bit samples at 16 kHz."""
+def lay_out_few_labels(takes, target, held_out):
+    """Write lists of few and of all labels; return list -> number of clips.
+
+    The clips of 60 are among those of 300. One take of each word, in none of
+    these, is the validation split.
+    """
+    rows = defaultdict(list)
+    for (speaker, digit, take), path in tqdm(takes.items(), unit="clip"):
+        folder = "new" if speaker == held_out else "known"
+        wav = f"{folder}/{path.stem}.wav"
+        samples, rate = sf.read(path)
+        write(target / wav, samples, rate)
+        row = (path.stem, len(samples) / rate, wav, WORDS[digit])
+        rows[split_of(take, speaker, held_out)].append(row)
+    lists = {"test": rows["test"], "valid": one_of_each(rows["valid"])}
+    for seed in SEEDS:
+        order = np.random.default_rng(seed).permutation(len(rows["train"]))
+        drawn = [rows["train"][i] for i in order]
+        lists[f"train_all_{seed}"] = drawn
+        for count in FEW:
+            lists[f"train_{count}_{seed}"] = [
+                row
+                for word in WORDS
+                for row in [r for r in drawn if r[3] == word][: count // 10]
+            ]
+    columns = ["ID", "duration", "wav", "label"]
+    for name, chosen in lists.items():
+        table = pd.DataFrame(chosen, columns=columns)
+        table.to_csv(target / f"{name}.csv", index=False)
+    return {name: len(chosen) for name, chosen in lists.items()}
+
+
+def one_of_each(rows):
+    """Return the first row of each word."""
+    return list({row[3]: row for row in reversed(rows)}.values())
+
+
+def write(path, samples, rate=SAMPLE_RATE):
+    """Write 16-bit samples, at 16 kHz unless told otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(path, np.asarray(samples), SAMPLE_RATE, subtype="PCM_16")
+    sf.write(path, np.asarray(samples), rate, subtype="PCM_16")
 
 
 def parse_arguments(argv=None):
@@ -122,7 +166,7 @@ def parse_arguments(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("form", choices=("words", "speakers"))
+    parser.add_argument("form", choices=("words", "speakers", "few_labels"))
     parser.add_argument("corpus", type=Path, help="clone of the corpus")
     parser.add_argument("target", type=Path, help="new folder to write")
     parser.add_argument("--held_out_speaker", metavar="NAME")
@@ -138,7 +182,7 @@ def lay_out(form, corpus, target, held_out=None):
         if held_out is not None:
             raise LayoutError(
                 "a speaker without training clips cannot be identified: "
-                "--held_out_speaker goes with words."
+                "--held_out_speaker goes with the other forms."
             )
         return lay_out_speakers(takes, target)
     speakers = sorted({speaker for speaker, _, _ in takes})
@@ -147,6 +191,10 @@ def lay_out(form, corpus, target, held_out=None):
             f"there is no speaker {held_out!r}: choose from "
             f"{', '.join(speakers)}."
         )
+    if form == "few_labels":
+        if held_out is None:
+            raise LayoutError("few_labels needs a --held_out_speaker.")
+        return lay_out_few_labels(takes, target, held_out)
     return lay_out_words(takes, target, held_out)
 
 

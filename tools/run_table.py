@@ -7,11 +7,11 @@
     python tools/run_table.py comparison --seeds 1 2 3
 
 Tables: 1, 2 (scan x position of the class token), 3, 4, ESC50, DASS,
-comparison, distillation; their rows are in tools/result_tables/rows.csv. Runs
-with a results.json are skipped and stopped ones resumed, so the same command
-again runs what is left. Options after -- are passed on to every run:
--- --precision bf16. --dry_run prints the commands, one per line, ready for a
-shell or a cluster's queue.
+comparison, distillation, few_labels; their rows are in
+tools/result_tables/rows.csv. Runs with a results.json are skipped and stopped
+ones resumed, so the same command again runs what is left. Options after -- are
+passed on to every run: -- --precision bf16. --dry_run prints the commands, one
+per line, ready for a shell or a cluster's queue.
 """
 
 import argparse

@@ -74,7 +74,7 @@ def find_weights(folder: str | Path) -> Weights:
 
 
 def load_embedder(
-    folder: str | Path, device: str = "cpu"
+    folder: str | Path, device: str = "cpu", trained: bool = True
 ) -> tuple[ClipEncoder, Weights]:
     """Load a trained encoder for inference.
 
@@ -87,6 +87,8 @@ def load_embedder(
         See `find_weights`.
     device : str
         Device to compute on.
+    trained : bool
+        False leaves the encoder with its initial, random weights.
 
     Returns
     -------
@@ -103,7 +105,8 @@ def load_embedder(
     skipped = {name: "null" for name in _NOT_NEEDED if name in names}
     hparams = load_hparams(str(path), skipped)
     encoder = hparams[_ENCODER]
-    encoder.load_state_dict(module_weights(weights.path, _ENCODER))
+    if trained:
+        encoder.load_state_dict(module_weights(weights.path, _ENCODER))
     embedder = ClipEncoder(
         hparams["compute_features"], hparams["mean_var_norm"], encoder
     )

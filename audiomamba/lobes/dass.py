@@ -20,6 +20,7 @@ from audiomamba.nnet.lengths import (
     check_sizes,
     frame_counts,
 )
+from audiomamba.nnet.patch_mask import hide_patches
 
 
 class DASS(BlockEncoder):
@@ -86,6 +87,8 @@ class DASS(BlockEncoder):
         self.state_size = state_size
         # Of the last grid: 4, and twice as many for each further stage.
         self.frames_per_column = 2 ** (len(widths) + 1)
+        # As if the last grid were one of patches side by side
+        self.patch_size = self.stride = (self.frames_per_column,) * 2
         self.output, self.mask_padding = output, mask_padding
         self.patch_embed = GridStem(widths[0])
         rates = iter(drop_path_rates(drop_path, sum(depths)))
@@ -112,6 +115,8 @@ class DASS(BlockEncoder):
         feats: torch.Tensor,
         lengths: torch.Tensor | None = None,
         output: str | None = None,
+        mask: torch.Tensor | None = None,
+        mask_token: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Encode a batch of spectrograms.
 
@@ -124,6 +129,13 @@ class DASS(BlockEncoder):
             same result alone and in any batch; without, padding is content.
         output : str or None
             Another output than the constructor's.
+        mask : torch.Tensor or None
+            True for the places of the last grid to hide, [B, F', T']: what is
+            below them is set to zero in the input, as the convolutions would
+            carry it to their neighbours.
+        mask_token : torch.Tensor or None
+            What takes their place on the first grid, [widths[0]]; belongs to
+            ``mask``.
 
         Returns
         -------
@@ -146,7 +158,13 @@ class DASS(BlockEncoder):
         n_columns = None
         if lengths is not None and self.mask_padding:
             n_columns = frame_counts(lengths.to(feats.device), feats.shape[1])
+        if mask is not None:
+            hidden = _spread(mask, self.frames_per_column, feats.mT)
+            feats = feats.masked_fill(hidden.mT, 0.0)
         grid, n_columns = self.patch_embed(feats, n_columns)
+        if mask is not None:
+            hidden = _spread(mask, self.frames_per_column // 4, grid[..., 0])
+            grid = hide_patches(grid, hidden, mask_token)
         for stage in self.layers:
             grid, n_columns = stage(grid, n_columns)
         grid = clear_columns(self.norm(grid), n_columns)
@@ -213,6 +231,14 @@ class Stage(torch.nn.Module):
         if self.downsample is None:
             return grid, n_columns
         return self.downsample(grid, n_columns)
+
+
+def _spread(mask, times, grid):
+    """Enlarge a mask [B, F', T'] to a finer grid [B, F, T] under it."""
+    mask = mask.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    # Negative for the part of a patch that reaches beyond the grid
+    beyond = [n - own for n, own in zip(grid.shape[1:], mask.shape[1:])]
+    return torch.nn.functional.pad(mask, (0, beyond[1], 0, beyond[0]))
 
 
 def _check_stages(widths, depths):

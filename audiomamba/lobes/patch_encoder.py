@@ -18,6 +18,7 @@ from audiomamba.nnet.patch_embed import (
     grid_length,
     to_pair,
 )
+from audiomamba.nnet.patch_mask import hide_patches
 from audiomamba.nnet.tokens import PositionEmbedding, TokenRow
 
 OUTPUTS = ("embedding", "frames", "rows", "patches", "tokens")
@@ -129,10 +130,7 @@ class PatchEncoder(BlockEncoder):
         Hidden patches keep their positions: the layers know what is missing
         where.
         """
-        patches = self.patch_embed(feats, *sizes)
-        mask, mask_token = hidden
-        if mask is not None:
-            patches = torch.where(mask[..., None], mask_token, patches)
+        patches = hide_patches(self.patch_embed(feats, *sizes), *hidden)
         table_grid = self._table_grid(*sizes)
         cls_tokens, positions = self.pos_embed(table_grid, n_columns, row.width)
         if self.tokens:

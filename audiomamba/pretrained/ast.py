@@ -129,9 +129,10 @@ class ASTFamily(PatchFamily):
         return any(ATTENTION.search(key) for key in tensors)
 
     def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
-        """Add the layout in ``transformers``' settings beside the weights."""
+        """Add the layout in settings beside the weights, or a run's."""
         if isinstance(source, dict):
             return wanted
+        wanted = super().with_settings(wanted, source)
         path = (source if source.is_dir() else source.parent) / CONFIG_FILE
         config = read_config(path) if path.is_file() else {}
         if config.get("model_type") != "audio-spectrogram-transformer":

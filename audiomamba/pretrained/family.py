@@ -1,5 +1,6 @@
 """What the families of checkpoints have in common."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from audiomamba.nnet.patch_embed import (
     resize_patch_kernel,
     to_pair,
 )
+from audiomamba.pretrained.sources import encoder_settings
 from audiomamba.pretrained.weights import CheckpointError, Tensors
 
 KERNEL, TABLE = "patch_embed.proj.weight", "pos_embed.pos_embed"
@@ -126,8 +128,22 @@ class PatchFamily:
         )
 
     def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
-        """Add what is written beside the weights; here nothing is."""
-        return wanted
+        """Add the layout in a YAML of this package beside the weights."""
+        if isinstance(source, dict):
+            return wanted
+        settings = encoder_settings(source)
+        if settings.get("class") != self.encoder.__name__:
+            return wanted
+        defaults = inspect.signature(self.encoder).parameters
+        bins, frames, patch, stride = (
+            settings.get(name, defaults[name].default)
+            for name in ("n_mels", "n_frames", "patch_size", "stride")
+        )
+        patch, stride = to_pair(patch), to_pair(stride)
+        rows, columns = map(grid_length, (bins, frames), patch, stride)
+        return wanted._replace(
+            n_mels=bins, known=Layout((rows, columns), frames, stride)
+        )
 
     def build(
         self, checkpoint: PatchCheckpoint, wanted: Wanted

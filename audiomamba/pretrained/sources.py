@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
 
 # What an exported folder or a checkpoint of a run consists of.
 ENCODER_FILE = "embedding_model.ckpt"
@@ -128,6 +130,43 @@ def run_checkpoint(folder: Path) -> Path:
         f"{folder} has results of epoch {record.get('epoch')}, but no "
         f"checkpoint of it: {remedy}."
     )
+
+
+def encoder_settings(path: Path) -> dict:
+    """Read the encoder's arguments in the YAML of a run or an exported model.
+
+    Nothing in the YAML is made.
+
+    Arguments
+    ---------
+    path : Path
+        Of the weights: a file, its folder, or a folder in ``save`` of a run.
+
+    Returns
+    -------
+    dict
+        With the class as ``class``; empty where there is no such YAML.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> text = "embedding_model: !new:audiomamba.AudioMamba {n_frames: 80}"
+    >>> _ = (folder / "hyperparams.yaml").write_text(text)
+    >>> encoder_settings(folder)
+    {'n_frames': 80, 'class': 'AudioMamba'}
+    """
+    folder = path if path.is_dir() else path.parent
+    if folder.parent.name == SAVE_FOLDER:
+        folder = folder.parents[1]
+    if not (folder / HPARAMS_FILE).is_file():
+        return {}
+    try:
+        node = YAML().load(folder / HPARAMS_FILE).get("embedding_model")
+    except (YAMLError, AttributeError):
+        return {}
+    if not isinstance(node, CommentedMap):
+        return {}
+    return {**node, "class": str(node.tag.value).rpartition(".")[2]}
 
 
 def locate(source: Source) -> Path | Tensors:

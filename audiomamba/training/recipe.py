@@ -56,11 +56,13 @@ def run_recipe(
         values of the YAML.
     prepare : callable
         Called on the main process with the plain values of the YAML; writes
-        the manifests and, unless it comes with the recipe, the label file.
+        the manifests and, unless it comes with the recipe, the label file. A
+        YAML without ``label_file`` is for data without labels.
     dataio_prep : callable
-        Called with the hyperparameters and the class names; returns the data
-        sets ``train``, ``test`` and maybe ``valid``.  Without ``valid`` the
-        run is validated on ``test``, as in the authors' code.
+        Called with the hyperparameters and the class names, None without
+        labels; returns the data sets ``train``, ``test`` and maybe ``valid``.
+        Without ``valid`` the run is validated on ``test``, as in the authors'
+        code.
     brain_class : type
         A `RecipeBrain`.
     finish : callable, optional
@@ -80,7 +82,8 @@ def run_recipe(
 
         hparams = load_hparams(hparams_file, run.overrides)
         checkpointer = hparams["checkpointer"]
-        checkpointer.add_recoverable("label_encoder", ClassNames(labels))
+        if labels is not None:
+            checkpointer.add_recoverable("label_encoder", ClassNames(labels))
         load_initial_weights(hparams, labels, run_opts["test_only"])
         datasets = dataio_prep(hparams, labels)
         if hparams.get("class_weights") is not None:
@@ -132,8 +135,8 @@ def prepare_run(run, prepare, dataio_prep, run_opts):
 
     Returns
     -------
-    list of str
-        Class names, by index.
+    list of str or None
+        Class names, by index; None for data without labels.
     """
     settings, protocols = run.settings, run.settings["protocols"]
     check_protocols(protocols, settings.get("valid_share", 1) != 0)
@@ -144,8 +147,10 @@ def prepare_run(run, prepare, dataio_prep, run_opts):
         settings["number_of_epochs"],
     )
     check_finetuning(settings)
-    run_on_main(prepare, [run.settings])
-    labels = read_labels(run.settings["label_file"])
+    run_on_main(prepare, [settings])
+    labels = None
+    if "label_file" in settings:
+        labels = read_labels(settings["label_file"])
     run.fill_statistics(dataio_prep, labels, not run_opts["noprogressbar"])
     device = run_opts["device"] or infer_device()
     run.bind(labels, device, run_opts["precision"])
@@ -197,10 +202,10 @@ def load_initial_weights(hparams, labels, test_only):
     Arguments
     ---------
     hparams : dict
-        With ``init_from``, ``embedding_model``, ``classifier``,
-        ``checkpointer`` and maybe ``pretrainer``.
-    labels : list of str
-        Class names of the data, by index.
+        With ``init_from``, ``embedding_model``, ``checkpointer`` and maybe
+        ``classifier`` and ``pretrainer``.
+    labels : list of str or None
+        Class names of the data, by index; None for data without labels.
     test_only : bool
         Without a checkpoint of the run, the weights are tested as they are:
         the classifier must be loaded.
@@ -219,10 +224,18 @@ def load_initial_weights(hparams, labels, test_only):
     from audiomamba.pretrained import initialise
 
     with_classifier = initialise(
-        hparams["embedding_model"], hparams["classifier"], source, labels=labels
+        hparams["embedding_model"],
+        hparams.get("classifier"),
+        source,
+        labels=labels,
     )
     trained = hparams["checkpointer"].list_checkpoints()
     if test_only and not trained and not with_classifier:
+        if labels is None:
+            raise CheckpointError(
+                f"{source} is an encoder without the heads of pre-training, so "
+                "there is nothing to test: train first, without --test_only."
+            )
         raise CheckpointError(
             f"{source} has no classifier for the {len(labels)} classes of the "
             "data, so there is nothing to test. Train it first, without "

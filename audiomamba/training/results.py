@@ -19,7 +19,7 @@ from audiomamba.training.statistics import KEYS as STATISTICS
 
 logger = get_logger(__name__)
 
-PERCENT = ("accuracy", "top5", "mAP", "mAUC", "data_wait", "taught")
+PERCENT = ("accuracy", "chance", "top5", "mAP", "mAUC", "data_wait", "taught")
 
 
 class Progress:
@@ -220,9 +220,10 @@ def flops_per_clip(brain, hparams):
     -------
     dict or None
         From `count_clip`; ``None`` if the YAML has no ``n_frames`` and
-        ``n_mels``, or the model cannot be counted.
+        ``n_mels``, or the model has no classifier or cannot be counted.
     """
-    if not {"n_frames", "n_mels"} <= set(hparams):
+    sized = {"n_frames", "n_mels"} <= set(hparams)
+    if not sized or "classifier" not in brain.modules:
         return None
     model = [brain.modules[name] for name in ("embedding_model", "classifier")]
     model = [
@@ -307,8 +308,9 @@ def save_results(record, brain, folder, labels):
         The trained Brain.
     folder : str or Path
         The output folder.
-    labels : list of str
-        Class names, by index.
+    labels : list of str or None
+        Class names, by index; None for data without labels, of which the
+        metrics have no report.
     """
     path = Path(folder, "results.json")
     write_json(path, record)
@@ -320,7 +322,8 @@ def save_results(record, brain, folder, labels):
     try:
         for entry in record["protocols"].values():
             brain.log_stats(entry["epoch"], {"test": entry["test"]})
-        brain.hparams.metrics.write_reports(folder, labels)
+        if labels is not None:
+            brain.hparams.metrics.write_reports(folder, labels)
     # Whatever the labels and the packages: the run is finished and recorded
     except Exception as error:
         logger.warning(

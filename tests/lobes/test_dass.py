@@ -33,6 +33,36 @@ def test_the_output_for_a_clip_does_not_depend_on_its_batch(
 
 
 @torch.no_grad()
+def test_nothing_of_a_hidden_place_reaches_its_neighbours():
+    encoder, feats = small(), torch.randn(1, 75, 64)
+    mask, token = torch.zeros(1, 2, 2, dtype=torch.bool), torch.ones(8)
+    mask[0, 1, 1] = True
+
+    def encode(feats):
+        return encoder(feats, output="patches", mask=mask, mask_token=token)
+
+    other = feats.clone()
+    other[:, 32:64, 32:] += 1.0
+    assert encode(feats).shape == (1, 2, 3, 32)
+    assert torch.equal(encode(feats), encode(other))
+    other[:, 64, 40] += 1.0  # of a part that is no whole place
+    assert not torch.equal(encode(feats), encode(other))
+    with pytest.raises(ValueError, match="mask_token"):
+        encoder(feats, mask=mask)
+
+
+@torch.no_grad()
+def test_rows_are_means_over_the_own_frames():
+    encoder, feats = small(), torch.randn(2, 100, 64)
+    lengths = torch.tensor([1.0, 0.4])
+    rows = encoder(feats, lengths, output="rows")
+    patches = encoder(feats, lengths, output="patches")
+    torch.testing.assert_close(rows[1], patches[1, :, :2].mean(1))
+    assert patches[1, :, 2:].abs().max() == 0
+    torch.testing.assert_close(encoder(feats, output="rows")[0], rows[0])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("engine", available_engines("cpu"))
 def test_no_length_lets_padding_in(engine):
     """Not even NaN, with the grid's edges at every place of a column."""

@@ -271,3 +271,31 @@ def test_an_encoder_without_published_weights_is_refused():
     _, state = official()
     with pytest.raises(CheckpointError, match="cannot start a Linear"):
         initialise(torch.nn.Linear(2, 2), None, state)
+
+
+@pytest.mark.parametrize("place", ["model", "run/save/CKPT+1"])
+def test_the_yaml_beside_weights_says_what_the_positions_are(place, tmp_path):
+    sizes = dict(n_mels=64, embed_dim=WIDTH, depth=1, cls_token=None)
+    source = AudioMamba(n_frames=80, **sizes)
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    torch.save(source.state_dict(), folder / "embedding_model.ckpt")
+    yaml = tmp_path / place.partition("/")[0] / "hyperparams.yaml"
+    target = AudioMamba(n_frames=80, stride=10, **sizes)
+    tables = []
+    # 4 x 5 positions could be 5 x 4 at the new stride
+    for text in (
+        "embedding_model: !new:a.Other {n_frames: 1}\n",
+        "embedding_model: !new:audiomamba.AudioMamba\n"
+        "    {n_mels: 64, n_frames: 80, patch_size: 16}\n",
+    ):
+        yaml.write_text(text)
+        initialise(target, None, folder)
+        tables.append(target.pos_embed.pos_embed.clone())
+    initialise(target, None, source.state_dict(), stride=16)
+    guessed, known = tables
+    assert torch.equal(known, target.pos_embed.pos_embed)
+    assert not torch.equal(guessed, known)
+    yaml.write_text(yaml.read_text().replace("80", "96"))
+    with pytest.raises(CheckpointError, match="4 x 6"):
+        initialise(target, None, folder)

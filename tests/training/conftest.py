@@ -71,6 +71,7 @@ def make_run(tmp_path):
         n_train=22,
         brain_class=ClassificationBrain,
         encoder=None,
+        modules=None,
         **options,
     ):
         torch.manual_seed(0)
@@ -81,7 +82,7 @@ def make_run(tmp_path):
         for key in run_options:
             if key in options:
                 run_opts[key] = options.pop(key)
-        modules = {
+        modules = modules or {
             "compute_features": Frames(),
             "mean_var_norm": Norm(),
             "embedding_model": encoder or Encoder(),
@@ -117,11 +118,10 @@ def make_run(tmp_path):
             "norm_augment": None,
             **options,
         }
-        recoverables = {
-            "embedding_model": modules["embedding_model"],
-            "classifier": modules["classifier"],
-            "counter": counter,
-        }
+        trained = ("embedding_model", "classifier", "pretext")
+        trained = [name for name in trained if name in modules]
+        recoverables = {name: modules[name] for name in trained}
+        recoverables["counter"] = counter
         brain = brain_class(
             modules=modules,
             opt_class=lambda groups: torch.optim.Adam(
@@ -143,7 +143,7 @@ def make_run(tmp_path):
         run.test = lambda: brain.test(run.sets[2], loader)
         run.weights = lambda: {
             f"{name}.{key}": value.clone()
-            for name in ("embedding_model", "classifier")
+            for name in trained
             for key, value in modules[name].state_dict().items()
         }
         return run

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from result_tables.efficiency import efficiency
+from result_tables.few_labels import probes
 from result_tables.models import GPU, PEAK, UTILISATION
 from result_tables.records import runs_of
 from result_tables.rows import HERE, Row, read_rows
@@ -136,6 +137,7 @@ def results_page(table: pd.DataFrame, models: dict) -> str:
     )
     page = page.replace("<!-- rate -->", rate)
     page = page.replace("<!-- efficiency -->", efficiency(markdown))
+    page = page.replace("<!-- probes -->", probes(markdown, spread))
     further = further_runs(table)
     if further:
         further = f"### Further runs\n\n{further}\n\n"
