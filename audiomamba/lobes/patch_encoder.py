@@ -130,8 +130,8 @@ class PatchEncoder(BlockEncoder):
         Hidden patches keep their positions: the layers know what is missing
         where.
         """
-        patches = hide_patches(self.patch_embed(feats, *sizes), *hidden)
         table_grid = self._table_grid(*sizes)
+        patches = hide_patches(self.patch_embed(feats, *sizes), *hidden)
         cls_tokens, positions = self.pos_embed(table_grid, n_columns, row.width)
         if self.tokens:
             tokens = [getattr(self, name)[0] for name in self.tokens]
