@@ -70,6 +70,8 @@ setup(
             "pytest>=8",
             "ruff>=0.5",
             "sed_scores_eval>=0.0.4",
+            # not with PyTorch's CPU-only wheels
+            "triton>=3.3; sys_platform == 'linux'",
             "yamllint>=1.35",
         ],
     },

@@ -16,7 +16,9 @@ case "${1:-}" in
         exit 2
         ;;
 esac
-source tools/setup_env.sh ""
+# PyTorch without CUDA where there is no GPU; the plots draw the pictures
+form=small
+source tools/setup_env.sh plots
 
 printf '\n== 1. Synthetic speakers in the layout of VoxCeleb1\n'
 python tools/make_mini_corpus.py VoxCeleb "$here/VoxCeleb" --n_utterances 40
@@ -39,6 +41,9 @@ python "$root/tools/export_pretrained.py" "$here/run" "$here/pretrained"
 file="$(awk '$1 == 3 { print $2; exit }' "$here/VoxCeleb/iden_split.txt")"
 printf '\nWho is speaking in %s?\n' "$file"
 audiomamba-tag "$here/VoxCeleb/wav/$file" --model "$here/pretrained" --top 3
+audiomamba-tag "$here/VoxCeleb/wav/$file" --model "$here/pretrained" \
+    --window 1 --hop 0.25 --top 4 --plot "$here/tags.png" > "$here/tags.txt"
 
 printf '\nLearning curve: %s\n' "$here/run/train_log.txt"
+printf 'Pictures: %s, %s\n' "$here/run/confusion.png" "$here/tags.png"
 printf 'Next: README.md, and recipes/VoxCeleb/README.md for the real corpus.\n'

@@ -3,6 +3,8 @@
 # quickstart.sh and run_tests.sh source this file with the extras they need:
 #     source tools/setup_env.sh dev,ast    # "" for none: without an argument
 #                                          # it would see its caller's
+# With form=small, a new environment on a machine without an NVIDIA GPU gets
+# PyTorch without the CUDA libraries, if its index of such wheels answers.
 # Packages are installed again only if setup.py, the constraints or the extras
 # have changed. PYTHON names an interpreter other than python3.
 
@@ -28,6 +30,16 @@ stamp="$root/.venv/installed-${extras:-none}"
 wanted="$(cat "$root/setup.py" "$root/constraints.txt" | cksum)"
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into .venv (a few minutes the first time)"
+    if [ "${form:-}" = small ] && ! command -v nvidia-smi > /dev/null &&
+        ! "$root/.venv/bin/python" -c 'import torch' 2> /dev/null; then
+        "$root/.venv/bin/python" -m pip install --quiet --retries 1 \
+            --disable-pip-version-check --timeout 15 \
+            --constraint "$root/constraints.txt" torch torchaudio \
+            --index-url https://download.pytorch.org/whl/cpu \
+            2> "$root/.venv/small.log" ||
+            echo "No answer from PyTorch's CPU-only index (.venv/small.log):" \
+                "installing its usual form, with CUDA."
+    fi
     "$root/.venv/bin/python" -m pip install --quiet \
         --disable-pip-version-check \
         --constraint "$root/constraints.txt" \
