@@ -228,6 +228,7 @@ test.csv
 
     def finish(self, rows):
         """The labels of the training list are the classes, also lost ones."""
+        _warn_of_classes(rows, self.multi_label)
         splits = {
             split: rows[rows["split"] == split].drop(columns="split")
             for split in SPLITS
@@ -272,17 +273,19 @@ def _leave_out_unknown(rows, lists, multi_label, problems):
     """Drop and report rows whose label is no class; join labels in one form."""
     known = _names(rows[rows["split"] == "train"], multi_label) - {""}
     alike = {_form(name): name for name in sorted(known)}
-    wrong = pd.Series(False, index=rows.index)
-    for (split, label), group in rows.groupby(["split", "label"], sort=False):
+    wrong = rows["label"].str.contains(LABEL_SEPARATOR) & (not multi_label)
+    for split, group in rows[wrong].groupby("split", sort=False):
+        fault = (
+            f"is its label {group['label'].iloc[0]!r} one class or several? "
+            "For several pass --multi_label True, for one rename it without "
+            f"{LABEL_SEPARATOR!r}"
+        )
+        problems.add(f"{_place(lists, group)}: {fault}", {split: len(group)})
+    by_label = rows[~wrong].groupby(["split", "label"], sort=False)
+    for (split, label), group in by_label:
         own = split_labels(label) if multi_label else [label]
         unknown = [name for name in own if name not in known]
-        if not multi_label and LABEL_SEPARATOR in label:
-            fault = (
-                f"is its label {label!r} one class or several? For several "
-                "pass --multi_label True, for one rename it without "
-                f"{LABEL_SEPARATOR!r}"
-            )
-        elif not own or "" in own:
+        if not own or "" in own:
             fault = "has no label; give it one, or delete the row"
         elif unknown:
             named = [_with_hint(name, alike) for name in unknown]
@@ -292,16 +295,20 @@ def _leave_out_unknown(rows, lists, multi_label, problems):
             )
         else:
             continue
-        first, more = group["ID"].iloc[0], len(group) - 1
-        where = f"{lists[split]}, {first}" + f" and {more} more" * (more > 0)
-        problems.add(f"{where}: {fault}", {split: len(group)})
+        problems.add(f"{_place(lists, group)}: {fault}", {split: len(group)})
         wrong[group.index] = True
     rows = rows[~wrong].reset_index(drop=True)
     if multi_label:
         labels = [LABEL_SEPARATOR.join(split_labels(t)) for t in rows["label"]]
         rows = rows.assign(label=labels)
-    _warn_of_classes(rows, multi_label)
     return rows
+
+
+def _place(lists, group):
+    """The list of some rows of a split, and the first of them."""
+    first, more = group.iloc[0], len(group) - 1
+    place = f"{lists[first['split']]}, {first['ID']}"
+    return f"{place} and {more} more" if more else place
 
 
 def _with_hint(name, alike):

@@ -173,13 +173,15 @@ def test_blanks_make_no_class_of_their_own(
 
 
 def test_a_separator_in_a_single_label_is_a_question(prepare, corpus):
-    save_lists(corpus, label=lambda t, _: "dog;rain")
+    save_lists(corpus, label=lambda t, _: [f"dog;rain{i}" for i in t.index])
     complaint = (
-        "train.csv, 00 and 5 more: is its label 'dog;rain' one class or several"
-        ".*--multi_label True.*rename it"
+        "train.csv, 00 and 5 more: is its label 'dog;rain0' one class or "
+        "several.*--multi_label True.*rename it"
     )
-    with pytest.raises(PreparationError, match=complaint):
+    with pytest.raises(PreparationError, match=complaint) as caught:
         prepare()
+    # once per list
+    assert str(caught.value).startswith("3 problems")
 
 
 @pytest.mark.parametrize("other", ["Dog bark", "dog_bark", "Dog-Bark"])
