@@ -31,7 +31,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["audiomamba", "audiomamba.*"]),
-    package_data={"": ["*.pyi", "py.typed"]},
+    package_data={
+        "": ["*.pyi", "py.typed"],
+        "audiomamba.inference": ["web/*"],
+    },
     cmdclass={"build_py": BuildWithRecipe},
     install_requires=[
         "torch>=2.7.1",
@@ -64,6 +67,7 @@ setup(
             "onnxruntime>=1.18",
             "onnxscript>=0.7",
         ],
+        "demo": ["gradio>=6", "matplotlib>=3.7"],
         "dev": [
             "build>=1.2",
             "mypy>=1.15",
@@ -77,6 +81,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
+            "audiomamba-demo = audiomamba.cli.demo:main",
             "audiomamba-embed = audiomamba.cli.embed:main",
             "audiomamba-export = audiomamba.cli.export:main",
             "audiomamba-tag = audiomamba.cli.tag:main",

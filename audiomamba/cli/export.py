@@ -15,6 +15,12 @@ Export a model to one ONNX file, from waveform to probabilities and embedding.
     audiomamba-export exported_model small.onnx --int8 \\
         --list test.csv --data_folder ESC-50
 
+--web writes a folder for any static host instead: a page that tags files and
+the microphone in the browser.
+
+    audiomamba-export exported_model site/ --web
+    python -m http.server --directory site
+
 Any ONNX runtime can run the file; docs/deployment.md says how.
 """
 
@@ -42,7 +48,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("target", type=Path, metavar="FILE")
+    parser.add_argument(
+        "target", type=Path, metavar="TARGET", help="the file to write"
+    )
+    parser.add_argument(
+        "--web",
+        action="store_true",
+        help="write a page with onnxruntime-web, which npm fetches, to the "
+        "folder TARGET",
+    )
     parser.add_argument(
         "--int8",
         action="store_true",
@@ -64,6 +78,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     # The weights of a program for CPUs
     parser.set_defaults(device="cpu")
     arguments = parser.parse_args(argv)
+    if arguments.web and arguments.int8:
+        parser.error("--web takes no --int8")
     if arguments.list and not arguments.int8:
         parser.error("--list is for --int8")
     if (arguments.list is None) != (arguments.data_folder is None):
@@ -105,6 +121,11 @@ def main(argv: list[str] | None = None) -> int:
 
     tagger = load_model("audiomamba-export", arguments)
     try:
+        if arguments.web:
+            from audiomamba.inference.website import export_website
+
+            print(f"{export_website(tagger, arguments.target)}/index.html")
+            return 0
         if arguments.int8:
             _export_int8(tagger, arguments)
         else:

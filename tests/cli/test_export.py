@@ -2,12 +2,14 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from audiomamba import inference
 from audiomamba.cli.export import main
+from audiomamba.inference import website
 
 
 @pytest.mark.parametrize("run", [True], indirect=True)
@@ -47,9 +49,25 @@ def test_eight_bits_are_compared_with_float32(
     [
         (["--list", "a.csv", "--data_folder", "."], "--list is for --int8"),
         (["--int8", "--list", "a.csv"], "belong together"),
+        (["--int8", "--web"], "no --int8"),
     ],
 )
 def test_options_that_say_nothing_are_refused(options, words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["model", "model.onnx", *options])
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", [True], indirect=True)
+def test_a_page_is_written_for_a_static_host(
+    run, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(website, "fetch_runtime", lambda folder: None)
+    monkeypatch.setattr(
+        website, "export_onnx", lambda tagger, path: path.write_text("model")
+    )
+    assert main([str(run.exported), str(tmp_path / "site"), "--web"]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert page.is_file() and page.parent == tmp_path / "site"
+    with pytest.raises(SystemExit, match="choose another folder"):
+        main([str(run.exported), str(tmp_path / "site"), "--web"])

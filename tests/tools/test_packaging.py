@@ -44,7 +44,7 @@ def test_the_package_has_its_modules_stubs_and_type_marker(tmp_path):
     package = ROOT / "audiomamba"
     wanted = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "*.pyi", "py.typed")
+        for pattern in ("*.py", "*.pyi", "py.typed", "web/*")
         for path in package.rglob(pattern)
     }
     # The YAML of recipes/Custom, for an installation without the clone
