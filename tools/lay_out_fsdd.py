@@ -182,7 +182,7 @@ def lay_out(form, corpus, target, held_out=None):
         if held_out is not None:
             raise LayoutError(
                 "a speaker without training clips cannot be identified: "
-                "--held_out_speaker goes with the other forms."
+                "--held_out_speaker goes with words and few_labels."
             )
         return lay_out_speakers(takes, target)
     speakers = sorted({speaker for speaker, _, _ in takes})

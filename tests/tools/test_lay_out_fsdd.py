@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
+from audiomamba.dataio.manifest import read_manifest
+
 SPEAKERS = ("george", "theo")
 N_TAKES = 12
 
@@ -96,6 +98,30 @@ def test_splits_of_speakers_share_no_recording(clone, tmp_path, load_recipe):
         assert path.read_bytes() == other.read_bytes()
 
 
+def test_few_labels_are_among_more_and_their_speakers_are_not_tested(
+    clone, tmp_path
+):
+    target = tmp_path / "out"
+    run("few_labels", clone, target, "--held_out_speaker", "theo")
+    lists = {path.stem: read_manifest(path) for path in target.glob("*.csv")}
+    assert len(lists) == 2 + 3 * 3
+    for name, table in lists.items():
+        folders = {"new"} if name == "test" else {"known"}
+        assert {wav.split("/")[0] for wav in table["wav"]} == folders
+        for row in table.itertuples():
+            found = sf.info(target / row.wav).duration
+            assert row.duration == pytest.approx(found)
+    assert len(lists["test"]) == 3 * N_TAKES and len(lists["valid"]) == 3
+    few, more, every = (
+        {*lists[f"train_{count}_1"]["ID"]} for count in (60, 300, "all")
+    )
+    # 7 of 12 takes of each word are for training, and 60 labels are 6 of each
+    assert few < more == every and (len(few), len(every)) == (3 * 6, 3 * 7)
+    assert not every & {*lists["valid"]["ID"]}
+    drawn = [tuple(sorted(lists[f"train_60_{s}"]["ID"])) for s in (1, 2, 3)]
+    assert len({*drawn}) == 3
+
+
 def test_impossible_options_are_refused(clone, tmp_path):
     with pytest.raises(SystemExit, match="holds no recordings"):
         run("words", tmp_path, tmp_path / "out")
@@ -103,6 +129,8 @@ def test_impossible_options_are_refused(clone, tmp_path):
         run("words", clone, tmp_path / "out", "--held_out_speaker", "lucas")
     with pytest.raises(SystemExit, match="goes with words"):
         run("speakers", clone, tmp_path / "out", "--held_out_speaker", "theo")
+    with pytest.raises(SystemExit, match="needs a --held_out_speaker"):
+        run("few_labels", clone, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit, match="is not empty"):
         run("words", clone, clone)
