@@ -51,6 +51,7 @@ setup(
         "scikit-learn>=1.3",
         "safetensors>=0.4",
         "huggingface_hub>=0.23",
+        "filelock>=3.13",
         "h5py>=3.9",
         "tqdm>=4.65",
     ],
@@ -72,6 +73,7 @@ setup(
             "build>=1.2",
             "mypy>=1.15",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.5",
             "sed_scores_eval>=0.0.4",
             # not with PyTorch's CPU-only wheels
