@@ -5,7 +5,7 @@
 #     bash tools/run_tests.sh -k scan    # arguments go to pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source tools/setup_env.sh ast,av,dev,onnx,plots
+source tools/setup_env.sh ast,av,dev,onnx,parquet,plots
 
 ruff check .
 ruff format --check .
