@@ -50,6 +50,7 @@ setup(
         "soundfile>=0.12",
         "scikit-learn>=1.3",
         "safetensors>=0.4",
+        "sentencepiece>=0.2",
         "huggingface_hub>=0.23",
         "filelock>=3.13",
         "h5py>=3.9",
@@ -60,6 +61,7 @@ setup(
         "av": ["av>=12"],
         "ast": ["transformers>=5.9,<6"],
         "microphone": ["sounddevice>=0.4.6"],
+        "lm": ["kenlm>=0.2", "pygtrie>=2.5"],
         "plots": ["matplotlib>=3.7"],
         "parquet": ["pyarrow>=17"],
         "onnx": [
@@ -88,6 +90,7 @@ setup(
             "audiomamba-export = audiomamba.cli.export:main",
             "audiomamba-tag = audiomamba.cli.tag:main",
             "audiomamba-train = audiomamba.cli.train:main",
+            "audiomamba-transcribe = audiomamba.cli.transcribe:main",
         ]
     },
     classifiers=[

@@ -14,14 +14,19 @@ CC BY-SA 4.0:
         recipes/VoxCeleb/data/fsdd
     python tools/lay_out_fsdd.py few_labels free-spoken-digit-dataset \\
         recipes/Custom/data/fsdd --held_out_speaker theo
+    python tools/lay_out_fsdd.py strings free-spoken-digit-dataset \\
+        recipes/LibriSpeech/data/fsdd_held_out --held_out_speaker theo
 
 ``words`` is the layout of SpeechCommands, one digit per clip; ``speakers`` that
-of VoxCeleb, six digits of one speaker per utterance. Takes 0 to 4 of every
-speaker and digit are the test split, as its owners have it, takes 5 to 9 the
-validation split. With ``--held_out_speaker`` the test split is all takes of
-that speaker instead, who is in no other split. ``few_labels`` has lists for the
-Custom recipe, of 60, 300 and all labelled clips of the other speakers for three
-seeds, and their recordings in ``known``, to pre-train on.
+of VoxCeleb, six digits of one speaker per utterance; ``strings`` that of
+LibriSpeech, three to six digits of one speaker, without pauses, with their
+transcript. Takes 0 to 4 of every speaker and digit are the test split, as its
+owners have it, takes 5 to 9 the validation split. With ``--held_out_speaker``
+the test split is all takes of that speaker instead, who is in no other split.
+``few_labels`` has lists for the Custom recipe, of 60, 300 and all labelled
+clips
+of the other speakers for three seeds, and their recordings in ``known``, to
+pre-train on.
 """
 
 import argparse
@@ -47,6 +52,11 @@ DIGITS = 6
 FEW, SEEDS = (60, 300), (1, 2, 3)
 # Split -> its number in iden_split.txt
 SPLITS = {"train": 1, "valid": 2, "test": 3}
+# Digits per utterance in the layout of LibriSpeech; a speaker's last one may
+# have fewer
+SHORTEST, LONGEST = 3, 6
+# How many utterances a recording of the training split is in
+ROUNDS = 8
 
 
 class LayoutError(ValueError):
@@ -154,6 +164,43 @@ def one_of_each(rows):
     return list({row[3]: row for row in reversed(rows)}.values())
 
 
+def lay_out_strings(takes, target, held_out=None, seed=0):
+    """Write the layout of LibriSpeech; return split -> number of utterances.
+
+    Speakers and chapters have numbers, as there: a chapter is all recordings
+    of a speaker's split, in random order.
+    """
+    pools = defaultdict(list)
+    for (speaker, digit, take), path in takes.items():
+        split = split_of(take, speaker, held_out)
+        pools[split, speaker].append((WORDS[digit].upper(), path))
+    speakers = sorted({speaker for speaker, _, _ in takes})
+    generator = np.random.default_rng(seed)
+    counts = dict.fromkeys(SPLITS, 0)
+    for (split, speaker), pool in tqdm(sorted(pools.items()), unit="split"):
+        number = speakers.index(speaker) + 1
+        for chapter in range(ROUNDS if split == "train" else 1):
+            order = [pool[i] for i in generator.permutation(len(pool))]
+            name = f"{number}-{100 * SPLITS[split] + chapter}"
+            folder = target / split / name.replace("-", "/")
+            counts[split] += write_chapter(folder, name, order, generator)
+    return counts
+
+
+def write_chapter(folder, name, recordings, generator):
+    """Write a chapter of LibriSpeech; return its number of utterances."""
+    lines = []
+    while recordings:
+        size = generator.integers(SHORTEST, LONGEST, endpoint=True)
+        part, recordings = recordings[:size], recordings[size:]
+        utterance = f"{name}-{len(lines):04d}"
+        wavs = [read_audio(path, SAMPLE_RATE) for _, path in part]
+        write(folder / f"{utterance}.flac", np.concatenate(wavs))
+        lines.append(" ".join([utterance, *(word for word, _ in part)]))
+    (folder / f"{name}.trans.txt").write_text("\n".join(lines) + "\n")
+    return len(lines)
+
+
 def write(path, samples, rate=SAMPLE_RATE):
     """Write 16-bit samples, at 16 kHz unless told otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +213,8 @@ def parse_arguments(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("form", choices=("words", "speakers", "few_labels"))
+    forms = ("words", "speakers", "strings", "few_labels")
+    parser.add_argument("form", choices=forms)
     parser.add_argument("corpus", type=Path, help="clone of the corpus")
     parser.add_argument("target", type=Path, help="new folder to write")
     parser.add_argument("--held_out_speaker", metavar="NAME")
@@ -195,7 +243,8 @@ def lay_out(form, corpus, target, held_out=None):
         if held_out is None:
             raise LayoutError("few_labels needs a --held_out_speaker.")
         return lay_out_few_labels(takes, target, held_out)
-    return lay_out_words(takes, target, held_out)
+    write_layout = lay_out_words if form == "words" else lay_out_strings
+    return write_layout(takes, target, held_out)
 
 
 def main(argv=None):

@@ -19,6 +19,7 @@ CORPORA = {
     "AudioSet": "audioset",
     "EPIC-Sounds": "epic_sounds",
     "ESC50": "esc50",
+    "LibriSpeech": "librispeech",
     "SpeechCommands": "speech_commands",
     "VGGSound": "vggsound",
     "VoxCeleb": "voxceleb",

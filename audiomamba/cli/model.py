@@ -4,10 +4,9 @@ import argparse
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
-    from audiomamba.inference.tagger import AudioTagger
     from audiomamba.lite import LiteTagger
 
 
@@ -85,7 +84,9 @@ def load_onnx(command: str, path: str) -> "LiteTagger":
         sys.exit(f"{command}: {error}")
 
 
-def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
+def load_model(
+    command: str, arguments: argparse.Namespace, kind: str = "AudioTagger"
+) -> Any:
     """Load the model, or exit with the reason why it cannot be loaded.
 
     Arguments
@@ -94,10 +95,13 @@ def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
         Name of the command, for the message.
     arguments : argparse.Namespace
         With the options of `add_model_options`.
+    kind : str
+        Name of a class in `audiomamba.inference`.
 
     Returns
     -------
-    AudioTagger
+    object
+        Of that class.
     """
     if find_spec("audiomamba.inference") is None:
         sys.exit(
@@ -107,9 +111,7 @@ def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
         )
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    from audiomamba.inference import AudioTagger
-    from audiomamba.inference.export import ExportError
-    from audiomamba.pretrained import CheckpointError
+    from audiomamba import inference
 
     model = arguments.model
     if is_onnx(model):
@@ -119,9 +121,7 @@ def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
         )
     run_opts = {"device": arguments.device} if arguments.device else None
     try:
-        return AudioTagger.from_hparams(model, run_opts=run_opts)
-    except (CheckpointError, ExportError) as error:
-        sys.exit(f"{command}: {error}")
+        return getattr(inference, kind).from_hparams(model, run_opts=run_opts)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         if Path(model).exists():
             sys.exit(f"{command}: {error}")
@@ -129,3 +129,6 @@ def load_model(command: str, arguments: argparse.Namespace) -> "AudioTagger":
             f"{command}: there is no folder {model} here, and the hub "
             f"does not give it: {error}"
         )
+    except ValueError as error:
+        # Such as an unfinished run, or a model of another kind
+        sys.exit(f"{command}: {model}: {error}")

@@ -1,6 +1,7 @@
 """Which training clips an epoch draws, in which order, on which process."""
 
 from collections import Counter
+from itertools import cycle, islice
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -213,3 +214,41 @@ class EpochBatchSampler(Sampler):
             batch = order[first:stop]
             turn = self.rank % len(batch)
             yield batch[turn :: self.n_processes].tolist()
+
+
+class SharedBatches(Sampler):
+    """The batches of a sampler, shared out among processes.
+
+    All processes have the same number of batches: the first ones are drawn
+    again where there are too few.  (SpeechBrain's ``DistributedSamplerWrapper``
+    takes the clips of a process' only batch for batches.)
+
+    Arguments
+    ---------
+    batches : Sampler
+        Yields the same batches on every process, and has ``set_epoch``.
+    rank, n_processes : int
+        This process, of how many.
+
+    Example
+    -------
+    >>> everything = EpochBatchSampler(5, batch_size=2, seed=1, shuffle=False)
+    >>> [list(SharedBatches(everything, rank, 2)) for rank in (0, 1)]
+    [[[0, 1], [4]], [[2, 3], [0, 1]]]
+    """
+
+    def __init__(self, batches, rank=0, n_processes=1):
+        self.batches = batches
+        self.rank, self.n_processes = rank, n_processes
+
+    def set_epoch(self, epoch):
+        """Choose the epoch to draw."""
+        self.batches.set_epoch(epoch)
+
+    def __len__(self):
+        return -(-len(self.batches) // self.n_processes)
+
+    def __iter__(self):
+        n_drawn = len(self) * self.n_processes
+        batches = islice(cycle(list(self.batches)), n_drawn)
+        yield from islice(batches, self.rank, None, self.n_processes)

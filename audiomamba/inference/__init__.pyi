@@ -3,10 +3,12 @@ from .onnx import export_onnx
 from .program import export_program
 from .speakers import SpeakerRecognition
 from .tagger import AudioTagger
+from .transcriber import Transcriber
 
 __all__ = [
     "AudioTagger",
     "SpeakerRecognition",
+    "Transcriber",
     "export_onnx",
     "export_program",
     "export_run",

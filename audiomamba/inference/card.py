@@ -1,4 +1,4 @@
-"""The model card of an exported model."""
+"""The model cards of exported models."""
 
 import math
 import re
@@ -42,6 +42,38 @@ _SPEAKERS = """
 Whether two speakers are the same, `audiomamba.inference.SpeakerRecognition`
 decides with this model's threshold, and SpeechBrain's own with 0.25.
 """
+_SPEECH_HEADER = """\
+---
+{metadata}
+---
+
+# {title}
+
+{origin}
+
+| | |
+|---|---|
+{facts}
+
+## Use
+
+```python
+from audiomamba.inference import Transcriber
+
+transcriber = Transcriber.from_hparams("this folder, or its name on the hub")
+transcriber.transcribe_file("speech.wav")
+```
+
+```
+audiomamba-transcribe speech.wav --model "this folder, or its name on the hub"
+```
+
+SpeechBrain's `EncoderASR.from_hparams` loads it as well, with `audiomamba`
+installed.
+
+`hyperparams.yaml` names Python objects to create, as in every SpeechBrain
+model: only load models from sources you trust.
+"""
 _RECORD = """
 ## Result
 
@@ -73,7 +105,7 @@ def _training_data(record):
     return {"data": f"{record['dataset']} ({clips} clips)"}
 
 
-def _metadata(title, record, licence):
+def _metadata(title, record, licence, task):
     """The fields that the hub reads, as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -81,7 +113,7 @@ def _metadata(title, record, licence):
     if record is not None:
         datasets = [re.sub(r"[^\w.-]+", "-", record["dataset"]).strip("-")]
         common = {
-            "task_type": "audio-classification",
+            "task_type": task,
             "dataset_type": datasets[0],
             "dataset_name": record["dataset"],
             "dataset_split": record["metric"]["split"],
@@ -93,8 +125,8 @@ def _metadata(title, record, licence):
         ]
     return ModelCardData(
         library_name="speechbrain",
-        pipeline_tag="audio-classification",
-        tags=["audio-mamba", "audio-classification", "speechbrain"],
+        pipeline_tag=task,
+        tags=["audio-mamba", task, "speechbrain"],
         license=licence or "unknown",
         datasets=datasets,
         model_name=title if results else None,
@@ -139,23 +171,62 @@ def model_card(
     >>> "| classes | 2 |" in card
     True
     """
+    return _HEADER.format(
+        metadata=_metadata(title, record, licence, "audio-classification"),
+        title=title,
+        origin=origin,
+        facts=_facts({"classes": n_classes, **options}, record, licence),
+        speakers=_SPEAKERS if "verification_threshold" in options else "",
+    ) + _result(record)
+
+
+def recognizer_card(
+    title: str,
+    origin: str,
+    options: dict,
+    n_tokens: int,
+    record: dict,
+    licence: str | None = None,
+) -> str:
+    """Return the model card of a speech recogniser.
+
+    Arguments
+    ---------
+    title, origin, options, record, licence
+        See `model_card`.
+    n_tokens : int
+        Number of tokens with the blank.
+
+    Returns
+    -------
+    str
+        See `model_card`.
+    """
+    task = "automatic-speech-recognition"
+    return _SPEECH_HEADER.format(
+        metadata=_metadata(title, record, licence, task),
+        title=title,
+        origin=origin,
+        facts=_facts({"tokens": n_tokens, **options}, record, licence),
+    ) + _result(record)
+
+
+def _facts(options, record, licence):
+    """The rows of the first table."""
     facts = {
         "licence": licence or "not stated",
         **_training_data(record),
-        "classes": n_classes,
         **{name.replace("_", " "): value for name, value in options.items()},
         "exported with": f"audiomamba {audiomamba.__version__}",
     }
-    card = _HEADER.format(
-        metadata=_metadata(title, record, licence),
-        title=title,
-        origin=origin,
-        facts="\n".join(_row(*fact) for fact in facts.items()),
-        speakers=_SPEAKERS if "verification_threshold" in options else "",
-    )
+    return "\n".join(_row(*fact) for fact in facts.items())
+
+
+def _result(record):
+    """The part of a card that says what a run reached, if it is of one."""
     if record is None:
-        return card
-    return card + _RECORD.format(
+        return ""
+    return _RECORD.format(
         metrics="\n".join(_row(*entry) for entry in record["metrics"].items()),
         protocol=f"On {record['metric']['split']}, {record['rule']}",
         epoch=record["epoch"],

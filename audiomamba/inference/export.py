@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from ruamel.yaml import YAML
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import class_names, inputs_key
 from audiomamba.inference.card import model_card
+from audiomamba.inference.folder import ExportError, new_folder
 from audiomamba.inference.model_yaml import (
     EMB_MEAN,
     PARTS,
@@ -18,6 +18,7 @@ from audiomamba.inference.model_yaml import (
     new_node,
     plain,
 )
+from audiomamba.inference.recognizer import write_recognizer
 from audiomamba.inference.statistics import mean_embedding
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.pretrained.sources import HPARAMS_FILE, LABEL_FILE
@@ -28,7 +29,7 @@ from audiomamba.pretrained.weights import (
 )
 from audiomamba.training.checkpoints import AtomicCheckpointer
 from audiomamba.training.metrics import default_activation
-from audiomamba.training.protocols import best_first, weights_of
+from audiomamba.training.protocols import weights_of
 
 # Defaults of the recipes' readers, for keys that the YAML does not have
 _READER = {"remove_mean": True, "keep": "start"}
@@ -38,10 +39,6 @@ _EPIC_READER = {"remove_mean": False, "keep": "centre"}
 _NORMALIZER = ("sample_rate", "max_duration", "remove_mean", "keep")
 
 logger = logging.getLogger(__name__)
-
-
-class ExportError(ValueError):
-    """A model cannot be exported; the message says why and what to do."""
 
 
 def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
@@ -153,15 +150,7 @@ def write_model(
     ExportError
         If the target is not empty, or the parts do not match.
     """
-    target = Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ExportError(
-            f"{target} exists: remove it, or choose another target."
-        )
-    draft = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with new_folder(target) as draft:
         _write_files(draft, parts, options, weights, labels)
         card = model_card(title, origin, options, len(labels), record, licence)
         (draft / "README.md").write_text(card, encoding="utf-8")
@@ -170,10 +159,7 @@ def write_model(
         tagger = _check(draft, weights, labels, options)
         if training is not None:
             _add_mean(draft, parts, options, weights, tagger, training)
-        draft.replace(target)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return target
+    return Path(target)
 
 
 def _write_files(folder, parts, options, weights, labels):
@@ -268,19 +254,18 @@ def _names_of(checkpoint, labels):
 
 def _chosen_checkpoint(folder, record):
     """Return the checkpoint that ``results.json`` reports."""
-    (key,) = record["protocols"][record["protocol"]]["chosen_by"]
-    found = AtomicCheckpointer(folder / "save").find_checkpoint(
-        importance_key=best_first(key),
-        ckpt_predicate=lambda ckpt: key in ckpt.meta,
-    )
-    if found is None or found.meta["epoch"] != record["epoch"]:
-        epoch = found and found.meta["epoch"]
+    epochs = {}
+    for found in AtomicCheckpointer(folder / "save").list_checkpoints():
+        # Those within an epoch have none
+        if "epoch" in found.meta:
+            epochs[found.meta["epoch"]] = found
+    if record["epoch"] not in epochs:
         raise ExportError(
-            f"{folder}: results.json is for epoch {record['epoch']}, but the "
-            f"best checkpoint in save/ for epoch {epoch}. Start train.py "
+            f"{folder}: results.json is for epoch {record['epoch']}, but save/ "
+            f"has checkpoints of epochs {sorted(epochs)}. Start train.py "
             "again: it resumes, tests and writes new results."
         )
-    return found
+    return epochs[record["epoch"]]
 
 
 def _verification_threshold(folder, weights_file):
@@ -330,7 +315,8 @@ def export_run(
     -------
     Path
         ``target``, for `audiomamba.inference.AudioTagger` and SpeechBrain's
-        ``EncoderClassifier``.
+        ``EncoderClassifier``; that of a speech recogniser for
+        `audiomamba.inference.Transcriber` and SpeechBrain's ``EncoderASR``.
 
     Raises
     ------
@@ -346,10 +332,20 @@ def export_run(
                 "finished run. Let train.py finish training and testing."
             )
     text = (folder / HPARAMS_FILE).read_text(encoding="utf-8")
-    parts, options = read_recipe(text, folder / HPARAMS_FILE)
+    settings = YAML().load(text)
     record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     chosen = _chosen_checkpoint(folder, record)
     weights = weights_of(chosen, record["protocol"])
+    if "tokenizer" in chosen.paramfiles:
+        return write_recognizer(
+            target,
+            settings,
+            weights,
+            chosen.paramfiles["tokenizer"],
+            record,
+            licence,
+        )
+    parts, options = read_recipe(text, folder / HPARAMS_FILE)
     names = _names_of(chosen, labels)
     files = chosen.paramfiles
     path = files.get(record["protocol"], files["embedding_model"])
@@ -357,7 +353,6 @@ def export_run(
     if threshold is not None:
         options["verification_threshold"] = threshold
     encoder = str(parts["embedding_model"].tag).rpartition(".")[2]
-    settings = YAML().load(text)
     # Relative to where the run was started
     started = Path(record["folder"])
     training = (

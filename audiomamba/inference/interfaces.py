@@ -55,6 +55,39 @@ class LogPosteriors(torch.nn.Module):
         return _LOG_ACTIVATIONS[self.activation](self.classifier(emb).float())
 
 
+class TokenScores(torch.nn.Module):
+    """A recogniser that returns its scores alone, as ``EncoderASR`` calls it.
+
+    Arguments
+    ---------
+    recognizer : audiomamba.lobes.Recognizer
+        Returns log-probabilities and their lengths.
+    """
+
+    def __init__(self, recognizer: torch.nn.Module):
+        super().__init__()
+        self.recognizer = recognizer
+
+    def forward(
+        self, wavs: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute log-probabilities of tokens.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, N].
+        lengths : torch.Tensor
+            Relative lengths [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B, T', C]; past the end of an utterance that of the blank is 0.
+        """
+        return self.recognizer(wavs, lengths)[0]
+
+
 class UnknownMean(torch.nn.Module):
     """In place of ``mean_var_norm_emb`` where the mean embedding is unknown.
 

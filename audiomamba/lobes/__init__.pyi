@@ -2,7 +2,7 @@ from .ast import AudioSpectrogramTransformer
 from .audio_mamba import AudioMamba, aum_base, aum_small, aum_tiny
 from .augment import Mixup, SpectrogramMask, TimeRollNoise, TimeWarp
 from .clip_encoder import ClipEncoder, Waveforms
-from .ctc import CTCEncoder
+from .ctc import CTCEncoder, Recognizer
 from .dass import DASS, dass_medium, dass_small
 from .fbank import SpeechBrainFbank
 from .features import KaldiFbank, LogMelSpectrogram
@@ -17,6 +17,7 @@ __all__ = [
     "KaldiFbank",
     "LogMelSpectrogram",
     "Mixup",
+    "Recognizer",
     "SpectrogramMask",
     "SpectrogramNorm",
     "SpeechBrainFbank",

@@ -38,7 +38,7 @@ def encode(
     >>> encode(pool, torch.randn(2, 50, 16), torch.tensor([1.0, 0.5])).shape
     torch.Size([2, 1, 8])
     """
-    signature = inspect.signature(_unwrapped(encoder).forward)
+    signature = inspect.signature(unwrapped(encoder).forward)
     takes_lengths = lengths is not None and len(signature.parameters) > 1
     output = encoder(feats, lengths) if takes_lengths else encoder(feats)
     emb = output[0] if isinstance(output, tuple) else output
@@ -47,8 +47,18 @@ def encode(
     return emb.unsqueeze(1) if emb.dim() == 2 else emb
 
 
-def _unwrapped(module):
-    """Return what DistributedDataParallel and ``torch.compile`` wrap."""
+def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
+    """Return what DistributedDataParallel and ``torch.compile`` wrap.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        Wrapped or not.
+
+    Returns
+    -------
+    torch.nn.Module
+    """
     for name in ("module", "_orig_mod"):
         module = getattr(module, name, module)
     return module
@@ -100,7 +110,7 @@ class ClipEncoder(torch.nn.Module):
         depends on the other clips of the batch.
         """
         fixed = getattr(self.compute_features, "n_frames", None)
-        encoder = _unwrapped(self.embedding_model)
+        encoder = unwrapped(self.embedding_model)
         return bool(fixed or getattr(encoder, "mask_padding", False))
 
     def features(

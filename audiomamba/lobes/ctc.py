@@ -1,11 +1,24 @@
-"""Audio Mamba in place of the Transformer in SpeechBrain's CTC recipes."""
+"""Speech recognition with CTC: from waveforms to scores of tokens.
+
+`CTCEncoder` takes the place of the Transformer in SpeechBrain's CTC recipes.
+"""
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 
 from audiomamba.lobes.audio_mamba import AudioMamba
-from audiomamba.nnet.lengths import frame_counts, relative_lengths
+from audiomamba.lobes.clip_encoder import Augment, ClipEncoder, unwrapped
+from audiomamba.nnet.lengths import (
+    frame_counts,
+    padding_mask,
+    relative_lengths,
+)
 from audiomamba.nnet.patch_embed import grid_length
+
+# Logarithm of the probability of other tokens than the blank past the end
+_NEVER = -1e4
 
 
 class CTCEncoder(torch.nn.Module):
@@ -97,7 +110,116 @@ class CTCEncoder(torch.nn.Module):
         n_own = frame_counts(wav_len.to(src.device), n_frames)
         lengths = relative_lengths(n_own, padded.shape[1])
         steps = self.encoder(padded, lengths, output="frames")
-        last = grid_length(n_own, patch, stride) - 1
+        last = self.step_counts(n_own) - 1
         places = torch.arange(n_steps, device=src.device)
         places = places.minimum(last[:, None])[..., None]
         return steps.gather(1, places.expand(-1, -1, steps.shape[2])), None
+
+    def step_counts(self, n_frames: torch.Tensor) -> torch.Tensor:
+        """Return how many steps are whole within a clip; at least one.
+
+        Arguments
+        ---------
+        n_frames : torch.Tensor
+            Frames of each clip, [B].
+
+        Returns
+        -------
+        torch.Tensor
+            [B].
+        """
+        patch, stride = self.encoder.patch_size[1], self.encoder.stride[1]
+        return grid_length(n_frames, patch, stride)
+
+
+class Recognizer(torch.nn.Module):
+    """Features, normalisation, encoder and classifier in a row.
+
+    Training, evaluation and inference all call this, so that they compute the
+    same.  An utterance gets the same scores alone and in any batch.
+
+    Arguments
+    ---------
+    compute_features, mean_var_norm : torch.nn.Module
+        See `audiomamba.lobes.ClipEncoder`.
+    embedding_model : CTCEncoder
+        Maybe wrapped for distributed training.
+    classifier : torch.nn.Module
+        From steps to logits of tokens.
+    blank_index : int
+        The token of CTC's blank.
+
+    Example
+    -------
+    >>> from audiomamba.lobes import KaldiFbank, SpectrogramNorm
+    >>> encoder = AudioMamba(
+    ...     n_mels=80,
+    ...     patch_size=(80, 4),
+    ...     stride=(80, 4),
+    ...     embed_dim=32,
+    ...     depth=1,
+    ...     cls_token=None,
+    ... )
+    >>> recognizer = Recognizer(
+    ...     KaldiFbank(n_mels=80),
+    ...     SpectrogramNorm(mean=-4.0, std=4.0),
+    ...     CTCEncoder(encoder),
+    ...     torch.nn.Linear(32, 29),
+    ... ).eval()
+    >>> wavs, lengths = torch.randn(2, 16000), torch.tensor([1.0, 0.5])
+    >>> log_probs, lengths = recognizer(wavs, lengths)
+    >>> log_probs.shape, (lengths * 25).tolist()
+    (torch.Size([2, 25, 29]), [24.0, 12.0])
+    """
+
+    def __init__(
+        self,
+        compute_features: torch.nn.Module,
+        mean_var_norm: torch.nn.Module,
+        embedding_model: torch.nn.Module,
+        classifier: torch.nn.Module,
+        blank_index: int = 0,
+    ):
+        super().__init__()
+        self.clip_encoder = ClipEncoder(
+            compute_features, mean_var_norm, embedding_model
+        )
+        self.classifier, self.blank_index = classifier, blank_index
+
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        lengths: torch.Tensor,
+        spec_augment: Augment | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute the log-probabilities of tokens.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Waveforms, [B, N].
+        lengths : torch.Tensor
+            Relative lengths in (0, 1], [B].
+        spec_augment : callable, optional
+            Augments the features.
+
+        Returns
+        -------
+        log_probs : torch.Tensor
+            [B, T', C], float32; past the end of an utterance that of the blank
+            is 0.
+        lengths : torch.Tensor
+            Relative lengths of ``log_probs``, [B]; exact, as `relative_lengths`
+            makes them.
+        """
+        encoder = self.clip_encoder.embedding_model
+        feats, lengths = self.clip_encoder.features(wavs, lengths, spec_augment)
+        steps, _ = encoder(feats, wav_len=lengths)
+        log_probs = self.classifier(steps).float().log_softmax(-1)
+        n_frames = frame_counts(lengths, feats.shape[1])
+        n_own = cast(CTCEncoder, unwrapped(encoder)).step_counts(n_frames)
+        silence = torch.full_like(log_probs[0, 0], _NEVER)
+        silence[self.blank_index] = 0.0
+        past = padding_mask(n_own, log_probs.shape[1])[..., None]
+        log_probs = torch.where(past, silence, log_probs)
+        return log_probs, relative_lengths(n_own, log_probs.shape[1])

@@ -19,7 +19,7 @@ from audiomamba.training.statistics import KEYS as STATISTICS
 
 logger = get_logger(__name__)
 
-PERCENT = ("accuracy", "chance", "top5", "mAP", "mAUC", "data_wait", "taught")
+PERCENT = "accuracy chance top5 mAP mAUC WER CER data_wait taught".split()
 
 
 class Progress:
@@ -83,7 +83,8 @@ def readable(name, value):
     ('32.70 %', '1.00e-05', '0.1235')
     """
     base = name.split("_", 1)[-1] if name.startswith("test_") else name
-    if base in PERCENT:
+    # WER_<subset> is that of a part of a split
+    if base in PERCENT or base.startswith("WER_"):
         return f"{100 * value:.2f} %"
     if name == "seconds":
         return f"{value:.1f}"

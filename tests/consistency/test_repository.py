@@ -144,18 +144,16 @@ def test_files_have_400_lines_and_functions_60_at_most(pattern):
             assert length <= 60, f"{key}: {length}"
 
 
-def test_training_has_at_most_22_modules():
+def test_training_has_at_most_23_modules():
     modules = {path.name for path in tracked("audiomamba/training/*.py")}
-    assert len(modules - {"__init__.py"}) <= 22, sorted(modules)
+    assert len(modules - {"__init__.py"}) <= 23, sorted(modules)
 
 
 def test_training_scripts_have_at_most_70_lines():
-    """Except for DigitStrings, which is not a classification."""
     scripts = tracked("recipes/*/train.py")
     assert len(scripts) >= 8
     for path in scripts:
-        if path.parent.name != "DigitStrings":
-            assert len(path.read_text().splitlines()) <= 70, path
+        assert len(path.read_text().splitlines()) <= 70, path
 
 
 def test_optional_packages_are_imported_only_where_used():

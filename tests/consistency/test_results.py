@@ -142,7 +142,8 @@ def test_every_paper_yaml_has_a_row_and_every_row_a_yaml():
         # Pre-training has no score
         if path.parts[-3] != "Pretraining"
         and re.match(
-            r"(as20k_)?(ast|aum|dass)_(base|small|medium)|compare_", path.name
+            r"(as20k_)?(ast|aum|dass)_(base|small|medium)|compare_|digits_",
+            path.name,
         )
     }
     assert rows == yamls

@@ -138,3 +138,28 @@ def test_impossible_options_are_refused(clone, tmp_path):
     broken.write_bytes(b"")
     with pytest.raises(SystemExit, match="1_theo_3.wav"):
         run("words", clone, tmp_path / "out")
+
+
+def test_strings_are_in_the_layout_of_librispeech(clone, tmp_path, load_recipe):
+    run("strings", clone, tmp_path / "out", "--held_out_speaker", "theo")
+    module = load_recipe("LibriSpeech", "librispeech_prepare")
+    splits = {name: [name] for name in ("train", "valid", "test")}
+    module.prepare_librispeech(tmp_path / "out", tmp_path / "lists", splits)
+    tables = {
+        part: pd.read_csv(tmp_path / "lists" / f"{part}.csv") for part in splits
+    }
+    # theo has all takes of the test split, george takes 5 to 9 for validation
+    speakers = {
+        part: set(table["ID"].str.split("-").str[0])
+        for part, table in tables.items()
+    }
+    assert speakers == {"train": {"1"}, "valid": {"1"}, "test": {"2"}}
+    words = {part: " ".join(t["label"]).split() for part, t in tables.items()}
+    counts = {part: len(found) for part, found in words.items()}
+    assert counts == {"train": 8 * 3 * 7, "valid": 15, "test": 36}
+    assert sorted(set(words["test"])) == ["ONE", "TWO", "ZERO"]
+    assert tables["test"]["label"].str.split().str.len().between(1, 6).all()
+    # no sample is lost
+    paths = (clone / "recordings").glob("*_theo_*.wav")
+    seconds = sum(sf.info(path).duration for path in paths)
+    assert tables["test"]["duration"].sum() == pytest.approx(seconds, rel=1e-3)

@@ -308,3 +308,24 @@ def test_esc50_has_its_layout_and_its_classes_differ(make, nearest, tmp_path):
         [clip for clip, held in zip(clips, test) if not held],
         [clip for clip, held in zip(clips, test) if held],
     ) >= 0.8  # fmt: skip
+
+
+def test_librispeech_has_its_layout(make, tmp_path):
+    folder = tmp_path / "librispeech"
+    make("LibriSpeech", folder, "--n_speakers", 2, "--n_utterances", 3)
+    lines = {}
+    for path in folder.rglob("*.trans.txt"):
+        subset, speaker, chapter, name = path.relative_to(folder).parts
+        assert name == f"{speaker}-{chapter}.trans.txt"
+        for line in path.read_text().splitlines():
+            utterance, *words = line.split()
+            assert utterance.startswith(f"{speaker}-{chapter}-")
+            assert 2 <= len(words) <= 5 and all(map(str.isupper, words))
+            info = soundfile.info(path.parent / f"{utterance}.flac")
+            assert (info.samplerate, info.channels) == (16000, 1)
+            # longer texts take longer
+            assert 0.1 < info.duration / len(words) < 1.2
+            lines[utterance] = subset
+    subsets = list(lines.values())
+    assert [subsets.count(s) for s in sorted(set(subsets))] == [6, 6, 6]
+    assert len({name.split("-")[0] for name in lines}) == 6

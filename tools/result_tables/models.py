@@ -31,7 +31,7 @@ def figures_of(row: Row) -> dict:
     # These compute when they are made, which the meta device cannot.
     overrides = {
         key: None
-        for key in ("crop", "compute_features")
+        for key in ("crop", "compute_features", "wav_augment")
         if re.search(rf"^{key}: !new", text, re.MULTILINE)
     }
     overrides.update(row.overrides)

@@ -170,7 +170,7 @@ def recipe_table(recipe: str, table: pd.DataFrame, models: dict) -> str:
         if row.recipe != recipe or row.table == "2":
             continue
         figures, hours = models[row], f"{models[row]['hours']:.1f}"
-        if row.table == "comparison":
+        if row.corpus.corpus.startswith("FSDD"):
             hours = "minutes on a CPU"
         lines.append(
             {

@@ -1,0 +1,217 @@
+"""Write down what is said in recordings of any length."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from speechbrain.inference.ASR import EncoderASR
+
+from audiomamba.dataio.audio import audio_info, read_blocks
+from audiomamba.lobes.transcripts import make_decoder
+from audiomamba.nnet.lengths import check_positive
+from audiomamba.pretrained.sources import is_run
+
+# Seconds of a window, and of its overlap with the next one
+WINDOW, OVERLAP = 30.0, 4.0
+
+
+class Transcriber(EncoderASR):
+    """Transcribes recordings of any format, sample rate and length.
+
+    Loads models that ``tools/export_pretrained.py`` writes from a run of
+    ``recipes/LibriSpeech``.  An utterance gets the text of the recipe's
+    evaluation.
+
+    A model's ``hyperparams.yaml`` names Python objects to create, as everywhere
+    in SpeechBrain: from an untrusted source it can run arbitrary code.
+
+    Arguments
+    ---------
+    *args, **kwargs
+        As for SpeechBrain's ``EncoderASR``; see `from_hparams`.
+    """
+
+    HPARAMS_NEEDED = [*EncoderASR.HPARAMS_NEEDED, "audio_normalizer"]
+    MODULES_NEEDED = [*EncoderASR.MODULES_NEEDED, "recognizer"]
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sample_rate = self.hparams.audio_normalizer.sample_rate
+        clip_encoder = self.mods.recognizer.clip_encoder
+        stride = clip_encoder.embedding_model.encoder.stride[1]
+        # Seconds
+        self.step = stride * clip_encoder.compute_features.hop
+        self.step /= self.sample_rate
+        self.use_beam(None)
+
+    @classmethod
+    def from_hparams(
+        cls,
+        source: str | Path,
+        savedir: str | Path | None = None,
+        run_opts: dict | None = None,
+        **kwargs,
+    ) -> "Transcriber":
+        """Load an exported model or a finished run.
+
+        Arguments
+        ---------
+        source : str or Path
+            A folder, the output folder of a run, or ``owner/name`` on the hub;
+            only from a source you trust.
+        savedir : str or Path, optional
+            Folder for links to the fetched files; None: only the hub's cache.
+        run_opts : dict, optional
+            For example ``{"device": "cuda:0"}``; None: a GPU if there is one.
+        **kwargs
+            As for SpeechBrain's ``Pretrained.from_hparams``.
+
+        Returns
+        -------
+        Transcriber
+
+        Raises OSError or ValueError if it is none of them, or a run that is not
+        finished.
+        """
+        if is_run(source):
+            from audiomamba.inference.export import export_run
+
+            with TemporaryDirectory() as place:
+                model = export_run(source, f"{place}/model")
+                return cls.from_hparams(model, None, run_opts, **kwargs)
+        return super().from_hparams(
+            str(source), savedir=savedir, run_opts=run_opts, **kwargs
+        )
+
+    def use_beam(
+        self,
+        beam_size: int | None,
+        lm_file: str | Path | None = None,
+        **options: float,
+    ) -> None:
+        """Choose how `transcribe_file` decodes.
+
+        Arguments
+        ---------
+        beam_size, lm_file, **options
+            See `audiomamba.lobes.transcripts.make_decoder`.
+        """
+        self.decode = make_decoder(
+            self.tokenizer, beam_size, lm_file, **options
+        )
+
+    def scores(self, wav: torch.Tensor) -> torch.Tensor:
+        """Compute the log-probabilities of tokens in a waveform.
+
+        Arguments
+        ---------
+        wav : torch.Tensor
+            [N], at the model's sample rate, normalised like the recipe's.
+
+        Returns
+        -------
+        torch.Tensor
+            [T', C], on the CPU; one row per ``step`` seconds.
+        """
+        with torch.no_grad(), self.inference_ctx:
+            wavs = wav[None].to(self.device)
+            ones = torch.ones(1, device=self.device)
+            log_probs, lengths = self.mods.recognizer(wavs, ones)
+        n_own = round(lengths.item() * log_probs.shape[1])
+        return log_probs[0, :n_own].cpu()
+
+    def transcribe_file(
+        self, path: str | Path, window: float = WINDOW, **kwargs
+    ) -> str:
+        """Transcribe a file of any length.
+
+        A file of up to ``window`` seconds is heard as a whole.  A longer one is
+        heard in windows that overlap by 4 s, of which each gives the steps of
+        its middle; then all steps are decoded together.
+
+        Arguments
+        ---------
+        path : str or Path
+            Any format that soundfile reads, any rate and number of channels.
+        window : float
+            Seconds; more than 4.
+        **kwargs
+            None; for SpeechBrain's signature.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read.
+        ValueError
+            If the window is too short.
+        """
+        if kwargs:
+            raise TypeError(f"transcribe_file has no option {[*kwargs]}")
+        check_positive(window=window)
+        n_overlap = round(OVERLAP / self.step)
+        n_hop = round(window / self.step) - n_overlap
+        if n_hop < 1:
+            raise ValueError(
+                f"window is {window} s; it must be longer than {OVERLAP} s, by "
+                "which windows overlap."
+            )
+        rate = audio_info(path).sample_rate
+        size, hop = (
+            round(n * self.step * rate) for n in (n_hop + n_overlap, n_hop)
+        )
+        rows, skipped = [], 0
+        for wav, is_last in overlapping(read_blocks(path), size, hop):
+            normal = self.hparams.audio_normalizer(wav, rate, path)
+            stop = None if is_last else n_overlap // 2 + n_hop
+            rows.append(self.scores(normal)[skipped:stop])
+            skipped = n_overlap // 2
+        log_probs = torch.cat(rows)
+        return self.decode(log_probs[None], torch.ones(1))[0]
+
+
+def overlapping(
+    blocks: Iterable[torch.Tensor], size: int, hop: int
+) -> Iterator[tuple[torch.Tensor, bool]]:
+    """Cut a stream into windows that start every ``hop`` samples.
+
+    The last one ends with the stream; it is shorter than the others, but
+    longer than their overlap.
+
+    Arguments
+    ---------
+    blocks : iterable of torch.Tensor
+        The stream in blocks [n] of any size.
+    size : int
+        Samples of a window.
+    hop : int
+        Samples from one start to the next, at most ``size``.
+
+    Yields
+    ------
+    torch.Tensor
+        The window's samples.
+    bool
+        Whether it is the last one.
+
+    Example
+    -------
+    >>> stream = [torch.arange(4), torch.arange(4, 9)]
+    >>> for window, is_last in overlapping(stream, size=4, hop=2):
+    ...     print(window.tolist(), is_last)
+    [0, 1, 2, 3] False
+    [2, 3, 4, 5] False
+    [4, 5, 6, 7] False
+    [6, 7, 8] True
+    """
+    waiting = torch.empty(0)
+    for block in blocks:
+        waiting = torch.cat([waiting, block]) if len(waiting) else block
+        while len(waiting) > size:
+            yield waiting[:size], False
+            waiting = waiting[hop:]
+    yield waiting, True
