@@ -6,6 +6,7 @@ import difflib
 import io
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import speechbrain as sb
@@ -218,7 +219,27 @@ def resolved_text(hparams_file, overrides=None):
         YAML text; nothing in it was instantiated.
     """
     stream = io.StringIO(_read(hparams_file))
-    return resolve_references(stream, _lines(overrides or {})).read()
+    with _structure_named(hparams_file):
+        return resolve_references(stream, _lines(overrides or {})).read()
+
+
+@contextmanager
+def _structure_named(hparams_file):
+    """Say in words that an option gives keys to a value that has none."""
+    try:
+        yield
+    except ValueError as error:
+        if "structure of the overrides" not in str(error):
+            raise
+        given = {
+            key: value
+            for key, value in error.args[-1].items()
+            if isinstance(value, dict)
+        }
+        raise PreparationError(
+            f"{hparams_file}: one of the options {given} gives keys to a value "
+            "that has none in the YAML; give a value of the same kind"
+        ) from None
 
 
 def write_settings(folder, hparams_file, overrides):

@@ -156,6 +156,11 @@ class VoxCeleb12(VoxCeleb):
         """The paths of trial lists."""
         paths = [self.data_folder / name for name in names]
         lost = [str(path) for path in paths if not path.is_file()]
+        if lost and not set(names) <= set(VOXCELEB1):
+            raise PreparationError(
+                f"trial list not found: {', '.join(lost)}; give its path from "
+                "data_folder on, or from the root"
+            )
         if lost:
             tree = indent(self.tree.strip(), "    ")
             raise PreparationError(

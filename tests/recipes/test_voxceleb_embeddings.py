@@ -285,6 +285,18 @@ def test_files_that_own_lists_miss_are_named(
         assert part in message
 
 
+def test_a_list_of_ones_own_that_is_not_there_is_named(
+    load_script, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(RECIPE)
+    module = load_script("VoxCeleb", "verification_prepare")
+    complaint = (
+        f"not found: {tmp_path}/mine.txt; give its path from data_folder"
+    )
+    with pytest.raises(PreparationError, match=complaint):
+        module.prepare_trials(tmp_path, tmp_path / "s", ["mine.txt"], None)
+
+
 def test_own_lists_may_name_the_files_of_voxceleb(
     load_script, corpus, tmp_path, monkeypatch
 ):

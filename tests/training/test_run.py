@@ -85,6 +85,15 @@ def test_equal_settings_resume(start, tmp_path):
     assert (tmp_path / "out" / "run.json").read_text() == before
 
 
+@pytest.mark.parametrize("load", [load_hparams, read_settings])
+def test_keys_for_a_value_without_keys_are_refused(tmp_path, load):
+    path = tmp_path / "a.yaml"
+    path.write_text("trials: [a.txt]\n")
+    complaint = r"a.yaml: .*\{'trials': \{'mine': 'b.txt'\}\} gives keys"
+    with pytest.raises(PreparationError, match=complaint):
+        load(path, {"trials": "{mine: b.txt}"})
+
+
 def test_a_newer_key_that_does_not_change_the_training_resumes(start, tmp_path):
     start()
     path = tmp_path / "a.yaml"
