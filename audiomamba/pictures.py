@@ -185,3 +185,81 @@ def _write_shares(axes, shares):
             fontsize=8,
             color="white" if share > 0.5 else "black",
         )
+
+
+def precision_recall_picture(
+    path: str | Path,
+    scores: np.ndarray,
+    rows: np.ndarray,
+    labels: list[str],
+    thresholds: list[float] | None = None,
+    chosen: list[str] | None = None,
+) -> None:
+    """Draw precision over recall of some classes.
+
+    Arguments
+    ---------
+    path : str or Path
+        Image file to write.
+    scores : np.ndarray
+        Probabilities, [clips, classes].
+    rows : np.ndarray
+        Whether a clip has a class, [clips, classes].
+    labels : list of str
+        Names of the classes, by index.
+    thresholds : list of float, optional
+        Of each class; a dot on its curve.
+    chosen : list of str, optional
+        The classes to draw; None: the eight with the most clips.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    ValueError
+        If a class is unknown, or none of them has a clip.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "curves.png"
+    >>> scores, rows = np.array([[0.9], [0.2]]), np.array([[1], [0]])
+    >>> precision_recall_picture(path, scores, rows, ["dog"], [0.5])
+    >>> path.exists()
+    True
+    """
+    from matplotlib.figure import Figure
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
+    counts = (rows > 0).sum(axis=0)
+    if chosen is None:
+        indices = np.argsort(-counts, kind="stable")[:8].tolist()
+    elif unknown := sorted(set(chosen) - set(labels)):
+        raise ValueError(f"there is no class {', '.join(unknown)}")
+    else:
+        indices = [labels.index(name) for name in chosen]
+    indices = [index for index in indices if counts[index]]
+    if not indices:
+        raise ValueError("none of the classes has a clip")
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    axes = figure.add_subplot()
+    for index in indices:
+        positive, score = rows[:, index] > 0, scores[:, index]
+        precision, recall, _ = precision_recall_curve(positive, score)
+        area = average_precision_score(positive, score)
+        name = f"{short_name(labels[index])}  {area:.2f}  ({counts[index]})"
+        (line,) = axes.step(recall, precision, where="post", label=name)
+        said = score >= thresholds[index] if thresholds else np.array(False)
+        if said.any():
+            hits = (said & positive).sum()
+            place = hits / positive.sum(), hits / said.sum()
+            axes.plot(*place, "o", color=line.get_color())
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    legend = axes.legend(
+        title="class, average precision, clips",
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+    )
+    for text in legend.get_texts():
+        # names are text, never formulas
+        text.set_parse_math(False)
+    figure.savefig(path, dpi=120)

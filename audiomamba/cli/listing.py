@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.events import Event
-    from audiomamba.inference.tagger import TaggedWindow
+    from audiomamba.inference.tagger import Decision, TaggedWindow
 
 
 def place_in(folder: Path, path: str, files: list[str], ending: str) -> Path:
@@ -135,6 +135,49 @@ def window_as_text(window: "TaggedWindow") -> str:
     """
     found = ", ".join(f"{name} {p:.1%}" for name, p in window.tags)
     return f"  {window.start:8.1f} - {window.stop:.1f} s  {found}"
+
+
+def decisions_as_text(
+    path: str, decisions: "list[Decision]", top: int, as_line: bool = False
+) -> str:
+    """Format what is heard in a file, as lines or as a line of JSON.
+
+    Arguments
+    ---------
+    path : str
+        The file.
+    decisions : list of Decision
+        From `AudioTagger.decide_batch`: all that are heard are shown.
+    top : int
+        Classes to show, if fewer are heard.
+    as_line : bool
+        Whether to write JSON.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> from audiomamba.inference.tagger import Decision
+    >>> heard = [Decision("Dog", 0.75, True), Decision("Rain", 0.02, False)]
+    >>> print(decisions_as_text("a.wav", heard, 5))
+    a.wav
+      yes   75.0%  Dog
+      no     2.0%  Rain
+    """
+    shown = decisions[: max(top, sum(d.yes for d in decisions))]
+    if as_line:
+        rows = [
+            {**row, "yes": d.yes}
+            for row, d in zip(_rows([d[:2] for d in shown]), shown)
+        ]
+        return json.dumps({"file": path, "tags": rows}, ensure_ascii=False)
+    lines = [
+        f"  {'yes' if d.yes else 'no':3}  {d.probability:6.1%}  {d.label}"
+        for d in shown
+    ]
+    return "\n".join([path, *lines])
 
 
 def events_as_text(path: str, events: "list[Event]") -> str:

@@ -17,6 +17,7 @@ from audiomamba.cli.events import (
 from audiomamba.cli.listing import (
     as_json,
     as_text,
+    decisions_as_text,
     events_as_text,
     place_in,
 )
@@ -103,32 +104,38 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="PNG",
         help="plot spectrogram and tags; for several files, give a folder",
     )
+    parser.add_argument(
+        "--decide",
+        action="store_true",
+        help="print yes or no, by the model's thresholds",
+    )
     add_event_options(parser)
     add_live_options(parser)
     arguments = parser.parse_args(argv)
-    if fault := live_fault(arguments):
+    faults = (live_fault, _fault_of_plot, event_fault, _fault_of_decide)
+    for fault in filter(None, (find(arguments) for find in faults)):
         parser.error(fault)
-    if fault := arguments.plot and _fault_of_plot(**vars(arguments)):
-        parser.error(f"--plot {arguments.plot}: {fault}")
-    if fault := event_fault(arguments):
-        parser.error(fault)
-    if is_onnx(arguments.model):
-        for name in ("plot", "events", "device", "microphone"):
-            if getattr(arguments, name):
-                parser.error(f"--{name}: not with a model in ONNX")
-        if "-" in arguments.files:
-            parser.error("-: files only, with a model in ONNX")
     return arguments
 
 
-def _fault_of_plot(plot, files, **others):
+def _fault_of_decide(arguments):
+    """What is wrong with --decide, if anything."""
+    windowed = ("window", "hop", "plot", "events", "microphone")
+    live = arguments.files == ["-"]
+    if arguments.decide and (live or any(vars(arguments)[x] for x in windowed)):
+        return "--decide is for whole clips: leave out windows"
+    return None
+
+
+def _fault_of_plot(arguments):
     """What is wrong with the target of pictures, if anything."""
-    if plot.is_dir() or not plot.suffix:
+    plot = arguments.plot
+    if plot is None or plot.is_dir() or not plot.suffix:
         return None
-    if len(files) > 1:
-        return "for several files, give a folder; it gets one image per file"
+    if len(arguments.files) > 1:
+        return f"--plot {plot}: for several files, give a folder"
     if plot.suffix.lower() not in PICTURES:
-        return f"the name of a picture ends in {', '.join(PICTURES)}"
+        return f"--plot {plot}: its name ends in {', '.join(PICTURES)}"
     return None
 
 
@@ -162,6 +169,9 @@ def tag(
     """
     write = as_json if arguments.json else as_text
     window, hop, top = arguments.window, arguments.hop, arguments.top
+    if arguments.decide:
+        (decisions,) = tagger.decide_batch([path])
+        return decisions_as_text(path, decisions, top, arguments.json), None
     if window is None and hop is None and arguments.plot is None:
         return write(path, tagger.tag_file(path, top)), None
     windows = list(tagger.tag_stream(path, window, hop, top))

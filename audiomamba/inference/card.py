@@ -34,7 +34,7 @@ audiomamba-tag clip.wav --model "this folder, or its name on the hub"
 
 SpeechBrain's `EncoderClassifier.from_hparams` and
 `SpeakerRecognition.from_hparams` load it as well, with `audiomamba` installed.
-{speakers}
+{decide}{speakers}
 `hyperparams.yaml` names Python objects to create, as in every SpeechBrain
 model: only load models from sources you trust.
 """
@@ -73,6 +73,14 @@ installed.
 
 `hyperparams.yaml` names Python objects to create, as in every SpeechBrain
 model: only load models from sources you trust.
+"""
+_DECIDE = """
+The thresholds and the temperature in `hyperparams.yaml`, of the best F1 on the
+validation clips, decide between yes and no:
+
+```
+audiomamba-tag clip.wav --model "this folder, or its name on the hub" --decide
+```
 """
 _RECORD = """
 ## Result
@@ -176,6 +184,7 @@ def model_card(
         title=title,
         origin=origin,
         facts=_facts({"classes": n_classes, **options}, record, licence),
+        decide=_DECIDE if "decisions" in options else "",
         speakers=_SPEAKERS if "verification_threshold" in options else "",
     ) + _result(record)
 
@@ -216,7 +225,11 @@ def _facts(options, record, licence):
     facts = {
         "licence": licence or "not stated",
         **_training_data(record),
-        **{name.replace("_", " "): value for name, value in options.items()},
+        **{
+            name.replace("_", " "): value
+            for name, value in options.items()
+            if name != "decisions"
+        },
         "exported with": f"audiomamba {audiomamba.__version__}",
     }
     return "\n".join(_row(*fact) for fact in facts.items())

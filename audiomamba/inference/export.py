@@ -352,6 +352,7 @@ def export_run(
     threshold = _verification_threshold(folder, path)
     if threshold is not None:
         options["verification_threshold"] = threshold
+    options |= {k: record[k] for k in ("decisions",) if k in record}
     encoder = str(parts["embedding_model"].tag).rpartition(".")[2]
     # Relative to where the run was started
     started = Path(record["folder"])

@@ -9,6 +9,7 @@ import torch
 from audiomamba.dataio.samples import Samples
 from audiomamba.inference.model import Clip, ClipModel, Window
 from audiomamba.nnet.frame_classifier import FrameClassifier
+from audiomamba.training.decisions import scaled
 from audiomamba.training.metrics import ACTIVATIONS
 
 
@@ -19,6 +20,14 @@ class TaggedWindow(NamedTuple):
     stop: float
     tags: list[tuple[str, float]]
     probabilities: torch.Tensor
+
+
+class Decision(NamedTuple):
+    """A class, its calibrated probability, and whether it is heard."""
+
+    label: str
+    probability: float
+    yes: bool
 
 
 class AudioTagger(ClipModel):
@@ -123,6 +132,49 @@ class AudioTagger(ClipModel):
         """
         n_tags = self._n_tags(top_k)
         return [self._top(row, n_tags) for row in self.score_batch(clips)]
+
+    def decide_batch(self, clips: list[Clip]) -> list[list[Decision]]:
+        """Say which classes are heard in several clips.
+
+        The thresholds are those of the best F1 on the validation clips of the
+        training, of probabilities that a temperature calibrates (see
+        `audiomamba.training.decisions`).
+
+        Arguments
+        ---------
+        clips : list
+            See `tag_batch`.
+
+        Returns
+        -------
+        list of list of Decision
+            For every clip all classes, first those that are heard, then the
+            others, the most likely first.
+
+        Raises
+        ------
+        ValueError
+            If the model has no thresholds.
+        """
+        decisions = getattr(self.hparams, "decisions", None)
+        if decisions is None:
+            raise ValueError(
+                "this model has no thresholds: they are learned by runs with "
+                "several labels per clip and a validation list"
+            )
+        rows = scaled(self.score_batch(clips).numpy(), decisions["temperature"])
+        found = [
+            [
+                Decision(label, p, p >= threshold)
+                for label, p, threshold in zip(
+                    self.labels, row, decisions["thresholds"], strict=True
+                )
+            ]
+            for row in rows.tolist()
+        ]
+        return [
+            sorted(x, key=lambda d: (not d.yes, -d.probability)) for x in found
+        ]
 
     def score_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the probabilities of all classes.

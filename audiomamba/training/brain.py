@@ -209,6 +209,26 @@ class RecipeBrain(CarefulBrain):
             self.reported = self._score(self.reported_set, title, enable)
         super()._fit_valid(valid_set, epoch, enable)
 
+    def score(self, dataset, title, loader_kwargs=None):
+        """Collect the scores of a split with the present weights.
+
+        Arguments
+        ---------
+        dataset : DynamicItemDataset
+            The split.
+        title : str
+            Shown at the left of the bar.
+        loader_kwargs : dict
+            Options of its loader.
+
+        Returns
+        -------
+        dict
+            The metrics.
+        """
+        loader = self._evaluation_loader(dataset, loader_kwargs)
+        return self._score(loader, title)
+
     @torch.no_grad()
     def _score(self, loader, title, enable=None):
         """Return the metrics of a split with the present weights."""

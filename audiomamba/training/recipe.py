@@ -20,6 +20,7 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.classification import ClassificationBrain
+from audiomamba.training.decisions import draw_decisions, learn_decisions
 from audiomamba.training.environment import command_line
 from audiomamba.training.finetuning import check_finetuning, class_weights
 from audiomamba.training.hparams import (
@@ -113,12 +114,38 @@ def run_recipe(
             train_loader_kwargs=hparams["train_loader"],
             valid_loader_kwargs=hparams["valid_loader"],
         )
-        tested = brain.test(datasets["test"], hparams["test_loader"])
         name = dataset(run.settings) if callable(dataset) else dataset
-        record = run_record(name, hparams_file, tested, brain, hparams)
-        save_results(record, brain, hparams["output_folder"], labels)
+        test_and_record(name, hparams_file, brain, hparams, datasets, labels)
         if finish is not None:
             finish(brain, hparams, datasets)
+
+
+def test_and_record(name, hparams_file, brain, hparams, datasets, labels):
+    """Test the trained model; write its results, its thresholds among them.
+
+    Arguments
+    ---------
+    name : str
+        Of the corpus.
+    hparams_file : str
+        The YAML.
+    brain : RecipeBrain
+        After training.
+    hparams, datasets, labels
+        As in `run_recipe`.
+    """
+    tested = brain.test(datasets["test"], hparams["test_loader"])
+    record = run_record(name, hparams_file, tested, brain, hparams)
+    decisions = learn_decisions(
+        brain, datasets.get("valid"), hparams["valid_loader"]
+    )
+    if decisions:
+        record["decisions"] = decisions
+    folder = hparams["output_folder"]
+    save_results(record, brain, folder, labels)
+    if decisions:
+        drawn = [brain.hparams.metrics, decisions, folder, labels]
+        run_on_main(draw_decisions, drawn)
 
 
 def prepare_run(run, prepare, dataio_prep, run_opts):

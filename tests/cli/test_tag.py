@@ -181,3 +181,20 @@ def test_wrong_windows_and_models_are_explained(tag, run, tmp_path):
         main([str(run.paths[0]), "--model", str(tmp_path)])
     with pytest.raises(SystemExit, match="2"):
         main([str(run.paths[0]), "--model", str(tmp_path), "--top", "0"])
+
+
+def test_decisions_are_yes_or_no(tag, run, monkeypatch):
+    from audiomamba.inference.tagger import AudioTagger, Decision
+
+    with pytest.raises(SystemExit, match="no thresholds"):
+        tag(run.paths[0], "--decide")
+    found = [Decision(LABELS[2], 0.4, True), Decision(LABELS[0], 0.6, False)]
+    monkeypatch.setattr(AudioTagger, "decide_batch", lambda *x: [found])
+    _, output, _ = tag(run.paths[0], "--decide")
+    wanted = ["  yes   40.0%  noise", "  no    60.0%  low tone"]
+    assert output.splitlines()[1:] == wanted
+    _, output, _ = tag(run.paths[0], "--decide", "--json", "--top", "1")
+    (row,) = json.loads(output)["tags"]
+    assert row == {"label": "noise", "probability": 0.4, "yes": True}
+    with pytest.raises(SystemExit, match="2"):
+        tag(run.paths[0], "--decide", "--window", "1")

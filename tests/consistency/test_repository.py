@@ -144,9 +144,9 @@ def test_files_have_400_lines_and_functions_60_at_most(pattern):
             assert length <= 60, f"{key}: {length}"
 
 
-def test_training_has_at_most_23_modules():
+def test_training_has_at_most_24_modules():
     modules = {path.name for path in tracked("audiomamba/training/*.py")}
-    assert len(modules - {"__init__.py"}) <= 23, sorted(modules)
+    assert len(modules - {"__init__.py"}) <= 24, sorted(modules)
 
 
 def test_training_scripts_have_at_most_70_lines():

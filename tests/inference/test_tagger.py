@@ -119,6 +119,22 @@ def test_multi_label_probabilities_are_independent():
     assert ((row > 0) & (row < 1)).all()
 
 
+def test_decisions_are_by_thresholds_of_scaled_probabilities():
+    tagger = make_tagger(activation="sigmoid")
+    (wav,) = noise(8000)
+    with pytest.raises(ValueError, match="no thresholds"):
+        tagger.decide_batch([wav])
+    p = tagger.score_batch([wav])[0]
+    calibrated = torch.sigmoid(torch.logit(p) / 2.0).tolist()
+    # Of the second class just reached, of the others just missed
+    thresholds = [t + d for t, d in zip(calibrated, (1e-4, -1e-4, 1e-4))]
+    tagger.hparams.decisions = {"temperature": 2.0, "thresholds": thresholds}
+    (found,) = tagger.decide_batch([wav])
+    assert [d.label for d in found if d.yes] == ["b"] == [found[0].label]
+    assert found[0].probability == pytest.approx(calibrated[1], abs=1e-6)
+    assert found[1].probability >= found[2].probability
+
+
 def test_top_k_never_exceeds_the_number_of_classes():
     tagger = make_tagger()
     clips = noise(8000)

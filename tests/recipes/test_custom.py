@@ -1,5 +1,7 @@
 """A user's lists, from checks to results; the tutorial's test has the rest."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -367,9 +369,16 @@ def test_frames_are_trained_on_events_and_tell_when(
     run_recipe("Custom", "hparams/aum_frames_tiny.yaml", **arguments)
     train = read_manifest(tmp_path / "run" / "manifests" / "train.csv")
     assert train["events"][1] == '[[0.1, 0.3, "high"]]'
-    tagger = AudioTagger.from_hparams(
-        tmp_path / "run", run_opts={"device": "cpu"}
-    )
+    run = tmp_path / "run"
+    tagger = AudioTagger.from_hparams(run, run_opts={"device": "cpu"})
+    # What the end of the run decides is a part of the exported model
+    record = json.loads((run / "results.json").read_text())
+    assert tagger.hparams.decisions == record["decisions"]
+    assert (run / "precision_recall.png").is_file()
+    (decided,) = tagger.decide_batch([corpus / "clips" / "11.wav"])
+    thresholds = dict(zip(["high", "low"], record["decisions"]["thresholds"]))
+    for label, probability, yes in decided:
+        assert yes == (probability >= thresholds[label])
     assert tagger.classifies_frames and tagger.frame_seconds == 0.08
     (window,) = tagger.frame_stream(corpus / "clips" / "11.wav")
     assert window.values.shape == (9, 2)
