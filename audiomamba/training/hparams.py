@@ -348,7 +348,8 @@ def load_hparams(hparams_file, overrides=None):
     {'seed': 2, 'n_classes': 3}
     """
     _check_placeholders(hparams_file, overrides)
-    hparams = load_hyperpyyaml(_read(hparams_file), _lines(overrides or {}))
+    with _structure_named(hparams_file):
+        hparams = load_hyperpyyaml(_read(hparams_file), _lines(overrides or {}))
     rate = hparams.get("sample_rate")
     expected = getattr(hparams.get("compute_features"), "sample_rate", rate)
     if expected != rate:
