@@ -24,9 +24,8 @@ transcript. Takes 0 to 4 of every speaker and digit are the test split, as its
 owners have it, takes 5 to 9 the validation split. With ``--held_out_speaker``
 the test split is all takes of that speaker instead, who is in no other split.
 ``few_labels`` has lists for the Custom recipe, of 60, 300 and all labelled
-clips
-of the other speakers for three seeds, and their recordings in ``known``, to
-pre-train on.
+clips of the other speakers for three seeds, and their recordings in ``known``,
+to pre-train on.
 """
 
 import argparse

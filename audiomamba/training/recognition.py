@@ -95,25 +95,55 @@ class RecognitionBrain(RecipeBrain):
             ),
         }
 
-    def _train_loader_specifics(self, dataset, loader_kwargs):
-        """Fill batches by seconds of speech, where the YAML says so.
+    def make_dataloader(
+        self, dataset, stage, ckpt_prefix="dataloader-", **loader_kwargs
+    ):
+        """Make a loader; batches by seconds of speech, if the YAML says so.
 
         What an epoch draws is a function of its number and the seed.
+
+        Arguments
+        ---------
+        dataset, stage, ckpt_prefix, **loader_kwargs
+            As for `RecipeBrain`.
+
+        Returns
+        -------
+        DataLoader
         """
-        if self.hparams.dynamic_batches is None:
-            return super()._train_loader_specifics(dataset, loader_kwargs)
-        batches = DynamicBatchSampler(
-            dataset,
-            lengths_list=dataset.data.columns["duration"].tolist(),
-            seed=self.hparams.seed,
-            **self.hparams.dynamic_batches,
+        dynamic = self.hparams.dynamic_batches
+        if stage == Stage.TRAIN and dynamic is not None:
+            batches = DynamicBatchSampler(
+                dataset,
+                lengths_list=dataset.data.columns["duration"].tolist(),
+                seed=self.hparams.seed,
+                **dynamic,
+            )
+            self.train_sampler = SharedBatches(
+                batches, self.rank, self._n_processes()
+            )
+            others = {"batch_size", "shuffle"}
+            loader_kwargs = {
+                key: value
+                for key, value in loader_kwargs.items()
+                if key not in others
+            }
+            loader_kwargs["batch_sampler"] = self.train_sampler
+        return super().make_dataloader(
+            dataset, stage, ckpt_prefix, **loader_kwargs
         )
-        self.train_sampler = SharedBatches(
-            batches, self.rank, self._n_processes()
-        )
-        others = {"batch_size", "shuffle"}
-        kept = {k: v for k, v in loader_kwargs.items() if k not in others}
-        return {**kept, "batch_sampler": self.train_sampler}
+
+    def _train_loader_specifics(self, dataset, loader_kwargs):
+        """Keep the dynamic batches, which are shared out already."""
+        if isinstance(self.train_sampler, SharedBatches):
+            return loader_kwargs
+        return super()._train_loader_specifics(dataset, loader_kwargs)
+
+    def _fit_train(self, train_set, epoch, enable):
+        """Train one epoch, whose number of batches depends on its clips."""
+        if isinstance(self.train_sampler, SharedBatches):
+            self.train_sampler.set_epoch(epoch)
+        super()._fit_train(train_set, epoch, enable)
 
     def recognizer(self, stage):
         """Return features, normalisation, encoder and classifier as one."""
