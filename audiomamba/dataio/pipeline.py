@@ -80,7 +80,7 @@ def clip_datasets(hparams, labels, splits=None, reader=None, multi_label=False):
     ---------
     hparams : dict
         With ``data_folder``, ``manifest_folder``, ``sample_rate``,
-        ``max_duration`` and, for ``train``, ``balanced_sampling`` and maybe
+        ``max_duration`` and, for ``train``, maybe ``balanced_sampling`` and
         ``crop``.
     labels : list of str
         The labels of the manifests, by class index.
@@ -112,7 +112,7 @@ def clip_datasets(hparams, labels, splits=None, reader=None, multi_label=False):
                 hparams.get("crop") if is_train else None,
             ),
             LabelEncoder(labels, multi_label),
-            is_train and hparams["balanced_sampling"],
+            is_train and hparams.get("balanced_sampling", False),
         )
     return datasets
 

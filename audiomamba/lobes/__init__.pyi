@@ -7,6 +7,7 @@ from .dass import DASS, dass_medium, dass_small
 from .fbank import SpeechBrainFbank
 from .features import KaldiFbank, LogMelSpectrogram
 from .normalization import SpectrogramNorm
+from .pooling import MeanOverTime
 
 __all__ = [
     "DASS",
@@ -16,6 +17,7 @@ __all__ = [
     "ClipEncoder",
     "KaldiFbank",
     "LogMelSpectrogram",
+    "MeanOverTime",
     "Mixup",
     "Recognizer",
     "SpectrogramMask",

@@ -7,6 +7,69 @@ import torch
 
 # Called with feats [B, T, F] and relative lengths [B]; returns feats
 Augment = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# What relative lengths are called here and in SpeechBrain; other arguments of
+# an encoder, such as masks and states, are something else
+LENGTHS = ("lengths", "lens", "wav_lens", "wav_len")
+
+
+def lengths_name(module: torch.nn.Module) -> str | None:
+    """Return how the ``forward`` of a module calls relative lengths.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        Any; it may be compiled, scripted or wrapped for several GPUs.
+
+    Returns
+    -------
+    str or None
+        None if it takes none.
+
+    Example
+    -------
+    >>> lengths_name(torch.nn.GRU(1, 1))  # takes (input, hx)
+    """
+    module = unwrapped(module)
+    # A scripted method has a schema in place of a signature
+    schema = getattr(module.forward, "schema", None)
+    if schema is None:
+        names = list(inspect.signature(module.forward).parameters)
+    else:
+        names = [argument.name for argument in schema.arguments]
+    return next((name for name in LENGTHS if name in names), None)
+
+
+def call_with_lengths(
+    module: torch.nn.Module,
+    x: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+):
+    """Call a module, with lengths if it takes them.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        See `lengths_name`.
+    x : torch.Tensor
+        Waveforms or features, [B, ...].
+    lengths : torch.Tensor, optional
+        Relative lengths in (0, 1], [B].
+
+    Returns
+    -------
+    object
+        What the module returns.
+
+    Example
+    -------
+    >>> x, lengths = torch.ones(1, 2, 3), torch.ones(1)
+    >>> call_with_lengths(torch.nn.Identity(), x, lengths).shape
+    torch.Size([1, 2, 3])
+    """
+    name = lengths_name(module)
+    if lengths is None or name is None:
+        return module(x)
+    return module(x, **{name: lengths})
 
 
 def encode(
@@ -19,9 +82,9 @@ def encode(
     Arguments
     ---------
     encoder : torch.nn.Module
-        Called with ``lengths`` if its ``forward`` takes more than the features.
-        Returns [B, 1, D], [B, D], or maps [B, D, H, W], which are averaged; of
-        a tuple the first entry counts.
+        Called with ``lengths`` if it takes them, see `lengths_name`.  Returns
+        [B, 1, D], [B, D], or maps [B, D, H, W], which are averaged; of a tuple
+        the first entry counts.
     feats : torch.Tensor
         [B, T, F].
     lengths : torch.Tensor, optional
@@ -38,9 +101,7 @@ def encode(
     >>> encode(pool, torch.randn(2, 50, 16), torch.tensor([1.0, 0.5])).shape
     torch.Size([2, 1, 8])
     """
-    signature = inspect.signature(unwrapped(encoder).forward)
-    takes_lengths = lengths is not None and len(signature.parameters) > 1
-    output = encoder(feats, lengths) if takes_lengths else encoder(feats)
+    output = call_with_lengths(encoder, feats, lengths)
     emb = output[0] if isinstance(output, tuple) else output
     if emb.dim() == 4:
         emb = emb.mean(dim=(-2, -1))
@@ -74,9 +135,10 @@ class ClipEncoder(torch.nn.Module):
     ---------
     compute_features : torch.nn.Module
         Called with waveforms [B, N] and relative lengths [B]; returns feats
-        [B, T, F] and their relative lengths [B].
+        [B, T, F] and their relative lengths [B].  If it returns feats only,
+        as SpeechBrain's do, the lengths stay as they are.
     mean_var_norm : torch.nn.Module
-        Called with feats and lengths; returns feats.
+        Called with feats and, if it takes them, lengths; returns feats.
     embedding_model : torch.nn.Module
         See `encode`.
 
@@ -105,10 +167,13 @@ class ClipEncoder(torch.nn.Module):
     def batch_invariant(self) -> bool:
         """Whether clips of different lengths can share a padded batch.
 
-        True if the features have a fixed number of frames, or the encoder
-        masks padding; otherwise a clip's padding, and with it its embedding,
-        depends on the other clips of the batch.
+        True if the features know a clip's length, and either have a fixed
+        number of frames or an encoder that masks padding; otherwise a clip's
+        padding, and with it its embedding, depends on the other clips of the
+        batch.
         """
+        if lengths_name(self.compute_features) is None:
+            return False
         fixed = getattr(self.compute_features, "n_frames", None)
         encoder = unwrapped(self.embedding_model)
         return bool(fixed or getattr(encoder, "mask_padding", False))
@@ -140,10 +205,12 @@ class ClipEncoder(torch.nn.Module):
         lengths : torch.Tensor
             Relative lengths of ``feats``, [B].
         """
-        feats, lengths = self.compute_features(wavs, lengths)
+        feats = call_with_lengths(self.compute_features, wavs, lengths)
+        if isinstance(feats, tuple):
+            feats, lengths = feats
         if spec_augment is not None:
             feats = spec_augment(feats, lengths)
-        feats = self.mean_var_norm(feats, lengths)
+        feats = call_with_lengths(self.mean_var_norm, feats, lengths)
         if norm_augment is not None:
             feats = norm_augment(feats, lengths)
         return feats, lengths

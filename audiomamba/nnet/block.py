@@ -295,8 +295,8 @@ def recompute_in_backward(block: torch.nn.Module) -> None:
     block.forward = forward  # type: ignore[method-assign]
 
 
-def _forward_recomputed(forward, *inputs):
+def _forward_recomputed(forward, *inputs, **options):
     """Call a block, to be computed again if there are gradients."""
     if not torch.is_grad_enabled():
-        return forward(*inputs)
-    return checkpoint(forward, *inputs, use_reentrant=False)
+        return forward(*inputs, **options)
+    return checkpoint(forward, *inputs, use_reentrant=False, **options)

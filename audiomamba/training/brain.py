@@ -62,8 +62,6 @@ class RecipeBrain(CarefulBrain):
         for name, average in self.averages.items():
             self.checkpointer.add_recoverable(name, average)
 
-    # ------------------------------------------------------------- forward
-
     def module(self, name, stage):
         """Return a module; outside of training, without its DDP wrapper.
 

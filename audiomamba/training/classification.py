@@ -1,15 +1,20 @@
 """Clip classification over any encoder, with or without a teacher."""
 
+import inspect
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from speechbrain.augment.augmenter import Augmenter
 from speechbrain.core import Stage
 
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.lobes.augment import WithTargets
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.nnet.frame_classifier import own_frames
 from audiomamba.training.brain import RecipeBrain
 from audiomamba.training.environment import all_gather
+from audiomamba.training.finetuning import ENCODER
 from audiomamba.training.losses import (
     frame_cross_entropy,
     loss_options,
@@ -27,6 +32,45 @@ class Predictions(NamedTuple):
     targets: torch.Tensor | None
     taught: tuple | None
     emb: torch.Tensor
+
+
+def check_augment(name, augment):
+    """Refuse an augmentation of features that cannot be called as one.
+
+    Arguments
+    ---------
+    name : str
+        Its key in the YAML.
+    augment : callable or None
+        Must take (feats, lengths) and return feats.
+
+    Raises
+    ------
+    PreparationError
+        Naming the key and the remedy.
+
+    Example
+    -------
+    >>> from audiomamba.lobes import SpectrogramMask
+    >>> check_augment("spec_augment", SpectrogramMask())
+    """
+    if augment is None:
+        return
+    kind = type(augment).__name__
+    if isinstance(augment, Augmenter):
+        raise PreparationError(
+            f"{name} is SpeechBrain's {kind}, which may add clips: give it as "
+            "wav_augment, or its augmentations of features in a "
+            "LengthsCapableSequential."
+        )
+    forward = getattr(augment, "forward", augment)
+    try:
+        inspect.signature(forward).bind("feats", "lengths")
+    except TypeError:
+        raise PreparationError(
+            f"{name}: {kind} does not take lengths: give it in a "
+            "speechbrain.nnet.containers.LengthsCapableSequential."
+        ) from None
 
 
 class ClassificationBrain(RecipeBrain):
@@ -67,6 +111,40 @@ class ClassificationBrain(RecipeBrain):
             self.hparams.compute_loss,
             {name: getattr(self.hparams, name) for name in names},
         )
+        if isinstance(self.hparams.wav_augment, Augmenter):
+            self.hparams.wav_augment = WithTargets(self.hparams.wav_augment)
+        for name in ("spec_augment", "norm_augment"):
+            check_augment(name, getattr(self.hparams, name))
+
+    def check_logits(self, together, alone):
+        """Refuse a model that gives no logits, or depends on the batch.
+
+        Arguments
+        ---------
+        together : torch.Tensor
+            For a long and a short clip, [2, C].
+        alone : torch.Tensor
+            For the short one alone, [1, C].
+
+        Raises
+        ------
+        PreparationError
+            Naming the encoder and the remedy.
+        """
+        encoder = type(self.module(ENCODER, Stage.VALID)).__name__
+        if together.shape != (2, self.hparams.n_classes):
+            raise PreparationError(
+                f"for 2 clips, the model gives {list(together.shape)}, not "
+                f"logits [2, {self.hparams.n_classes}].  If {encoder} gives "
+                "frames, wrap it in audiomamba.lobes.MeanOverTime."
+            )
+        differ = (together[1:] - alone).norm() > 0.01 * alone.norm()
+        if differ and self.clip_encoder(Stage.VALID).batch_invariant:
+            raise PreparationError(
+                f"{encoder} depends on padding: a clip has other logits alone "
+                "than in a batch.  Set masks_padding (of MeanOverTime) or "
+                "mask_padding to False."
+            )
 
     def compute_forward(self, batch, stage):
         """Compute logits.

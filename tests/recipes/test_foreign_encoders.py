@@ -115,3 +115,56 @@ def test_speechbrains_features_and_normalisation_train_and_tag(
     together, *_ = classifier.classify_batch(*batch_pad_right(waves))
     alone = [classifier.classify_batch(wave)[0] for wave in waves]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+# README.md's WavLM, without a download
+TINY_WAVLM = """!new:transformers.WavLMModel
+        config: !new:transformers.WavLMConfig
+            hidden_size: 16
+            num_hidden_layers: 1
+            num_attention_heads: 2
+            intermediate_size: 32
+            conv_dim: [8, 8, 8, 8, 8, 8, 8]
+            num_conv_pos_embeddings: 8
+            num_conv_pos_embedding_groups: 2
+            feat_extract_norm: layer
+            do_stable_layer_norm: True
+"""
+
+
+def test_a_model_of_transformers_trains_and_tags(
+    make_corpus, run_recipe, read_results, tmp_path
+):
+    readme = (ROOT / "README.md").read_text()
+    start = readme.index("compute_features: !new:audiomamba.lobes.Waveforms")
+    theirs = readme[start : readme.index("```", start)]
+    theirs, count = re.subn(
+        r"!apply:transformers.WavLMModel.*\n", TINY_WAVLM, theirs
+    )
+    assert count == 1
+    text = (ROOT / "recipes/ESC50/hparams/aum_tiny.yaml").read_text()
+    for key, value in (
+        ("compute_features", ""),
+        ("mean_var_norm", ""),
+        ("spec_augment", "spec_augment: null\n"),
+        ("embedding_model", theirs),
+    ):
+        pattern = rf"^{key}:.*\n(    .*\n)*"
+        text, count = re.subn(pattern, value, text, count=1, flags=re.M)
+        assert count == 1
+    (tmp_path / "changed.yaml").write_text(text)
+    corpus = make_corpus("ESC50", n_clips=1, seconds=1.0).folder
+    run_recipe(
+        "ESC50",
+        tmp_path / "changed.yaml",
+        **{**SMALL, "classifier": "{input_size: 16}"},
+        layer_lr_decay=0.8,
+        data_folder=corpus,
+        output_folder=tmp_path / "run",
+    )
+    curve = read_results(tmp_path / "run")["curve"]
+    assert curve[-1]["train_loss"] < curve[0]["train_loss"]
+    exported = export_run(tmp_path / "run", tmp_path / "model")
+    tagger = AudioTagger.from_hparams(exported, run_opts=CPU)
+    wav = next(corpus.rglob("*.wav"))
+    assert len(tagger.tag_file(wav, top_k=2)) == 2

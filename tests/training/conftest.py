@@ -72,6 +72,8 @@ def make_run(tmp_path):
         brain_class=ClassificationBrain,
         encoder=None,
         modules=None,
+        features=None,
+        width=8,
         **options,
     ):
         torch.manual_seed(0)
@@ -83,10 +85,10 @@ def make_run(tmp_path):
             if key in options:
                 run_opts[key] = options.pop(key)
         modules = modules or {
-            "compute_features": Frames(),
+            "compute_features": features or Frames(),
             "mean_var_norm": Norm(),
             "embedding_model": encoder or Encoder(),
-            "classifier": LinearClassifier(8, N_CLASSES),
+            "classifier": LinearClassifier(width, N_CLASSES),
         }
         counter = EpochCounter(epochs)
         workers = options.pop("num_workers", 0)

@@ -15,6 +15,7 @@ from importlib import import_module
 
 _MODULES = {
     "AugmentedCopies": "speech",
+    "WithTargets": "speech",
     "FolderNoise": "noise",
     "Mixup": "mixup",
     "SpectrogramMask": "spectrogram",

@@ -6,7 +6,58 @@ import torch
 from speechbrain.augment.augmenter import Augmenter
 
 
-class AugmentedCopies(torch.nn.Module):
+class WithTargets(torch.nn.Module):
+    """SpeechBrain's ``Augmenter`` as recipes call it, with the clips' targets.
+
+    Arguments
+    ---------
+    augmenter : speechbrain.augment.augmenter.Augmenter
+        May drop, concatenate and repeat clips.
+
+    Example
+    -------
+    >>> from speechbrain.augment.time_domain import DropFreq
+    >>> augmenter = Augmenter(augmentations=[DropFreq()], concat_original=True)
+    >>> augment = WithTargets(augmenter)
+    >>> wavs, lengths = torch.randn(2, 8000), torch.tensor([1.0, 0.5])
+    >>> wavs, lengths, targets = augment(wavs, lengths, torch.tensor([3, 5]))
+    >>> wavs.shape, targets.tolist()
+    (torch.Size([4, 8000]), [3, 5, 3, 5])
+    """
+
+    def __init__(self, augmenter: Augmenter):
+        super().__init__()
+        self.augmenter = augmenter
+
+    def forward(
+        self,
+        wavs: torch.Tensor,
+        lengths: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Augment a batch.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            [B, N].
+        lengths : torch.Tensor
+            Relative lengths [B].
+        targets : torch.Tensor
+            [B] or [B, C].
+
+        Returns
+        -------
+        tuple
+            wavs [B', N'], lengths [B'] and targets of the same clips.
+        """
+        # filtering in half precision would add rounding noise
+        with torch.autocast(wavs.device.type, enabled=False):
+            wavs, lengths = self.augmenter(wavs, lengths)
+        return wavs, lengths, self.augmenter.replicate_labels(targets)
+
+
+class AugmentedCopies(WithTargets):
     """The original clips and a copy of them per augmentation, with targets.
 
     SpeechBrain's ``Augmenter`` with ``parallel_augment`` and
@@ -37,44 +88,17 @@ class AugmentedCopies(torch.nn.Module):
     """
 
     def __init__(self, augmentations: Iterable[torch.nn.Module | None]):
-        super().__init__()
         kept = [augment for augment in augmentations if augment is not None]
         if not kept:
             raise ValueError(
                 "augmentations is empty; give some, or set wav_augment: null"
             )
-        self.augmenter = Augmenter(
-            parallel_augment=True,
-            concat_original=True,
-            min_augmentations=len(kept),
-            max_augmentations=len(kept),
-            augmentations=kept,
+        super().__init__(
+            Augmenter(
+                parallel_augment=True,
+                concat_original=True,
+                min_augmentations=len(kept),
+                max_augmentations=len(kept),
+                augmentations=kept,
+            )
         )
-
-    def forward(
-        self,
-        wavs: torch.Tensor,
-        lengths: torch.Tensor,
-        targets: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Augment a batch.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            [B, N].
-        lengths : torch.Tensor
-            Relative lengths [B].
-        targets : torch.Tensor
-            [B] or [B, C].
-
-        Returns
-        -------
-        tuple
-            wavs [B (1 + n), N'], lengths [B (1 + n)] and targets of the same
-            clips.
-        """
-        # filtering in half precision would add rounding noise
-        with torch.autocast(wavs.device.type, enabled=False):
-            wavs, lengths = self.augmenter(wavs, lengths)
-        return wavs, lengths, self.augmenter.replicate_labels(targets)
