@@ -110,6 +110,7 @@ def test_a_damaged_model_is_named(manifest):
 
 def test_the_best_epoch_of_a_run_is_found(tmp_path):
     (tmp_path / "hyperparams.yaml").write_text(
+        "sample_rate: 16000\n"
         "compute_features: !new:audiomamba.lobes.features.KaldiFbank\n"
         "mean_var_norm: !new:audiomamba.lobes.normalization.SpectrogramNorm\n"
         "    {mean: 0.0, std: 1.0}\n"
@@ -151,6 +152,7 @@ def test_without_validation_the_last_epoch_is_taken(tmp_path):
 @pytest.mark.parametrize("protocol", ["average", "ema"])
 def test_a_run_that_reports_an_average_gives_its_weights(tmp_path, protocol):
     (tmp_path / "hyperparams.yaml").write_text(
+        "sample_rate: 16000\n"
         "compute_features: !new:audiomamba.lobes.features.KaldiFbank\n"
         "mean_var_norm: !new:audiomamba.lobes.normalization.SpectrogramNorm\n"
         "    {mean: 0.0, std: 1.0}\n"
