@@ -55,7 +55,7 @@ def train_tokenizer(
     >>> text = "\\n".join(["ID,duration,wav,label", *rows])
     >>> _ = (folder / "train.csv").write_text(text)
     >>> train_tokenizer(
-    ...     folder / "train.csv", folder / "m.model", folder / "m.csv", 9
+    ...     folder / "train.csv", folder / "m.model", folder / "m.csv", 8
     ... )
     >>> tokenizer = read_tokenizer(folder / "m.model")
     >>> tokenizer.decode(tokenizer.encode("YES NO"))
