@@ -1,6 +1,7 @@
 """A classifier of every frame, whose frames together classify the clip."""
 
 import torch
+import torch.nn.functional as F
 
 from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.nnet.lengths import check_choice
@@ -53,7 +54,7 @@ def mean_frame(frames: torch.Tensor) -> torch.Tensor:
     return frames.sum(1) / n_own
 
 
-class FrameClassifier(torch.nn.Module):
+class FrameClassifier(LinearClassifier):
     """Classifies every frame, and a clip by pooling over its frames.
 
     Trained on the labels of clips, it learns when their classes are heard:
@@ -94,10 +95,9 @@ class FrameClassifier(torch.nn.Module):
         n_classes: int,
         pooling: str = "linear_softmax",
     ):
-        super().__init__()
         check_choice("pooling", pooling, POOLINGS)
+        super().__init__(input_size, n_classes)
         self.pooling = pooling
-        self.linear = LinearClassifier(input_size, n_classes)
         if pooling == "attention":
             self.attention = LinearClassifier(input_size, n_classes)
 
@@ -114,7 +114,7 @@ class FrameClassifier(torch.nn.Module):
         torch.Tensor
             Logits of independent probabilities (sigmoid), [B, T', C].
         """
-        return self.linear(frames)
+        return F.linear(frames, self.weight, self.bias)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Classify clips.

@@ -102,7 +102,7 @@ def test_rules_without_meaning_are_refused(values, message):
 def frame_tagger(**options):
     tagger = make_tagger(activation="sigmoid", **options)
     classifier = FrameClassifier(16, 3)
-    torch.nn.init.normal_(classifier.linear.weight, std=0.1)
+    torch.nn.init.normal_(classifier.weight, std=0.1)
     tagger.mods["classifier"] = classifier
     return tagger
 

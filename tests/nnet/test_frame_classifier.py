@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from audiomamba import AudioMamba
 from audiomamba.nnet.frame_classifier import POOLINGS, FrameClassifier
+from audiomamba.pretrained import initialise
 
 
 def frames_of(*sizes):
@@ -47,7 +49,7 @@ def test_attention_is_a_weighted_mean():
 def test_gradients_are_finite_at_certain_probabilities(pooling):
     classify, frames = classifier_of(pooling), frames_of(5, 2)
     with torch.no_grad():
-        classify.linear.weight *= 1000
+        classify.weight *= 1000
     loss = torch.nn.functional.binary_cross_entropy_with_logits(
         classify(frames).squeeze(1), torch.ones(2, 3)
     )
@@ -59,3 +61,12 @@ def test_gradients_are_finite_at_certain_probabilities(pooling):
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="linear_softmax"):
         FrameClassifier(8, 3, "maximum")
+
+
+def test_a_trained_frame_model_starts_another():
+    encoder, classifier = AudioMamba(32, 64, 8, 8, 8, 1), FrameClassifier(8, 3)
+    state = dict(encoder.state_dict())
+    state |= {f"head.{k}": v for k, v in classifier.state_dict().items()}
+    other, target = AudioMamba(32, 64, 8, 8, 8, 1), FrameClassifier(8, 3)
+    assert initialise(other, target, state)
+    assert torch.equal(target.weight, classifier.weight)
