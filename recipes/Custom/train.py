@@ -8,7 +8,8 @@ with ``train.csv``, ``valid.csv`` and ``test.csv`` in that folder, columns
 docs/tutorial.md goes through all of it.
 """
 
-from audiomamba.dataio.custom import dataio_prep, prepare
+from custom_prepare import dataio_prep, prepare
+
 from audiomamba.training.recipe import run_recipe
 
 if __name__ == "__main__":

@@ -1,0 +1,5 @@
+"""Preparation of your own lists; audiomamba-train shares it."""
+
+from audiomamba.dataio.custom import dataio_prep, prepare, prepare_custom
+
+__all__ = ["dataio_prep", "prepare", "prepare_custom"]
