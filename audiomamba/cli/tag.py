@@ -112,10 +112,28 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add_event_options(parser)
     add_live_options(parser)
     arguments = parser.parse_args(argv)
-    faults = (live_fault, _fault_of_plot, event_fault, _fault_of_decide)
-    for fault in filter(None, (find(arguments) for find in faults)):
-        parser.error(fault)
+    for find in (
+        _fault_of_onnx,
+        live_fault,
+        _fault_of_plot,
+        event_fault,
+        _fault_of_decide,
+    ):
+        if fault := find(arguments):
+            parser.error(fault)
     return arguments
+
+
+def _fault_of_onnx(arguments):
+    """What a model in ONNX cannot do, if anything is asked of it."""
+    if not is_onnx(arguments.model):
+        return None
+    for name in ("plot", "events", "device", "microphone", "decide"):
+        if getattr(arguments, name):
+            return f"--{name}: not with a model in ONNX"
+    if "-" in arguments.files:
+        return "-: files only, with a model in ONNX"
+    return None
 
 
 def _fault_of_decide(arguments):

@@ -137,15 +137,6 @@ def epic_sounds(folder, load):
     return f"no clip is left in test of: {names[1]} (1)"
 
 
-def digit_strings(folder, load):
-    names = [f"{d}_ann_{take}.wav" for d in range(2) for take in (0, 5, 10)]
-    silence(*(folder / name for name in names), rate=8000)
-    (folder / names[3]).write_bytes(b"")
-    module = load("DigitStrings", "digit_strings_prepare")
-    module.prepare_digit_strings(folder, folder / "save", allow_missing=True)
-    return "no clip is left in test of: 1 (1)"
-
-
 def custom(folder, load):
     lists = {}
     for split in ("train", "valid", "test"):
@@ -168,7 +159,6 @@ CORPORA = [
     speech_commands,
     esc50,
     epic_sounds,
-    digit_strings,
     custom,
 ]
 

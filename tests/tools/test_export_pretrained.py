@@ -10,7 +10,7 @@ def tool(monkeypatch, tmp_path):
     """Replace the export by one that only creates the folder."""
     import export_pretrained
 
-    def export_run(output_folder, target, labels):
+    def export_run(output_folder, target, labels, licence):
         target.mkdir()
         (target / "hyperparams.yaml").write_text(f"{output_folder} {labels}")
         return target
