@@ -31,8 +31,9 @@ def probes(markdown, spread) -> str:
         return ""
     table = pd.read_csv(FOLDER / CSV, keep_default_na=False, dtype=str)
     lines = []
+    table["encoder"] = pd.Categorical(table["encoder"], NAMES)
     for (encoder, readout), own in table.groupby(
-        ["encoder", "readout"], sort=False
+        ["encoder", "readout"], observed=True
     ):
         line = {"encoder": NAMES[encoder], "readout": readout or "-"}
         for (probe, labels), values in own.groupby(["probe", "labels"]):
