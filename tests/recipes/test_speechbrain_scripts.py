@@ -22,6 +22,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.decoders.ctc import CTCBeamSearcher
 from speechbrain.utils.checkpoints import average_checkpoints
 from speechbrain.utils.data_utils import batch_pad_right
+from transformers import WavLMConfig, WavLMModel
 
 from audiomamba.lobes.clip_encoder import encode
 
@@ -296,7 +297,12 @@ def readme_blocks():
 
 
 @pytest.mark.parametrize("block", readme_blocks())
-def test_the_blocks_of_the_readme_make_models(block):
+def test_the_blocks_of_the_readme_make_models(block, monkeypatch):
+    small = {"hidden_size": 32, "intermediate_size": 32}
+    config = WavLMConfig(num_hidden_layers=1, num_attention_heads=2, **small)
+    monkeypatch.setattr(
+        WavLMModel, "from_pretrained", lambda name: WavLMModel(config)
+    )
     sizes = {"n_mels": 80, "out_n_neurons": 5, "output_neurons": 5}
     head = "".join(f"{key}: {value}\n" for key, value in sizes.items())
     block = block.replace("384", "32").replace(
@@ -304,13 +310,15 @@ def test_the_blocks_of_the_readme_make_models(block):
     )
     made = load_hyperpyyaml(head + block)
     feats, lengths = torch.randn(2, 64, 80), torch.tensor([1.0, 0.5])
+    if "WavLM" in block:
+        feats = torch.randn(2, 8000)
     if "Transformer" in made:
         steps, _ = made["Transformer"](made["CNN"](feats), wav_len=lengths)
         assert made["ctc_lin"](steps).shape == (2, 16, 5)
         return
     emb = encode(made["embedding_model"].eval(), feats, lengths)
     width = emb.shape[2]
-    assert emb.shape == (2, 1, width) and width in (32, 192)
+    assert emb.shape == (2, 1, width) and width in (32, 144, 192)
     if "classifier" in made:
         assert made["classifier"](emb).shape == (2, 1, 5)
         alone = encode(made["embedding_model"], feats[1:, :32], lengths[:1])
