@@ -3,11 +3,11 @@
 
     python tools/unpack_parquet.py AudioSet/data AudioSet/audio
 
-Copies of AudioSet on the Hugging Face hub come so: a column holds the bytes of
-each clip, as its owners' file has them. They are written as they are, a few
+This is how the Hugging Face hub stores AudioSet: a column holds the bytes of
+each original file. They are written as they are, a few
 rows at a time, each to <target>/<Parquet file>/<name of the clip>, where the
-recipe finds them beside the owners' lists. A second call goes on where a first
-one was stopped. Needs pyarrow (extra parquet).
+recipe finds them beside the owners' lists. Run it again to resume after
+an interruption. Needs pyarrow (extra parquet).
 """
 
 import argparse

@@ -15,8 +15,8 @@ Embed all recordings in a folder, at any depth.
     audiomamba-embed sounds --model exported_model --out emb.csv --frames
 
 The table has a row per file, window or frame: path, start, stop, values; for
-.npy, path, start and stop are in a .csv beside it. A stopped command goes on
-where it was when it is given again. Files that cannot be read are reported on
+.npy, path, start and stop are in a .csv beside it. Run an interrupted
+command again to resume it. Files that cannot be read are reported on
 standard error and the exit status is 1; the others are still embedded.
 """
 
@@ -120,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.exit(f"audiomamba-embed: {error}")
     except KeyboardInterrupt:
-        sys.exit("audiomamba-embed: stopped; the same command goes on")
+        sys.exit("audiomamba-embed: stopped; the same command resumes")
     if embedder.n_failed:
         complain(f"{embedder.n_failed} of {len(embedder.files)} files failed")
     if n_rows:

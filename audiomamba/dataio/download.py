@@ -35,8 +35,8 @@ def download(url: str, path: str | Path, sha256: str | None) -> None:
         The file to write; its folder is created. If it exists, only its
         checksum is verified.
     sha256 : str or None
-        The checksum, hexadecimal; None for archives that are packed anew for
-        every download, whose own checksums `unpack` verifies.
+        The checksum in hexadecimal.  None for archives that the server builds
+        on request; `unpack` checks their internal checksums.
 
     Raises
     ------

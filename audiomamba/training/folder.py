@@ -69,7 +69,7 @@ class FolderLock:
                 "trains there. Wait for it, or choose another --output_folder. "
                 "After its first epoch, --test_only can test what is there."
             ) from None
-        except NotImplementedError:
+        except NotImplementedError:  # what filelock says of such disks
             logger.warning(
                 f"The disk of {self.folder} has no locks: see to it that no "
                 "other run uses this folder."

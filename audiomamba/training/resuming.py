@@ -1,4 +1,4 @@
-"""Training that goes on where it stopped, with any number of processes."""
+"""Training that resumes mid-epoch, with any number of processes."""
 
 import logging
 import math
@@ -20,11 +20,11 @@ logger = get_logger(__name__)
 
 
 class ResumableBrain(sb.Brain):
-    """A Brain that draws the clips of an epoch, and goes on in its middle.
+    """A Brain that draws the clips of an epoch and can resume mid-epoch.
 
     - The clips of an epoch are a function of seed and epoch, shared by all
       ranks; see `audiomamba.dataio.samplers.EpochBatchSampler`.
-    - Checkpoints keep the place in an epoch in clips: a run may go on with
+    - Checkpoints keep the place in an epoch in clips: a run may resume with
       another batch size or number of processes, and each clip is still drawn
       once.  They are saved between groups of gradient accumulation only.
     - A signal ends a run after its step, saved; see

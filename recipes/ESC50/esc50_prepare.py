@@ -29,7 +29,7 @@ CLASSES = Path(__file__).with_name("labels.csv")
 
 UNPACKED = "ESC-50-master"
 PLACES = ("", UNPACKED, "ESC-50")
-# GitHub packs it anew for every download: it has no checksum to compare with
+# GitHub builds this archive on request, so its checksum is not stable
 SOURCE = "https://github.com/karolpiczak/ESC-50/archive/master.tar.gz"
 META = "meta/esc50.csv"
 _COLUMNS = ["filename", "fold", "target", "category", "esc10"]

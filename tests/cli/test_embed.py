@@ -102,7 +102,7 @@ def test_a_stopped_command_goes_on(embed, folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(AudioTagger, "embed_stream", counted)
     options = ("--out", target, "--window", "0.2")
-    with pytest.raises(SystemExit, match="the same command goes on"):
+    with pytest.raises(SystemExit, match="the same command resumes"):
         embed(*options)
     # A line that was cut in writing does not count
     lines = tmp_path / ".emb.csv.unfinished" / "lines"

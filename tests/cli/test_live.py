@@ -99,7 +99,7 @@ class FakeAudio:
         if samplerate != 8000:
             raise self.PortAudioError("Invalid sample rate")
 
-    def InputStream(self, samplerate, blocksize, callback, **options):  # noqa: N802
+    def InputStream(self, samplerate, blocksize, callback, **options):
         class Stream:
             def __enter__(self):
                 rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from audiomamba.cli.tag import main
 from audiomamba.inference import AudioTagger
 
 pytest.importorskip("onnxruntime")
-from audiomamba.lite import LiteTagger  # noqa: E402
+LiteTagger = pytest.importorskip("audiomamba.lite").LiteTagger
 
 pytestmark = pytest.mark.parametrize("run", [True], indirect=True)
 

@@ -1,4 +1,4 @@
-"""Folds of ESC-50 and of one's own list, as users run them."""
+"""Cross-validation on ESC-50 and on a custom list, as users run it."""
 
 import numpy as np
 import pandas as pd
