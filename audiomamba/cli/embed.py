@@ -1,10 +1,10 @@
 """The command ``audiomamba-embed``: embed all recordings in a folder."""
 
 import argparse
-import io
 import sys
 from pathlib import Path
 
+from audiomamba.cli.listing import print_any_name
 from audiomamba.cli.model import add_model_options, load_model
 
 DESCRIPTION = """\
@@ -93,10 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     from audiomamba.inference.embed_folder import FolderEmbedder, embed_folder
     from audiomamba.inference.embed_table import check_target
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # names of files may have any bytes
-            stream.reconfigure(errors="backslashreplace")
+    print_any_name()
 
     def complain(error):
         tqdm.write(f"audiomamba-embed: {error}", file=sys.stderr)

@@ -1,7 +1,9 @@
-"""How ``audiomamba-tag`` prints its results, and where files of results go."""
+"""How commands print their results, and where files of results go."""
 
+import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,3 +208,10 @@ def events_as_text(path: str, events: "list[Event]") -> str:
         for e in events
     ]
     return "\n".join([path, *(lines or ["  no events"])])
+
+
+def print_any_name() -> None:
+    """Let the names of files that are printed have any bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

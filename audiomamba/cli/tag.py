@@ -1,7 +1,6 @@
 """The command ``audiomamba-tag``: tag the sounds in audio files."""
 
 import argparse
-import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from audiomamba.cli.listing import (
     decisions_as_text,
     events_as_text,
     place_in,
+    print_any_name,
 )
 from audiomamba.cli.live import add_live_options, live_fault, tag_live
 from audiomamba.cli.model import (
@@ -270,10 +270,7 @@ def main(argv: list[str] | None = None) -> int:
         from audiomamba.inference.plot import require_matplotlib
 
         require_matplotlib()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # names of files may have any bytes
-            stream.reconfigure(errors="backslashreplace")
+    print_any_name()
     failed = []
     files = arguments.files
     try:

@@ -6,6 +6,7 @@ import sys
 
 from tqdm import tqdm
 
+from audiomamba.cli.listing import print_any_name
 from audiomamba.cli.model import add_model_options, load_model
 
 DESCRIPTION = """\
@@ -79,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0, or 1 if a file failed.
     """
     arguments = parse_arguments(argv)
+    print_any_name()
     from audiomamba.dataio.audio import AudioError
 
     transcriber = load_model("audiomamba-transcribe", arguments, "Transcriber")
