@@ -33,7 +33,7 @@ setup(
     packages=find_packages(include=["audiomamba", "audiomamba.*"]),
     package_data={
         "": ["*.pyi", "py.typed"],
-        "audiomamba.inference": ["web/*"],
+        "audiomamba.inference.programs": ["web/*"],
     },
     cmdclass={"build_py": BuildWithRecipe},
     install_requires=[

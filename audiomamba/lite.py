@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
-from audiomamba.dataio.opening import check_finite, opened, rate_ratio
+from audiomamba.dataio.codecs.opening import check_finite, opened, rate_ratio
 
 # Of torchaudio's resampling: zero crossings of the kernel on either side, and
 # the share of the lower rate's band that is kept
 _CROSSINGS, _ROLLOFF = 6, 0.99
 DEFAULT_WINDOW = 10.0  # seconds
-# What is read of the metadata; see `audiomamba.inference.onnx`
+# What is read of the metadata; see `audiomamba.inference.programs.onnx`
 _KNOWN = ("labels", "sample_rate", "heard", "max_duration", "keep")
 
 

@@ -34,9 +34,10 @@ setup(
         "audiomamba.cli.model",
         "audiomamba.cli.tag",
         "audiomamba.dataio.__init__",
-        "audiomamba.dataio.decoder",
-        "audiomamba.dataio.formats",
-        "audiomamba.dataio.opening",
+        "audiomamba.dataio.codecs.__init__",
+        "audiomamba.dataio.codecs.decoder",
+        "audiomamba.dataio.codecs.formats",
+        "audiomamba.dataio.codecs.opening",
     ],
     install_requires=[
         "lazy_loader>=0.4",

@@ -27,7 +27,7 @@ from result_tables.few_labels import (
 from result_tables.rows import ROOT
 
 from audiomamba.dataio.files import write_csv, write_json
-from audiomamba.training.environment import environment
+from audiomamba.training.runs.environment import environment
 
 LISTS = ROOT / "recipes" / "Custom" / "data" / "fsdd"
 RUNS = ROOT / "recipes" / "Pretraining" / "results" / "fsdd_aum_tiny"

@@ -36,13 +36,13 @@ from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.inference import AudioTagger
 from audiomamba.inference.plot import require_matplotlib
-from audiomamba.training.environment import environment
 from audiomamba.training.measures import (
     average_precisions,
     mean_of_defined,
     multi_hot,
     top_k_accuracy,
 )
+from audiomamba.training.runs.environment import environment
 
 NAME = "needle.{}"
 

@@ -37,7 +37,7 @@ from sklearn.preprocessing import StandardScaler
 from speechbrain.dataio.dataloader import make_dataloader
 from tqdm import tqdm
 
-from audiomamba.dataio.corpus import list_audio, measure, stat_audio
+from audiomamba.dataio.corpora.corpus import list_audio, measure, stat_audio
 from audiomamba.dataio.files import replaced_file, write_csv, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset
@@ -47,8 +47,8 @@ from audiomamba.lobes.clip_encoder import encode
 from audiomamba.lobes.dass import DASS
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.lengths import clear_padding
-from audiomamba.training.environment import environment
-from audiomamba.training.hparams import read_settings
+from audiomamba.training.runs.environment import environment
+from audiomamba.training.runs.hparams import read_settings
 
 # Seconds of audio in a batch
 BATCH_SECONDS = 60.0

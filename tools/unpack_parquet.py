@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from audiomamba.dataio.codecs.formats import SUFFIXES
 from audiomamba.dataio.files import replaced_file
-from audiomamba.dataio.formats import SUFFIXES
 from audiomamba.dataio.problems import PreparationError
 
 # Rows in memory at a time; a clip of 10 s is 1 MB or less

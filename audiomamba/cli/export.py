@@ -90,7 +90,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def _export_int8(tagger, arguments):
     """Export in 8 bits; say what that costs on the list, if there is one."""
     from audiomamba.inference import export_onnx
-    from audiomamba.inference.onnx_int8 import compare, quantize
+    from audiomamba.inference.programs.onnx_int8 import compare, quantize
 
     with TemporaryDirectory() as folder:
         whole = export_onnx(tagger, Path(folder) / "model.onnx")
@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     tagger = load_model("audiomamba-export", arguments)
     try:
         if arguments.web:
-            from audiomamba.inference.website import export_website
+            from audiomamba.inference.programs.website import export_website
 
             print(f"{export_website(tagger, arguments.target)}/index.html")
             return 0

@@ -263,7 +263,7 @@ def main(argv: list[str] | None = None) -> int:
     int
         Exit status: 0, or 1 if a file failed.
     """
-    from audiomamba.dataio.opening import AudioError
+    from audiomamba.dataio.codecs.opening import AudioError
 
     arguments = parse_arguments(argv)
     if arguments.plot:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
-    from audiomamba.training.choices import Choice
+    from audiomamba.training.runs.choices import Choice
 
 DESCRIPTION = """\
 Train a tagger on your own sounds, in one command.
@@ -110,8 +110,11 @@ def prepare(arguments: argparse.Namespace) -> Path:
     Path
         The YAML.
     """
-    from audiomamba.dataio.collection import read_collection, write_lists
-    from audiomamba.training.choices import (
+    from audiomamba.dataio.corpora.collection import (
+        read_collection,
+        write_lists,
+    )
+    from audiomamba.training.runs.choices import (
         Choice,
         choose_settings,
         quoted,
@@ -167,8 +170,8 @@ def _warn_of_rare(lists):
 
 def _choices_of(model: str) -> "dict[str, Choice]":
     """What fine-tuning takes from a model instead of choosing it."""
-    from audiomamba.inference.start import starting_parts
-    from audiomamba.training.choices import Choice, quoted
+    from audiomamba.inference.exported.start import starting_parts
+    from audiomamba.training.runs.choices import Choice, quoted
 
     taken = {
         key: Choice(text, "of the model")
@@ -193,8 +196,8 @@ def main(argv: list[str] | None = None) -> None:
         Arguments to parse instead of the command line's.
     """
     arguments, others = parse_arguments(argv)
-    from audiomamba.dataio.custom import dataio_prep
-    from audiomamba.dataio.custom import prepare as prepare_run
+    from audiomamba.dataio.corpora.custom import dataio_prep
+    from audiomamba.dataio.corpora.custom import prepare as prepare_run
     from audiomamba.dataio.problems import PreparationError
     from audiomamba.pretrained import CheckpointError
     from audiomamba.training.recipe import run_recipe

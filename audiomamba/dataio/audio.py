@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from audiomamba.dataio.formats import is_cut_ogg
-from audiomamba.dataio.opening import (
+from audiomamba.dataio.codecs.formats import is_cut_ogg
+from audiomamba.dataio.codecs.opening import (
     BLOCK,
     GET_AGAIN,
     AudioError,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.formats import kind_of_file
+from audiomamba.dataio.codecs.formats import kind_of_file
 from audiomamba.dataio.problems import PreparationError
 
 LABEL_SEPARATOR = ";"

@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any
 
-from audiomamba.dataio.opening import AudioError
+from audiomamba.dataio.codecs.opening import AudioError
 from audiomamba.inference.event_files import EventFile
 from audiomamba.inference.events import EventRules, find_events
 from audiomamba.inference.plot import plot_tags

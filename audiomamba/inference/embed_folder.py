@@ -9,8 +9,8 @@ import torch
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError, audio_info
-from audiomamba.dataio.corpus import list_audio
-from audiomamba.dataio.formats import SUFFIXES
+from audiomamba.dataio.codecs.formats import SUFFIXES
+from audiomamba.dataio.corpora.corpus import list_audio
 from audiomamba.inference.embed_table import (
     Rows,
     UnfinishedTable,

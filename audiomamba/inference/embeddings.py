@@ -19,8 +19,8 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.pretrained.sources import HPARAMS_FILE
 from audiomamba.training.checkpoints import find_checkpoint
-from audiomamba.training.hparams import load_hparams, read_settings
 from audiomamba.training.protocols import PROTOCOLS, module_weights
+from audiomamba.training.runs.hparams import load_hparams, read_settings
 
 logger = get_logger(__name__)
 

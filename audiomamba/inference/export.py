@@ -9,17 +9,17 @@ from ruamel.yaml import YAML
 
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import class_names, inputs_key
-from audiomamba.inference.card import model_card
-from audiomamba.inference.folder import ExportError, new_folder
-from audiomamba.inference.model_yaml import (
+from audiomamba.inference.exported.card import model_card
+from audiomamba.inference.exported.folder import ExportError, new_folder
+from audiomamba.inference.exported.model_yaml import (
     EMB_MEAN,
     PARTS,
     model_yaml,
     new_node,
     plain,
 )
-from audiomamba.inference.recognizer import write_recognizer
-from audiomamba.inference.statistics import mean_embedding
+from audiomamba.inference.exported.recognizer import write_recognizer
+from audiomamba.inference.exported.statistics import mean_embedding
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.pretrained.sources import HPARAMS_FILE, LABEL_FILE
 from audiomamba.pretrained.weights import (
@@ -71,7 +71,7 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
     >>> read_recipe("compute_features: !new:torch.nn.Identity", "a.yaml")
     Traceback (most recent call last):
         ...
-    audiomamba.inference.folder.ExportError: a.yaml has no mean_var_norm...
+    audiomamba.inference.exported.folder.ExportError: a.yaml has no ...
     """
     recipe = YAML().load(text)
     wanted = (*PARTS, "sample_rate", "metrics")
@@ -133,7 +133,7 @@ def write_model(
     labels : list of str
         Class names in the order of the classifier's outputs.
     title, origin, licence : str
-        See `audiomamba.inference.card.model_card`.
+        See `audiomamba.inference.exported.card.model_card`.
     record : dict, optional
         The content of ``results.json``.
     training : tuple of Path, optional
@@ -174,7 +174,7 @@ def _write_yaml(folder, parts, options, names):
     """Write ``hyperparams.yaml`` for a folder with the weights of ``names``."""
     if _hides_padding(parts):
         own_frames = new_node(
-            "audiomamba.inference.features.OwnFrames",
+            "audiomamba.inference.programs.features.OwnFrames",
             {"features": parts["compute_features"]},
         )
         parts = {**parts, "compute_features": own_frames}

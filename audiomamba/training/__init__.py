@@ -1,5 +1,5 @@
 """Training: the Brain, parameter groups and schedules, metrics and records.
 
 Import the modules by their full path, for example
-``from audiomamba.training.classification import ClassificationBrain``.
+``from audiomamba.training.tasks.classification import ClassificationBrain``.
 """

@@ -10,7 +10,6 @@ from torch.nn.parallel import DistributedDataParallel
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.pretrained.weights import CheckpointError
-from audiomamba.training.environment import all_gather
 from audiomamba.training.protocols import (
     PROTOCOLS,
     best_first,
@@ -18,6 +17,7 @@ from audiomamba.training.protocols import (
     check_protocols,
     make_averages,
 )
+from audiomamba.training.runs.environment import all_gather
 from audiomamba.training.steps import CarefulBrain
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")

@@ -16,9 +16,9 @@ import pandas as pd
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.tables import TABLE_FORMATS, write_table
-from audiomamba.training.environment import command_line
-from audiomamba.training.hparams import parse_arguments, read_settings
 from audiomamba.training.results import describe
+from audiomamba.training.runs.environment import command_line
+from audiomamba.training.runs.hparams import parse_arguments, read_settings
 
 # What the record of all folds has from that of the first
 SHARED = (

@@ -12,7 +12,6 @@ from audiomamba.dataio.lists import LABEL_SEPARATOR
 from audiomamba.dataio.tables import check_table_format, write_table
 from audiomamba.nnet.lengths import check_choice
 from audiomamba.pictures import confusion_picture
-from audiomamba.training.environment import all_gather
 from audiomamba.training.measures import (
     areas_under_curve,
     average_precisions,
@@ -22,6 +21,7 @@ from audiomamba.training.measures import (
     top_k_accuracy,
 )
 from audiomamba.training.results import readable
+from audiomamba.training.runs.environment import all_gather
 
 logger = get_logger(__name__)
 

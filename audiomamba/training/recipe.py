@@ -1,12 +1,14 @@
 """A run of a recipe, from the command line to the record."""
 
 import errno
+import gc
 import logging
 import os
 import sys
 from contextlib import contextmanager
 
 import torch
+import torch._dynamo  # imported later, it keeps the process group for good
 from speechbrain.core import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import (
@@ -20,20 +22,20 @@ from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
-from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.decisions import draw_decisions, learn_decisions
-from audiomamba.training.environment import command_line
 from audiomamba.training.finetuning import check_finetuning, class_weights
-from audiomamba.training.hparams import (
+from audiomamba.training.protocols import check_averages, check_protocols
+from audiomamba.training.results import run_record, save_results
+from audiomamba.training.runs.environment import command_line
+from audiomamba.training.runs.hparams import (
     check_options,
     fit_precision,
     load_hparams,
     parse_arguments,
 )
-from audiomamba.training.interruption import interruption
-from audiomamba.training.protocols import check_averages, check_protocols
-from audiomamba.training.results import run_record, save_results
-from audiomamba.training.run import Run, RunError
+from audiomamba.training.runs.interruption import interruption
+from audiomamba.training.runs.run import Run, RunError
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 logger = get_logger(__name__)
 
@@ -41,6 +43,45 @@ logger = get_logger(__name__)
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
+@contextmanager
+def process_group():
+    """Close torch's process group at the end; say why a run ended early.
+
+    SpeechBrain leaves the group open, and so does PyTorch while anything refers
+    to it.  Threads of the group then outlive the interpreter, and now and then
+    one crashes the process when the run is over.  Faults of the user's data,
+    weights, settings or disk end the program with one message and no traceback,
+    and so do signals.
+    """
+    with interruption.watch():
+        try:
+            yield
+        except (PreparationError, CheckpointError, RunError) as error:
+            _end(error)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            logging.raiseExceptions = False  # the log may be on the same disk
+            _end(f"{error}. Make room there; the same command resumes.")
+        except KeyboardInterrupt as stop:
+            where = f" in {stop}" if str(stop) else ""
+            why = f"Stopped by {interruption.name}{where}."
+            resume = f"The same command resumes: {command_line()}"
+            _end(f"{why} {resume}", interruption.status)
+        finally:
+            if torch.distributed.is_initialized():
+                gc.collect()  # models of DistributedDataParallel refer to it
+                torch.distributed.destroy_process_group()
+
+
+def _end(message, status=1):
+    """End the program; say why, once on every machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        logger.error(message, main_process_only=False)
+    raise SystemExit(status) from None
+
+
+@process_group()
 def run_recipe(
     dataset,
     prepare,
@@ -73,53 +114,52 @@ def run_recipe(
         Arguments instead of the command line's.
     """
     argv = sys.argv[1:] if argv is None else argv
-    with process_group():
-        hparams_file, run_opts, overrides = parse_arguments(argv)
-        ddp_init_group(run_opts)
-        run = Run(hparams_file, overrides, run_opts)
-        check_options(run.settings, run_opts)
-        run.open(run_opts["log_config"])
-        run_opts = fit_precision(run.settings, run_opts)
-        labels = prepare_run(run, prepare, dataio_prep, run_opts)
+    hparams_file, run_opts, overrides = parse_arguments(argv)
+    ddp_init_group(run_opts)
+    run = Run(hparams_file, overrides, run_opts)
+    check_options(run.settings, run_opts)
+    run.open(run_opts["log_config"])
+    run_opts = fit_precision(run.settings, run_opts)
+    labels = prepare_run(run, prepare, dataio_prep, run_opts)
 
-        hparams = load_hparams(hparams_file, run.overrides)
-        checkpointer = hparams["checkpointer"]
-        if labels is not None:
-            checkpointer.add_recoverable("label_encoder", ClassNames(labels))
-        load_initial_weights(hparams, labels, run_opts["test_only"])
-        datasets = dataio_prep(hparams, labels)
-        if hparams.get("class_weights") is not None:
-            hparams["class_weights"] = class_weights(
-                hparams["class_weights"], labels, datasets["train"]
-            )
-        brain = brain_class(
-            hparams["modules"],
-            hparams["opt_class"],
-            hparams,
-            run_opts,
-            checkpointer,
+    hparams = load_hparams(hparams_file, run.overrides)
+    checkpointer = hparams["checkpointer"]
+    if labels is not None:
+        checkpointer.add_recoverable("label_encoder", ClassNames(labels))
+    load_initial_weights(hparams, labels, run_opts["test_only"])
+    datasets = dataio_prep(hparams, labels)
+    if hparams.get("class_weights") is not None:
+        hparams["class_weights"] = class_weights(
+            hparams["class_weights"], labels, datasets["train"]
         )
-        try_out(brain, hparams["sample_rate"])
-        if hparams.get("distillation") and not run_opts["test_only"]:
-            hparams["distillation"].prepare(
-                brain.clip_encoder(Stage.VALID),
-                labels,
-                hparams["sample_rate"],
-                datasets["train"].data_ids,
-                brain.device,
-            )
-        brain.fit(
-            hparams["epoch_counter"],
-            datasets["train"],
-            datasets.get("valid", datasets["test"]),
-            datasets["test"],
-            train_loader_kwargs=hparams["train_loader"],
-            valid_loader_kwargs=hparams["valid_loader"],
+    brain = brain_class(
+        hparams["modules"],
+        hparams["opt_class"],
+        hparams,
+        run_opts,
+        checkpointer,
+    )
+    try_out(brain, hparams["sample_rate"])
+    if hparams.get("distillation") and not run_opts["test_only"]:
+        hparams["distillation"].prepare(
+            brain.clip_encoder(Stage.VALID),
+            labels,
+            hparams["sample_rate"],
+            datasets["train"].data_ids,
+            brain.device,
         )
-        name = dataset(run.settings) if callable(dataset) else dataset
-        test_and_record(name, hparams_file, brain, hparams, datasets, labels)
-        if finish is not None:
-            finish(brain, hparams, datasets)
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets.get("valid", datasets["test"]),
+        datasets["test"],
+        train_loader_kwargs=hparams["train_loader"],
+        valid_loader_kwargs=hparams["valid_loader"],
+    )
+    name = dataset(run.settings) if callable(dataset) else dataset
+    test_and_record(name, hparams_file, brain, hparams, datasets, labels)
+    if finish is not None:
+        finish(brain, hparams, datasets)
 
 
 def test_and_record(name, hparams_file, brain, hparams, datasets, labels):
@@ -216,41 +256,6 @@ def try_out(brain, sample_rate):
         ) from error
     if isinstance(brain, ClassificationBrain):
         brain.check_logits(together.logits, alone.logits)
-
-
-@contextmanager
-def process_group():
-    """Close torch's process group at the end; say why a run ended early.
-
-    SpeechBrain leaves the group open, and some processes then crash at exit.
-    Faults of the user's data, weights, settings or disk end the program with
-    one message and no traceback, and so do signals.
-    """
-    with interruption.watch():
-        try:
-            yield
-        except (PreparationError, CheckpointError, RunError) as error:
-            _end(error)
-        except OSError as error:
-            if error.errno not in DISK:
-                raise
-            logging.raiseExceptions = False  # the log may be on the same disk
-            _end(f"{error}. Make room there; the same command resumes.")
-        except KeyboardInterrupt as stop:
-            where = f" in {stop}" if str(stop) else ""
-            why = f"Stopped by {interruption.name}{where}."
-            resume = f"The same command resumes: {command_line()}"
-            _end(f"{why} {resume}", interruption.status)
-        finally:
-            if torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()
-
-
-def _end(message, status=1):
-    """End the program; say why, once on every machine."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        logger.error(message, main_process_only=False)
-    raise SystemExit(status) from None
 
 
 def load_initial_weights(hparams, labels, test_only):

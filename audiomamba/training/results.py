@@ -14,8 +14,8 @@ from tqdm.auto import tqdm
 
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.lobes.flops import count_clip
-from audiomamba.training.environment import environment
-from audiomamba.training.statistics import KEYS as STATISTICS
+from audiomamba.training.runs.environment import environment
+from audiomamba.training.runs.statistics import KEYS as STATISTICS
 
 logger = get_logger(__name__)
 

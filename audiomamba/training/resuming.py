@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset
 
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.samplers import EpochBatchSampler
-from audiomamba.training.interruption import Interrupted, interruption
+from audiomamba.training.runs.interruption import Interrupted, interruption
 
 logger = get_logger(__name__)
 
@@ -28,7 +28,7 @@ class ResumableBrain(sb.Brain):
       another batch size or number of processes, and each clip is still drawn
       once.  They are saved between groups of gradient accumulation only.
     - A signal ends a run after its step, saved; see
-      `audiomamba.training.interruption.Interruption`.
+      `audiomamba.training.runs.interruption.Interruption`.
     - Under torchrun each rank evaluates its share of a split.
 
     Arguments

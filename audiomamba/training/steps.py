@@ -15,7 +15,6 @@ from audiomamba.training.finetuning import (
     layer_lr_scales,
     recompute_blocks,
 )
-from audiomamba.training.interruption import interruption
 from audiomamba.training.optim import (
     checked_max_norm,
     clip_gradients,
@@ -25,6 +24,7 @@ from audiomamba.training.optim import (
 )
 from audiomamba.training.results import Progress
 from audiomamba.training.resuming import ResumableBrain
+from audiomamba.training.runs.interruption import interruption
 
 logger = get_logger(__name__)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audiomamba.dataio.clips import locate_clips, report_coverage
-from audiomamba.dataio.decoder import DECODED_SUFFIXES
+from audiomamba.dataio.codecs.decoder import DECODED_SUFFIXES
+from audiomamba.dataio.corpora.clips import locate_clips, report_coverage
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
+from audiomamba.dataio.corpora.splits import held_out_as
 from audiomamba.dataio.lists import LABEL_SEPARATOR, read_lines
 from audiomamba.dataio.manifest import read_labels
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError, Problems
-from audiomamba.dataio.splits import held_out_as
 
 logger = logging.getLogger(__name__)
 
@@ -53,16 +53,16 @@ def prepare_audioset(
     """Write train.csv, valid.csv, test.csv and coverage.csv.
 
     test.csv is the evaluation list; valid.csv is held out of the training
-    lists by a fixed rule (`audiomamba.dataio.splits.hold_out`). Labels are
-    the ids of the classes (``/m/09x0r``). The manifests are reused until the
-    lists, the files or the options change.
+    lists by a fixed rule, `audiomamba.dataio.corpora.splits.hold_out`. Labels
+    are the ids of the classes (``/m/09x0r``). The manifests are reused until
+    the lists, the files or the options change.
 
     Arguments
     ---------
     data_folder : str or Path
         The segment lists, and the clips in any folders.
     save_folder, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     label_file : str or Path
         The classes, with their ids in the column ``mid``.
     train_lists : sequence of str

@@ -1,5 +1,9 @@
 """Preparation of your own lists; audiomamba-train shares it."""
 
-from audiomamba.dataio.custom import dataio_prep, prepare, prepare_custom
+from audiomamba.dataio.corpora.custom import (
+    dataio_prep,
+    prepare,
+    prepare_custom,
+)
 
 __all__ = ["dataio_prep", "prepare", "prepare_custom"]

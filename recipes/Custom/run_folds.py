@@ -8,7 +8,7 @@ list's column ``fold``, or are made.  Further options are passed on to train.py.
 The same command resumes a stopped run.
 """
 
-from audiomamba.dataio.custom import list_folds
+from audiomamba.dataio.corpora.custom import list_folds
 from audiomamba.training.folds import run_folds
 
 if __name__ == "__main__":

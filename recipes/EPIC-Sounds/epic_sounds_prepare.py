@@ -13,12 +13,12 @@ import pandas as pd
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
-from audiomamba.dataio.clips import near_names
+from audiomamba.dataio.corpora.clips import near_names
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
+from audiomamba.dataio.corpora.splits import held_out_as, report_overlaps
 from audiomamba.dataio.hdf5 import HDF5Audio
 from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
-from audiomamba.dataio.splits import held_out_as, report_overlaps
 
 AUDIO = "EPIC_audio.hdf5"
 LISTS = {
@@ -48,15 +48,16 @@ def prepare_epic_sounds(
 
     test.csv is the owners' validation part, challenge.csv their test part,
     which has no labels. valid.csv is held out of the training part by whole
-    videos, always the same ones (`audiomamba.dataio.splits.hold_out`). The
-    manifests are reused until the lists, the audio or the options change.
+    videos, always the same ones, see
+    `audiomamba.dataio.corpora.splits.hold_out`. The manifests are reused until
+    the lists, the audio or the options change.
 
     Arguments
     ---------
     data_folder : str or Path
         With ``EPIC_audio.hdf5`` and the three lists.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     label_file : str or Path
         The class names by ``class_id``.
     valid_share : float

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio import download as archives
-from audiomamba.dataio.clips import near_names
+from audiomamba.dataio.corpora import download as archives
+from audiomamba.dataio.corpora.clips import near_names
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def prepare_esc50(
     data_folder : str or Path
         ESC-50, with ``audio`` and ``meta``.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     fold : int
         The fold to test on.
     subset : str

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.lists import read_lines
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
 
 SUFFIX = ".trans.txt"
@@ -38,7 +38,7 @@ def prepare_librispeech(
         Holds the folders of the subsets, or the folder ``LibriSpeech`` with
         them, as the archives have it.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     splits : dict
         ``train``, ``valid`` and ``test`` -> names of subsets; without any for
         ``valid``, there is no valid.csv.

@@ -16,7 +16,7 @@ from audiomamba.dataio.tokenizer import (
     train_tokenizer,
 )
 from audiomamba.training.recipe import run_recipe
-from audiomamba.training.recognition import RecognitionBrain
+from audiomamba.training.tasks.recognition import RecognitionBrain
 
 
 def prepare(settings):

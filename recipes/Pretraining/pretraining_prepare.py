@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audiomamba.dataio.corpus import read_headers
-from audiomamba.dataio.preparation import Corpus, Inputs
+from audiomamba.dataio.corpora.corpus import read_headers
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs
+from audiomamba.dataio.corpora.splits import held_out_as
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import held_out_as
 
 
 def prepare_pretraining(
@@ -33,7 +33,7 @@ def prepare_pretraining(
     data_folder : str or Path
         Searched at any depth.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     shares : dict, optional
         Folder, relative to ``data_folder`` or absolute -> its share of the
         clips that an epoch draws. None for all of ``data_folder``.

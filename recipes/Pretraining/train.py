@@ -9,8 +9,8 @@ starts from the result with ``--init_from <output_folder>``.
 from pretraining_prepare import prepare_pretraining, share_weights
 
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset
-from audiomamba.training.pretraining import PretrainingBrain
 from audiomamba.training.recipe import run_recipe
+from audiomamba.training.tasks.pretraining import PretrainingBrain
 
 
 def prepare(settings):

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audiomamba.dataio import download as archives
-from audiomamba.dataio.clips import near_names
-from audiomamba.dataio.corpus import read_headers
+from audiomamba.dataio.corpora import download as archives
+from audiomamba.dataio.corpora.clips import near_names
+from audiomamba.dataio.corpora.corpus import read_headers
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
+from audiomamba.dataio.corpora.splits import SPLIT_SEED
 from audiomamba.dataio.lists import normal_path, read_lines
 from audiomamba.dataio.manifest import read_labels
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import SPLIT_SEED
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def prepare_speech_commands(
     data_folder : str or Path
         Speech Commands, unpacked or as the archive.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     download : bool
         Download the archive (2.4 GB) if the corpus is not found.
     task : int

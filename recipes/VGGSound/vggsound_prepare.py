@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.clips import locate_clips, report_coverage
-from audiomamba.dataio.decoder import DECODED_SUFFIXES
+from audiomamba.dataio.codecs.decoder import DECODED_SUFFIXES
+from audiomamba.dataio.corpora.clips import locate_clips, report_coverage
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
+from audiomamba.dataio.corpora.splits import held_out_as
 from audiomamba.dataio.lists import read_fields
 from audiomamba.dataio.manifest import read_labels
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import held_out_as
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def prepare_vggsound(
 
     The owners' ``test.csv``, if it exists, decides which clips are for test.
     valid.csv is held out of the training clips by whole videos, always the
-    same ones (`audiomamba.dataio.splits.hold_out`). The manifests are reused
-    until the lists, the files or the options change.
+    same ones, see `audiomamba.dataio.corpora.splits.hold_out`. The manifests
+    are reused until the lists, the files or the options change.
 
     Arguments
     ---------
@@ -52,7 +52,7 @@ def prepare_vggsound(
         ``vggsound.csv``, perhaps ``test.csv``, and the audio of the clips in
         any folders.
     save_folder, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     label_file : str or Path
         The classes.
     valid_share : float

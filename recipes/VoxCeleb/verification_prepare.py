@@ -15,13 +15,13 @@ from textwrap import indent
 import pandas as pd
 from voxceleb_prepare import VoxCeleb
 
-from audiomamba.dataio.clips import near_names
-from audiomamba.dataio.corpus import stat_audio
+from audiomamba.dataio.corpora.clips import near_names
+from audiomamba.dataio.corpora.corpus import stat_audio
+from audiomamba.dataio.corpora.preparation import Inputs, by_split
+from audiomamba.dataio.corpora.splits import SPLIT_SEED, held_out_as
+from audiomamba.dataio.corpora.trials import read_trials, speakers_of
 from audiomamba.dataio.manifest import read_manifest
-from audiomamba.dataio.preparation import Inputs, by_split
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import SPLIT_SEED, held_out_as
-from audiomamba.dataio.trials import read_trials, speakers_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def prepare_speakers(
 
     All files in the folders of the corpus are used; there is no list of them.
     Whole sessions (videos) of each speaker are held out for validation and
-    test by a fixed rule (`audiomamba.dataio.splits.hold_out`). Both
+    test by a fixed rule (`audiomamba.dataio.corpora.splits.hold_out`). Both
     measure how well known speakers are identified; trial lists measure how
     well unknown speakers are told apart.
 
@@ -67,7 +67,7 @@ def prepare_speakers(
         ``vox2_test_wav``, ``dev`` and ``test`` (VoxCeleb2 comes as m4a:
         convert it to wav).
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     held_out : sequence of str
         Trial lists in ``data_folder`` whose speakers are not trained on.
     valid_share : float
@@ -100,7 +100,7 @@ def prepare_trials(
         As for `prepare_speakers`; or a folder of any recordings, which the
         lists name from there.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     lists : sequence of str
         Trial lists in ``data_folder``, or absolute paths.
     cohort_manifest : str, Path or None

@@ -22,11 +22,11 @@ from verification_prepare import (
     prepare_trials,
 )
 
+from audiomamba.dataio.corpora.trials import read_trials, speakers_of
 from audiomamba.dataio.files import write_csv, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
 from audiomamba.dataio.pipeline import AudioReader
 from audiomamba.dataio.problems import PreparationError, Problems
-from audiomamba.dataio.trials import read_trials, speakers_of
 from audiomamba.inference.embeddings import embed_manifest, load_embedder
 from audiomamba.inference.verification import (
     cohort_statistics,
@@ -34,14 +34,14 @@ from audiomamba.inference.verification import (
     error_figures,
     s_norm,
 )
-from audiomamba.training.environment import environment
-from audiomamba.training.hparams import (
+from audiomamba.training.recipe import process_group
+from audiomamba.training.runs.environment import environment
+from audiomamba.training.runs.hparams import (
     load_hparams,
     parse_arguments,
     write_settings,
 )
-from audiomamba.training.recipe import process_group
-from audiomamba.training.run import open_folder
+from audiomamba.training.runs.run import open_folder
 
 logger = get_logger("verify")
 

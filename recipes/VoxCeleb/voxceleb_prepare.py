@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.clips import near_names
+from audiomamba.dataio.corpora.clips import near_names
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.lists import normal_path, read_lines
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def prepare_voxceleb(
         ``vox1_dev_wav`` and ``vox1_test_wav`` side by side, with or without
         ``wav`` in them, or ``dev/wav`` and ``test/wav``.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     split_file : str or Path, optional
         By default ``iden_split.txt`` in ``data_folder``.
 

@@ -9,7 +9,7 @@ import pytest
 
 from audiomamba import inference
 from audiomamba.cli.export import main
-from audiomamba.inference import website
+from audiomamba.inference.programs import website
 
 
 @pytest.mark.parametrize("run", [True], indirect=True)

@@ -9,7 +9,7 @@ import soundfile
 
 from audiomamba.cli.tag import main as tag
 from audiomamba.cli.train import main
-from audiomamba.training.hparams import read_settings
+from audiomamba.training.runs.hparams import read_settings
 
 TINY = ["--embed_dim=16", "--depth=1", "--number_of_epochs=1"]
 TINY += ["--num_workers=0", "--device=cpu", "--noprogressbar"]

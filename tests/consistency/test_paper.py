@@ -16,7 +16,7 @@ import torch
 
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.flops import count_parameters
-from audiomamba.training.hparams import load_hparams
+from audiomamba.training.runs.hparams import load_hparams
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

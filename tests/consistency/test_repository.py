@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,6 @@ FLOORS = [
     "cli",
 ]
 SOURCES = ["audiomamba/*.py", "recipes/*.py", "tools/*.py"]
-# Files over 400 lines, and functions over 60 without their docstrings: no
-# others may be added, and these may only become shorter.
 
 
 def tracked(*patterns):
@@ -144,9 +143,9 @@ def test_files_have_400_lines_and_functions_60_at_most(pattern):
             assert length <= 60, f"{key}: {length}"
 
 
-def test_training_has_at_most_24_modules():
-    modules = {path.name for path in tracked("audiomamba/training/*.py")}
-    assert len(modules - {"__init__.py"}) <= 24, sorted(modules)
+def test_a_folder_has_at_most_20_modules():
+    folders = Counter(path.parent for path in tracked("audiomamba/*.py"))
+    assert max(folders.values()) <= 20, folders.most_common(3)
 
 
 def test_training_scripts_have_at_most_70_lines():

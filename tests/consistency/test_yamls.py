@@ -79,7 +79,7 @@ def test_a_yaml_is_complete_and_short(path):
 def test_every_key_is_used(path):
     text = path.read_text()
     recipe = path.parents[1]
-    readers = [*recipe.glob("*.py"), *ROOT.glob("audiomamba/*/*.py")]
+    readers = [*recipe.glob("*.py"), *ROOT.glob("audiomamba/**/*.py")]
     code = "\n".join(reader.read_text() for reader in readers)
     for key in set(keys(path)) - SPEECHBRAIN:
         referenced = re.search(rf"<{key}[>\[]", text)

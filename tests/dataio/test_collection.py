@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.collection import read_collection, write_lists
+from audiomamba.dataio.corpora.collection import read_collection, write_lists
+from audiomamba.dataio.corpora.splits import complete_splits
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import complete_splits
 
 
 def write(path, seed=0, seconds=0.1):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.corpus import (
+from audiomamba.dataio.corpora.corpus import (
     list_audio,
     measure,
     read_headers,
@@ -147,7 +147,9 @@ def test_headers_keep_their_order_with_any_number_of_threads(
     # more files than one task reads
     wavs = ["1/1.wav", "1/3.wav", "0/2.wav"] * 400
     for n_threads in (1, 5):
-        monkeypatch.setattr("audiomamba.dataio.corpus._THREADS", n_threads)
+        monkeypatch.setattr(
+            "audiomamba.dataio.corpora.corpus._THREADS", n_threads
+        )
         headers, errors = read_headers(corpus, wavs)
         assert not errors
         assert headers["n_frames"].tolist() == [160, 480, 320] * 400

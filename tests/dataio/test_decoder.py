@@ -14,9 +14,9 @@ from audiomamba.dataio.audio import (
     read_audio,
     read_blocks,
 )
-from audiomamba.dataio.decoder import DECODED_SUFFIXES, DecodedFile
+from audiomamba.dataio.codecs.decoder import DECODED_SUFFIXES, DecodedFile
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs
 from audiomamba.dataio.pipeline import AudioReader
-from audiomamba.dataio.preparation import Corpus, Inputs
 from audiomamba.dataio.problems import PreparationError
 
 RATE, CHANNELS = 48000, 2

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from audiomamba.dataio.download import download, unpack
+from audiomamba.dataio.corpora.download import download, unpack
 from audiomamba.dataio.problems import PreparationError
 
 CONTENT = bytes(range(256)) * 40

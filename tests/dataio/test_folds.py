@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from audiomamba.dataio.folds import Folds, with_folds
+from audiomamba.dataio.corpora.folds import Folds, with_folds
 from audiomamba.dataio.problems import PreparationError
 
 

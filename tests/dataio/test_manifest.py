@@ -5,7 +5,7 @@ import logging
 import pandas as pd
 import pytest
 
-from audiomamba.dataio.corpus import list_audio
+from audiomamba.dataio.corpora.corpus import list_audio
 from audiomamba.dataio.files import replaced_file
 from audiomamba.dataio.manifest import (
     inputs_key,

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from audiomamba.dataio.audio import AudioError
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.manifest import read_labels, read_manifest
-from audiomamba.dataio.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.problems import PreparationError, Problems
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audiomamba.dataio.corpora.splits import hold_out, report_overlaps
 from audiomamba.dataio.problems import Problems
-from audiomamba.dataio.splits import hold_out, report_overlaps
 
 
 @pytest.fixture

@@ -6,9 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+from audiomamba.dataio.corpora.strong_labels import (
+    EventRows,
+    add_events,
+    learn_events,
+)
 from audiomamba.dataio.pipeline import RandomCrop
 from audiomamba.dataio.problems import PreparationError, Problems
-from audiomamba.dataio.strong_labels import EventRows, add_events, learn_events
 
 
 @pytest.fixture

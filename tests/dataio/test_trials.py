@@ -2,8 +2,8 @@
 
 import pytest
 
+from audiomamba.dataio.corpora.trials import read_trials, speakers_of
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.trials import read_trials, speakers_of
 
 
 def test_a_list_as_distributed_is_read(tmp_path):

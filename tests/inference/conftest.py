@@ -12,9 +12,9 @@ from audiomamba.dataio.files import write_json
 from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.inference.export import export_run
 from audiomamba.training.checkpoints import ClassNames
-from audiomamba.training.classification import ClassificationBrain
-from audiomamba.training.hparams import load_hparams, write_settings
 from audiomamba.training.results import run_record
+from audiomamba.training.runs.hparams import load_hparams, write_settings
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 LABELS = ["low tone", "high, shrill => tone", "noise"]
 # 60 frames: 59 hops of 10 ms and one window of 25 ms

@@ -161,7 +161,7 @@ def test_models_that_depend_on_the_batch_are_refused(features, words, tmp_path):
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "audiomamba.inference.onnx.find_spec", lambda name: None
+        "audiomamba.inference.programs.onnx.find_spec", lambda name: None
     )
     with pytest.raises(ModuleNotFoundError, match=r"audiomamba\[onnx\]"):
         export_onnx(make_tagger(), tmp_path / "model.onnx")

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from audiomamba.inference import export_program
-from audiomamba.inference.program import FeatureClassifier, least_frames
+from audiomamba.inference.programs.program import (
+    FeatureClassifier,
+    least_frames,
+)
 from audiomamba.lobes import DASS, AudioMamba, SpectrogramNorm
 from audiomamba.ops import use_engine
 

@@ -8,7 +8,7 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 
 from audiomamba.dataio.audio import AudioError, read_audio
 from audiomamba.inference import AudioTagger
-from audiomamba.inference.features import OwnFrames
+from audiomamba.inference.programs.features import OwnFrames
 from audiomamba.inference.waveforms import WaveformNormalizer, windows
 from audiomamba.lobes import AudioMamba, KaldiFbank, SpectrogramNorm
 

@@ -11,10 +11,11 @@ import threading
 import numpy as np
 import pytest
 
-from audiomamba.inference import AudioTagger, website
+from audiomamba.inference import AudioTagger
 from audiomamba.inference.export import ExportError
-from audiomamba.inference.onnx import metadata
-from audiomamba.inference.website import RUNTIME_FILES, export_website
+from audiomamba.inference.programs import website
+from audiomamba.inference.programs.onnx import metadata
+from audiomamba.inference.programs.website import RUNTIME_FILES, export_website
 
 from .test_onnx import make_tagger
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from audiomamba.dataio.custom import prepare as prepare_lists
-from audiomamba.dataio.custom import prepare_custom
+from audiomamba.dataio.corpora.custom import prepare as prepare_lists
+from audiomamba.dataio.corpora.custom import prepare_custom
+from audiomamba.dataio.corpora.splits import SPLITS
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import SPLITS
 
 
 @pytest.fixture

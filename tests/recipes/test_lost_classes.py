@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiomamba.dataio.custom import prepare_custom
+from audiomamba.dataio.corpora.custom import prepare_custom
 from audiomamba.dataio.manifest import read_labels
 
 SPLITS = ("test", "train", "valid")

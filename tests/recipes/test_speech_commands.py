@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import soundfile
 
+from audiomamba.dataio.corpora.splits import report_overlaps
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError, Problems
-from audiomamba.dataio.splits import report_overlaps
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "SpeechCommands"
 SPLITS = ("train", "valid", "test")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.training.hparams import (
+from audiomamba.training.runs.hparams import (
     check_options,
     parse_arguments,
     read_settings,

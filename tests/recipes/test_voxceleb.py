@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from audiomamba.training.checkpoints import AtomicCheckpointer
-from audiomamba.training.hparams import load_hparams
+from audiomamba.training.runs.hparams import load_hparams
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "VoxCeleb"
 TINY = {

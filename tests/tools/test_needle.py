@@ -11,7 +11,7 @@ import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
 
 from audiomamba.inference import AudioTagger
-from audiomamba.inference.features import OwnFrames
+from audiomamba.inference.programs.features import OwnFrames
 from audiomamba.inference.waveforms import WaveformNormalizer
 from audiomamba.lobes import (
     AudioMamba,

@@ -70,7 +70,7 @@ def test_the_small_package_runs_without_the_large_one(tmp_path):
         "    sys.modules[name] = None\n"
         "from audiomamba.cli import model, tag\n"
         f"assert model.__file__.startswith({str(tmp_path)!r})\n"
-        "import audiomamba.dataio.opening\n"
+        "import audiomamba.dataio.codecs.opening\n"
         "tag.main(['a.wav', '--model', 'exported'])"
     )
     done = subprocess.run(

@@ -9,11 +9,11 @@ from speechbrain.utils.epoch_loop import EpochCounter
 
 from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.training.checkpoints import AtomicCheckpointer
-from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.metrics import ClassificationMetrics
 from audiomamba.training.optim import WarmupMultiStep
 from audiomamba.training.results import EpochLog
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 N_CLASSES = 3
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.protocols import check_averages, weights_of
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 OPTIONS = {
     "average_from": 2,

@@ -12,12 +12,13 @@ from speechbrain.core import Stage
 from audiomamba.dataio.files import strict_json, write_json
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training import brain as brain_module
-from audiomamba.training import environment, results
+from audiomamba.training import results
 from audiomamba.training.losses import (
     as_rows,
     binary_cross_entropy,
     cross_entropy,
 )
+from audiomamba.training.runs import environment
 
 
 def test_protocols_choose_by_their_own_split(make_run):

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.training.choices import Choice, choose_settings, write_yaml
-from audiomamba.training.hparams import read_settings
+from audiomamba.training.runs.choices import Choice, choose_settings, write_yaml
+from audiomamba.training.runs.hparams import read_settings
 
 
 def choose(durations, label="a"):

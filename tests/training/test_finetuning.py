@@ -13,7 +13,6 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes import DASS, AudioMamba, AudioSpectrogramTransformer
 from audiomamba.lobes.augment import Mixup
 from audiomamba.nnet.block import find_blocks
-from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.finetuning import (
     check_finetuning,
     class_weights,
@@ -26,6 +25,7 @@ from audiomamba.training.losses import (
     binary_cross_entropy,
     cross_entropy,
 )
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 ENCODERS = {
     "AudioMamba": lambda drop: AudioMamba(

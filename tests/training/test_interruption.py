@@ -10,9 +10,9 @@ import pytest
 import torch
 from speechbrain.core import Stage
 
-from audiomamba.training import interruption as module
-from audiomamba.training.classification import ClassificationBrain
-from audiomamba.training.interruption import Interrupted, interruption
+from audiomamba.training.runs import interruption as module
+from audiomamba.training.runs.interruption import Interrupted, interruption
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 
 def signalled_at(place, number=signal.SIGTERM):
@@ -109,7 +109,7 @@ def test_workers_outlive_the_signal_of_a_step(make_run, number):
 PROGRAM = """
 import signal
 from torch.utils.data import DataLoader
-from audiomamba.training.interruption import interruption
+from audiomamba.training.runs.interruption import interruption
 from audiomamba.training.recipe import process_group
 with process_group():
     loader = DataLoader(

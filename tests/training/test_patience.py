@@ -3,7 +3,7 @@
 import pytest
 from speechbrain.utils.epoch_loop import EpochCounter, EpochCounterWithStopper
 
-from audiomamba.training.classification import ClassificationBrain
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 SCORES = [0.2, 0.5, 0.5, 0.4, 0.6, 0.1, 0.6, 0.3]
 

@@ -8,7 +8,10 @@ from speechbrain.dataio.batch import PaddedBatch
 from audiomamba.lobes import DASS, AudioMamba, KaldiFbank, SpectrogramNorm
 from audiomamba.nnet.patch_mask import PatchMask
 from audiomamba.nnet.pretext import PretextHeads
-from audiomamba.training.pretraining import PretextMetrics, PretrainingBrain
+from audiomamba.training.tasks.pretraining import (
+    PretextMetrics,
+    PretrainingBrain,
+)
 
 MELS, RATE = 32, 8000
 

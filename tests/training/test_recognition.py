@@ -27,12 +27,12 @@ from audiomamba.nnet.classifier import LinearClassifier
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import AtomicCheckpointer
 from audiomamba.training.optim import WarmupCosine
-from audiomamba.training.recognition import (
+from audiomamba.training.results import EpochLog
+from audiomamba.training.tasks.recognition import (
     ErrorRates,
     RecognitionBrain,
     Tokenizer,
 )
-from audiomamba.training.results import EpochLog
 
 RATE, MELS, WORDS, N_TOKENS = 8000, 16, ["ONE", "TWO", "SIX"], 11
 NORMS = {

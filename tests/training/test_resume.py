@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from audiomamba.training.classification import ClassificationBrain
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 
 class Stopped(Exception):

@@ -2,20 +2,22 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from speechbrain.utils.run_opts import RunOptions
 
 from audiomamba.dataio.manifest import write_labels
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.training import environment, folder, run
-from audiomamba.training.hparams import (
+from audiomamba.training.runs import environment, folder, run
+from audiomamba.training.runs.hparams import (
     fit_precision,
     load_hparams,
     parse_arguments,
     read_settings,
 )
-from audiomamba.training.run import Run, RunError
+from audiomamba.training.runs.run import Run, RunError
 
 YAML = """\
 seed: 1
@@ -381,3 +383,34 @@ def test_features_are_for_the_rate_of_the_waveforms(tmp_path):
     fitting = {"compute_features": "{sample_rate: 8000}"}
     hparams = load_hparams(path, {"sample_rate": "8000", **fitting})
     assert hparams["compute_features"].sample_rate == 8000
+
+
+def test_no_thread_of_the_process_group_is_left_at_the_end():
+    # One that is left may crash the process after all is done.
+    program = """
+import torch
+from pathlib import Path
+from audiomamba.training.recipe import process_group
+
+@process_group()
+def train():
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 1))
+    model(torch.ones(2, 3)).sum().backward()
+    model.model = model  # only the garbage collector frees a cycle
+    print(threads().count("pt_gloo_runloop\\n"))
+
+def threads():
+    return [p.read_text() for p in Path("/proc/self/task").glob("*/comm")]
+
+train()
+print(threads().count("pt_gloo_runloop\\n"))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    during, after = ended.stdout.split()
+    assert int(during) > 0
+    assert int(after) == 0, ended.stderr

@@ -12,8 +12,8 @@ from audiomamba.dataio.manifest import write_labels
 from audiomamba.dataio.pipeline import clip_datasets
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.features import KaldiFbank
-from audiomamba.training import statistics
-from audiomamba.training.run import Run, RunError
+from audiomamba.training.runs import statistics
+from audiomamba.training.runs.run import Run, RunError
 
 YAML = """\
 seed: 1

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from audiomamba.training.classification import ClassificationBrain
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.optim import parameter_groups
 from audiomamba.training.results import run_record
+from audiomamba.training.tasks.classification import ClassificationBrain
 
 
 def gradients(brain):

@@ -5,7 +5,7 @@ import os
 import pandas as pd
 import torch
 
-from audiomamba.training.environment import (
+from audiomamba.training.runs.environment import (
     command_line,
     hardware,
     package_versions,

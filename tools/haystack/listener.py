@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from audiomamba.inference import AudioTagger
-from audiomamba.inference.features import OwnFrames
+from audiomamba.inference.programs.features import OwnFrames
 from audiomamba.inference.waveforms import DEFAULT_WINDOW
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from audiomamba.lobes.flops import count_clip, count_parameters
-from audiomamba.training.hparams import load_hparams
+from audiomamba.training.runs.hparams import load_hparams
 from result_tables.rows import HERE, Corpus, Row, read_rows
 
 # Expected hours assume a GPU's peak in half precision (NVIDIA A100, dense) and

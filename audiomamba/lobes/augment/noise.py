@@ -9,7 +9,7 @@ from speechbrain.augment.time_domain import AddNoise
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.dataio.audio import read_window
-from audiomamba.dataio.corpus import list_audio, read_headers
+from audiomamba.dataio.corpora.corpus import list_audio, read_headers
 from audiomamba.dataio.problems import PreparationError, Problems
 
 logger = get_logger(__name__)

@@ -14,7 +14,7 @@ from speechbrain.utils.logger import get_logger
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.feature_statistics import feature_statistics
-from audiomamba.training.hparams import load_hparams, read_settings
+from audiomamba.training.runs.hparams import load_hparams, read_settings
 
 logger = get_logger(__name__)
 

@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from audiomamba.dataio.decoder import PYAV_READS, DecodedFile, DecodeError
-from audiomamba.dataio.formats import (
+from audiomamba.dataio.codecs.decoder import (
+    PYAV_READS,
+    DecodedFile,
+    DecodeError,
+)
+from audiomamba.dataio.codecs.formats import (
     announced,
     converting_command,
     is_raw,

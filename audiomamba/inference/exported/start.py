@@ -6,7 +6,7 @@ from pathlib import Path
 from hyperpyyaml import load_hyperpyyaml
 
 from audiomamba.inference.export import read_recipe
-from audiomamba.inference.model_yaml import dump, new_node
+from audiomamba.inference.exported.model_yaml import dump, new_node
 from audiomamba.inference.published import FEATURES, features_of, is_published
 from audiomamba.pretrained import load_official
 from audiomamba.pretrained.sources import HPARAMS_FILE, is_on_hub, locate

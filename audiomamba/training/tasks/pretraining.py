@@ -15,8 +15,8 @@ from audiomamba.nnet.lengths import clear_padding
 from audiomamba.nnet.patch_embed import cut_patches, grid_length
 from audiomamba.nnet.patch_mask import seed_of_clip
 from audiomamba.training.brain import RecipeBrain
-from audiomamba.training.environment import all_gather
 from audiomamba.training.results import describe
+from audiomamba.training.runs.environment import all_gather
 
 
 class PretextMetrics:

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
-from audiomamba.inference.onnx import FEATURES
+from audiomamba.inference.programs.onnx import FEATURES
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.lite import LiteTagger
 from audiomamba.training.metrics import ClassificationMetrics

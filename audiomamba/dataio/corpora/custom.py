@@ -18,17 +18,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.clips import near_names
-from audiomamba.dataio.corpus import list_audio, stat_audio
-from audiomamba.dataio.folds import Folds, fold_names, with_folds
-from audiomamba.dataio.formats import SUFFIXES
+from audiomamba.dataio.codecs.formats import SUFFIXES
+from audiomamba.dataio.corpora.clips import near_names
+from audiomamba.dataio.corpora.corpus import list_audio, stat_audio
+from audiomamba.dataio.corpora.folds import Folds, fold_names, with_folds
+from audiomamba.dataio.corpora.preparation import Corpus, Inputs
+from audiomamba.dataio.corpora.splits import SPLITS, report_overlaps
+from audiomamba.dataio.corpora.strong_labels import add_events, learn_events
 from audiomamba.dataio.lists import LABEL_SEPARATOR, normal_path, split_labels
 from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.pipeline import clip_datasets
-from audiomamba.dataio.preparation import Corpus, Inputs
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.splits import SPLITS, report_overlaps
-from audiomamba.dataio.strong_labels import add_events, learn_events
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +136,14 @@ def prepare_custom(
     data_folder : str or Path
         The folder that ``wav`` in the lists is relative to.
     save_folder, allow_missing, skip_prep
-        See `audiomamba.dataio.preparation.Corpus`.
+        See `audiomamba.dataio.corpora.preparation.Corpus`.
     lists : dict
         Split -> its CSV.
     multi_label : bool
         Whether a label is any number of class names, joined by ``;``.
     strong_csv : str or Path, optional
-        Events of the training clips, see `audiomamba.dataio.strong_labels`.
+        Events of the training clips, see
+        `audiomamba.dataio.corpora.strong_labels`.
     folds : Folds, optional
         All lists are one and the same, which is cut into folds.
 

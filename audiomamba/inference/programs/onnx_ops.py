@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from onnxscript import opset18 as op
 
-from audiomamba.inference.onnx_scan import recurrence
+from audiomamba.inference.programs.onnx_scan import recurrence
 from audiomamba.ops import operators
 
 

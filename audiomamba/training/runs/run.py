@@ -16,20 +16,20 @@ from speechbrain.utils.logger import get_logger
 from audiomamba.dataio.files import write_json
 from audiomamba.ops import current_engine
 from audiomamba.pretrained.weights import label_difference
-from audiomamba.training.environment import all_gather, environment
-from audiomamba.training.folder import (
+from audiomamba.training.protocols import MODEL
+from audiomamba.training.runs.environment import all_gather, environment
+from audiomamba.training.runs.folder import (
     FolderLock,
     RunError,
     check_shared,
     open_folder,
 )
-from audiomamba.training.hparams import (
+from audiomamba.training.runs.hparams import (
     as_yaml,
     read_settings,
     write_settings,
 )
-from audiomamba.training.protocols import MODEL
-from audiomamba.training.statistics import (
+from audiomamba.training.runs.statistics import (
     as_overrides,
     asks_for_statistics,
     training_statistics,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from audiomamba.inference.export import ExportError
-from audiomamba.inference.onnx import export_onnx, metadata
+from audiomamba.inference.programs.onnx import export_onnx, metadata
 from audiomamba.inference.tagger import AudioTagger
 
 # Becomes part of the page, which loads nothing from elsewhere
@@ -45,7 +45,8 @@ def export_website(tagger: AudioTagger, folder: str | Path) -> Path:
         )
     with TemporaryDirectory() as place:
         draft = Path(place) / "site"
-        shutil.copytree(str(files("audiomamba.inference") / "web"), draft)
+        web = files("audiomamba.inference.programs") / "web"
+        shutil.copytree(str(web), draft)
         fetch_runtime(draft)
         export_onnx(tagger, draft / "model.onnx")
         settings = {k: json.loads(v) for k, v in metadata(tagger).items()}

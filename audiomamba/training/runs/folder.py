@@ -18,7 +18,7 @@ from speechbrain.utils.logger import (
     setup_logging,
 )
 
-from audiomamba.training.environment import all_gather
+from audiomamba.training.runs.environment import all_gather
 
 logger = get_logger(__name__)
 
@@ -44,7 +44,7 @@ class FolderLock:
     >>> first.take()
     >>> FolderLock(folder).take()
     Traceback (most recent call last):
-    audiomamba.training.folder.RunError: ... is in use: process ...
+    audiomamba.training.runs.folder.RunError: ... is in use: process ...
     """
 
     def __init__(self, folder):

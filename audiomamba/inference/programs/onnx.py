@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from audiomamba.inference.programs.waveform_program import (
+    export_waveform_program,
+)
 from audiomamba.inference.tagger import AudioTagger
-from audiomamba.inference.waveform_program import export_waveform_program
 
 OPSET = 18
 # The names of the features' nodes begin with this
@@ -100,7 +102,7 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
         raise ModuleNotFoundError(
             f"{' and '.join(missing)} missing: pip install 'audiomamba[onnx]'"
         )
-    from audiomamba.inference.onnx_ops import TRANSLATIONS
+    from audiomamba.inference.programs.onnx_ops import TRANSLATIONS
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

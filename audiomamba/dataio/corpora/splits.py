@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from audiomamba.dataio.folds import rarest_labels
+from audiomamba.dataio.corpora.folds import rarest_labels
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError, Problems
 

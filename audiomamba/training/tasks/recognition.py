@@ -20,7 +20,7 @@ from audiomamba.lobes.ctc import Recognizer
 from audiomamba.lobes.transcripts import GreedyDecoder, make_decoder
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.brain import PARTS, RecipeBrain
-from audiomamba.training.environment import all_gather
+from audiomamba.training.runs.environment import all_gather
 
 # Hyperparameters of the decoder of the test
 DECODING = ("beam_size", "lm_file", "lm_weight", "word_score")

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from audiomamba.dataio.files import write_json
-from audiomamba.inference.card import recognizer_card
-from audiomamba.inference.folder import ExportError, new_folder
-from audiomamba.inference.model_yaml import PARTS, dump, plain
+from audiomamba.inference.exported.card import recognizer_card
+from audiomamba.inference.exported.folder import ExportError, new_folder
+from audiomamba.inference.exported.model_yaml import PARTS, dump, plain
 from audiomamba.pretrained.sources import HPARAMS_FILE
 
 TOKENIZER_FILE = "tokenizer.ckpt"
@@ -67,7 +67,7 @@ def write_recognizer(
     record : dict
         The content of ``results.json``.
     licence : str, optional
-        See `audiomamba.inference.card.model_card`.
+        See `audiomamba.inference.exported.card.model_card`.
 
     Returns
     -------

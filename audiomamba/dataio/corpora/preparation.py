@@ -14,11 +14,11 @@ from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
-from audiomamba.dataio import corpus
 from audiomamba.dataio.audio import AudioError
-from audiomamba.dataio.clips import report_lost_classes
-from audiomamba.dataio.decoder import PYAV_READS, has_decoder
-from audiomamba.dataio.formats import SUFFIXES, convert_all
+from audiomamba.dataio.codecs.decoder import PYAV_READS, has_decoder
+from audiomamba.dataio.codecs.formats import SUFFIXES, convert_all
+from audiomamba.dataio.corpora import corpus
+from audiomamba.dataio.corpora.clips import report_lost_classes
 from audiomamba.dataio.manifest import (
     COLUMNS,
     inputs_key,
@@ -282,7 +282,7 @@ is no folder ...
         Returns
         -------
         pandas.DataFrame
-            See `audiomamba.dataio.corpus.list_audio`.
+            See `audiomamba.dataio.corpora.corpus.list_audio`.
         """
         readable = self.suffixes + (self.decoded if has_decoder() else ())
         if self.data_folder.is_dir():

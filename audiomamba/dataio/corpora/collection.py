@@ -1,7 +1,7 @@
 """Labelled sounds as people keep them: in folders of classes, or in one CSV.
 
 `read_collection` makes a table of the clips, `write_lists` the three lists of
-`audiomamba.dataio.custom`, which a run is trained from.
+`audiomamba.dataio.corpora.custom`, which a run is trained from.
 """
 
 import re
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.corpus import list_audio, measure, stat_audio
+from audiomamba.dataio.codecs.formats import SUFFIXES
+from audiomamba.dataio.corpora.corpus import list_audio, measure, stat_audio
+from audiomamba.dataio.corpora.splits import SPLITS, complete_splits
 from audiomamba.dataio.files import write_csv
-from audiomamba.dataio.formats import SUFFIXES
 from audiomamba.dataio.lists import (
     LABEL_SEPARATOR,
     clean,
@@ -22,7 +23,6 @@ from audiomamba.dataio.lists import (
     to_numbers,
 )
 from audiomamba.dataio.problems import PreparationError, Problems
-from audiomamba.dataio.splits import SPLITS, complete_splits
 
 # What people call the splits
 _SPLIT_NAMES = {

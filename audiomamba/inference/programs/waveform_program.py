@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch.export import Dim, ExportedProgram
 
 from audiomamba.inference.export import ExportError
-from audiomamba.inference.features import OwnFrames
-from audiomamba.inference.program import MAX_BATCH, least_frames
+from audiomamba.inference.programs.features import OwnFrames
+from audiomamba.inference.programs.program import MAX_BATCH, least_frames
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram

@@ -13,13 +13,13 @@ from audiomamba.lobes.augment import WithTargets
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.nnet.frame_classifier import own_frames
 from audiomamba.training.brain import RecipeBrain
-from audiomamba.training.environment import all_gather
 from audiomamba.training.finetuning import ENCODER
 from audiomamba.training.losses import (
     frame_cross_entropy,
     loss_options,
     plain_targets,
 )
+from audiomamba.training.runs.environment import all_gather
 
 
 class Predictions(NamedTuple):
@@ -80,8 +80,8 @@ class ClassificationBrain(RecipeBrain):
     are objects or null, called in training with (wavs, lengths, targets), and
     with (feats, lengths) before and after normalisation.  ``distillation``
     is an `audiomamba.pretrained.distillation.Distillation`.  Where training
-    batches have ``events_rows`` (see `audiomamba.dataio.strong_labels`), the
-    frames are trained on them with ``strong_weight``.  Label smoothing and
+    batches have ``events_rows``, see `audiomamba.dataio.corpora.strong_labels`,
+    the frames are trained on them with ``strong_weight``.  Label smoothing and
     class weights are for the loss of training clips; the loss of validation is
     that of the labels.
 

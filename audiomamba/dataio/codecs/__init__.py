@@ -1,0 +1,1 @@
+"""Audio formats: what a file is, and who reads it."""

@@ -1,0 +1,1 @@
+"""From a corpus on disk to manifests: preparation, splits, folds, lists."""

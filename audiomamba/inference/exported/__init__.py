@@ -1,0 +1,1 @@
+"""What stands in an exported model's folder, besides its weights."""

@@ -1,0 +1,1 @@
+"""A run of a recipe: command line, settings, folder, signals, surroundings."""

@@ -1,0 +1,1 @@
+"""What is learned: classes of clips, transcripts, or the clips themselves."""
