@@ -2,11 +2,13 @@
 """Collect the results of runs, and write the tables of results.
 
     python tools/collect_results.py recipes/*/results
+    python tools/collect_results.py a/results.json b.json
     python tools/collect_results.py            # only write the pages again
     python tools/collect_results.py --check    # write nothing
 
 Every results.json below the folders is copied to egs_records/, where a newer
-run replaces an older one of the same row and seed. The records give
+run replaces an older one of the same row and seed. All of them are checked
+first: if a value is impossible, nothing is written. The records give
 egs_results.csv, one line per run; it and the paper's figures in
 tools/result_tables/rows.csv give egs_results.md and the tables in the recipes'
 READMEs. docs/models.md lists the published checkpoints of
@@ -25,12 +27,15 @@ from result_tables.checkpoints import models_page
 from result_tables.models import count_models, read_models
 from result_tables.page import recipe_table, results_page, with_table
 from result_tables.records import (
-    RecordError,
+    kept_records,
     place_of,
     read_record,
     table_of,
 )
 from result_tables.rows import HERE, ROOT, read_rows
+from result_tables.schema import RecordError
+
+from audiomamba.dataio.files import replaced_file
 
 
 def parse_arguments(argv=None):
@@ -39,7 +44,13 @@ def parse_arguments(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER")
+    parser.add_argument(
+        "paths",
+        type=Path,
+        nargs="*",
+        metavar="FOLDER_OR_RECORD",
+        help="folders of runs, or single records",
+    )
     parser.add_argument(
         "--check", action="store_true", help="compare the files, write none"
     )
@@ -49,28 +60,33 @@ def parse_arguments(argv=None):
         help="count parameters and operations again, after a change of YAMLs",
     )
     arguments = parser.parse_args(argv)
-    if arguments.check and (arguments.folders or arguments.count):
+    if arguments.check and (arguments.paths or arguments.count):
         parser.error("--check writes nothing: give it alone")
     return arguments
 
 
-def keep(folders: list[Path], records: Path) -> list[Path]:
-    """Copy every ``results.json`` below folders to the records."""
-    kept = []
-    for folder in folders:
-        found = sorted(folder.rglob("results.json"))
-        # A fold of ESC50 is part of the run that averages it.
-        found = [p for p in found if not p.parent.name.startswith("fold")]
-        if not found:
-            raise RecordError(f"{folder} has no results.json below it.")
-        for path in found:
-            record = read_record(path)
-            target = records / place_of(record)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(record, indent=1) + "\n"
-            target.write_text(text, encoding="utf-8")
-            kept.append(target)
-    return kept
+def find(path: Path) -> list[Path]:
+    """Return the records below a folder; a file is one itself."""
+    if path.is_file():
+        return [path]
+    found = sorted(path.rglob("results.json"))
+    # A fold of ESC50 is part of the run that averages it.
+    found = [p for p in found if not p.parent.name.startswith("fold")]
+    if not found:
+        raise RecordError(f"{path} has no results.json below it.")
+    return found
+
+
+def collect(paths: list[Path], folder: Path) -> dict[Path, dict]:
+    """Read records; return them by the paths where they are to be kept."""
+    found = [place for path in paths for place in find(path)]
+    records = [read_record(path) for path in found]
+    return {folder / place_of(record): record for record in records}
+
+
+def record_text(record: dict) -> str:
+    """Return a record as the text of its file."""
+    return json.dumps(record, indent=1) + "\n"
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -109,7 +125,8 @@ def problems(root: Path = ROOT) -> list[str]:
         for record in table["record"]
         if not (root / record).is_file()
     ]
-    if csv != csv_text(table_of(root / "egs_records")):
+    records = root / "egs_records"
+    if csv != csv_text(table_of(records, kept_records(records))):
         found.append("egs_results.csv is not what egs_records/ gives")
     for path, text in pages(root, table).items():
         if path.read_text(encoding="utf-8") != text:
@@ -118,32 +135,40 @@ def problems(root: Path = ROOT) -> list[str]:
     return found
 
 
-def write(arguments):
-    """Collect the results, and write CSV and pages."""
-    if arguments.count:
+def write(paths: list[Path], count: bool = False, root: Path = ROOT):
+    """Collect the results; write records, CSV and pages if all are good."""
+    folder = root / "egs_records"
+    new = collect(paths, folder)
+    csv = csv_text(table_of(folder, {**kept_records(folder), **new}))
+    files = {path: record_text(record) for path, record in new.items()}
+    files[root / "egs_results.csv"] = csv
+    if count:
         (HERE / "models.csv").write_text(csv_text(count_models()))
-    for path in keep(arguments.folders, ROOT / "egs_records"):
-        print(f"kept: {path.relative_to(ROOT)}")
-    csv = csv_text(table_of(ROOT / "egs_records"))
-    (ROOT / "egs_results.csv").write_text(csv, encoding="utf-8")
-    for path, text in pages(ROOT, read_csv(csv)).items():
-        path.write_text(text, encoding="utf-8")
-        print(f"written: {path.relative_to(ROOT)}")
+    files.update(pages(root, read_csv(csv)))
+    for path, text in files.items():
+        with replaced_file(path) as draft:
+            draft.write_text(text, encoding="utf-8")
+        print(f"written: {path.relative_to(root)}")
 
 
 def main(argv=None):
     """Collect and write, or check."""
     arguments = parse_arguments(argv)
-    if arguments.check:
-        found = problems()
-        if found:
-            found.append("python tools/collect_results.py writes them again")
-            sys.exit("\n".join(["collect_results.py:", *found]))
-        return
     try:
-        write(arguments)
+        if arguments.check:
+            check()
+            return
+        write(arguments.paths, arguments.count)
     except ValueError as error:
         sys.exit(f"collect_results.py: {error}")
+
+
+def check():
+    """Raise an error with all that disagrees."""
+    found = problems()
+    if found:
+        found.append("python tools/collect_results.py writes them again")
+        raise ValueError("\n".join(["", *found]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Which row a record belongs to, and what the tables show of it."""
 
+import copy
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -102,32 +104,52 @@ def test_rows_of_table_2_differ_in_overrides(rows):
     assert rows(**vggsound, command=command("--scan fo_fo --lr 1")) == []
 
 
-def test_records_are_copied_and_averaged(tmp_path):
-    from collect_results import keep
+def nested(**changes):
+    """Return RECORD with values changed: ``a__b`` is the key b of a."""
+    record = copy.deepcopy(RECORD)
+    for path, value in changes.items():
+        *parents, key = path.split("__")
+        place = record
+        for parent in parents:
+            place = place[parent]
+        place[key] = value
+    return record
+
+
+def save(path, record):
+    """Write a record, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_records_are_collected_and_averaged(tmp_path):
+    from collect_results import collect
     from result_tables.models import read_models
     from result_tables.page import line_of
     from result_tables.records import rows_of, table_of
 
     for seed, value in ((1, 0.91), (2, 0.93)):
-        record = {**RECORD, "seed": seed}
-        record["metric"] = {**RECORD["metric"], "value": value}
-        path = tmp_path / "results" / str(seed) / "results.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(record))
+        record = nested(
+            seed=seed,
+            metric__value=value,
+            protocols__honest__test__accuracy=value,
+        )
+        save(tmp_path / "results" / str(seed) / "results.json", record)
     records = tmp_path / "egs_records"
-    kept = keep([tmp_path / "results"], records)
+    kept = collect([tmp_path / "results"], records)
     assert [path.name for path in kept] == [
         "aum_base-seed1.json",
         "aum_base-seed2.json",
     ]
-    assert "folder" not in json.loads(kept[0].read_text())
-    line = line_of(rows_of(RECORD)[0], table_of(records), read_models())
+    assert all("folder" not in record for record in kept.values())
+    table = table_of(records, kept)
+    line = line_of(rows_of(RECORD)[0], table, read_models())
     assert line["ours"] == "92.00±1.41" and line["seeds"] == "1, 2"
     assert line["difference"] == "+0.42"
     assert line["hardware"] == "1 x A GPU" and line["hours"] == "1.00"
     assert line["commit"] == "01234567"
-    none = table_of(records)[:0]
-    line = line_of(rows_of(RECORD)[0], none, read_models())
+    line = line_of(rows_of(RECORD)[0], table[:0], read_models())
     assert line["ours"] == "not run" and "seeds" not in line
 
 
@@ -141,15 +163,148 @@ def test_other_runs_are_listed_separately():
     assert further_runs(table[:0]) == ""
 
 
-def test_an_unusable_record_is_named(tmp_path):
-    from collect_results import keep
+@pytest.fixture
+def root(tmp_path):
+    """Return a copy of everything that collecting writes."""
+    from result_tables.rows import ROOT, read_rows
+
+    for name in ("egs_results.csv", "egs_results.md", "docs/models.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "egs_records", tmp_path / "egs_records")
+    for recipe in {row.recipe for row in read_rows()}:
+        target = tmp_path / "recipes" / recipe
+        target.mkdir(parents=True)
+        shutil.copy(ROOT / "recipes" / recipe / "README.md", target)
+    return tmp_path
+
+
+def contents(root):
+    return {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_record_of_others_is_kept(root, tmp_path_factory):
+    from collect_results import problems, write
+
+    path = save(tmp_path_factory.mktemp("sent") / "mine.json", RECORD)
+    write([path], root=root)
+    kept = root / "egs_records" / "SpeechCommands" / "aum_base-seed1.json"
+    wanted = {k: v for k, v in RECORD.items() if k != "folder"}
+    assert json.loads(kept.read_text()) == wanted
+    assert problems(root) == []
+    assert "91.00" in (root / "egs_results.md").read_text()
+
+
+# Changes of a record -> the key and what else its refusal names
+BAD = [
+    ({"dataset": "../../escaped"}, "dataset is '../../escaped'"),
+    ({"dataset": "/tmp/escaped"}, "dataset is '/tmp/escaped'"),
+    ({"dataset": ".."}, "dataset is '..'"),
+    ({"dataset": 5}, "dataset is 5"),
+    ({"hparams_file": "aum.yaml\n"}, "hparams_file is"),
+    ({"hparams_file": "x/.yaml"}, "hparams_file is"),
+    ({"seed": "1"}, "seed is '1'"),
+    ({"seed": -1}, "seed is -1"),
+    ({"seed": True}, "seed is True"),
+    ({"metric": 0.9}, "metric is 0.9"),
+    ({"metric__name": "luck"}, "metric.name is 'luck'"),
+    ({"metric__value": 91.0}, "metric.value is 91.0; .* from 0 to 1"),
+    ({"metric__value": None}, "metric.value is None"),
+    ({"metric__value": 0.99}, "metric.value is 0.99; it must be 0.91"),
+    ({"protocol": "best"}, "protocol is 'best'"),
+    ({"protocols__honest": {}}, "has no protocols.honest.test"),
+    ({"protocols__last": {"test": {}}}, "protocols.last.test.accuracy is None"),
+    ({"protocols__a|b": {"test": {"accuracy": 1}}}, "a key of protocols is"),
+    ({"epoch": 1.5}, "epoch is 1.5"),
+    ({"n_classes": 0}, "n_classes is 0"),
+    ({"clips": None}, "clips is None"),
+    ({"clips__test": -3}, "clips.test is -3"),
+    ({"clips__test": 12000}, "clips.test is 12000; .* at most 11005"),
+    ({"parameters": "many"}, "parameters is 'many'"),
+    ({"flops_per_clip": {"forward": "1"}}, "flops_per_clip is"),
+    ({"wall_time_s": -1.0}, "wall_time_s is -1.0"),
+    ({"hardware__processes": 0}, "hardware.processes is 0"),
+    ({"hardware__name": "A\nB"}, "hardware.name is"),
+    ({"commit": "$(reboot)"}, "commit is '\\$\\(reboot"),
+    ({"command": "python 'train.py"}, "command is"),
+    ({"command": ""}, "command is ''"),
+]
+
+
+@pytest.mark.parametrize("changes, named", BAD)
+def test_a_bad_record_is_refused_and_nothing_changes(
+    root, tmp_path_factory, changes, named
+):
+    from collect_results import write
+    from result_tables.records import RecordError
+
+    sent = tmp_path_factory.mktemp("sent")
+    good = save(sent / "1-good.json", RECORD)
+    bad = save(sent / "2-bad.json", nested(**changes))
+    before = contents(root)
+    with pytest.raises(RecordError, match=f"2-bad.json:? .*{named}"):
+        write([good, bad], root=root)
+    assert contents(root) == before
+
+
+def test_a_metric_that_does_not_judge_the_row_is_refused(tmp_path):
+    from result_tables.records import RecordError, read_record
+
+    record = nested(metric__name="mAP", protocols__honest__test={"mAP": 0.91})
+    path = save(tmp_path / "a.json", record)
+    with pytest.raises(RecordError, match="metric.name is 'mAP'.*accuracy"):
+        read_record(path)
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ('{"dataset": ', "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        (json.dumps(RECORD).replace("3600.0", "NaN"), "NaN is no number"),
+        ("[]", r"it is \[\]"),
+        ('{"dataset": "X"}', "has no hparams_file, metric"),
+        ("\xff", "has no|cannot be read"),
+    ],
+)
+def test_an_unusable_record_is_named(tmp_path, text, fault):
+    from collect_results import collect
     from result_tables.records import RecordError
 
     with pytest.raises(RecordError, match="no results.json below"):
-        keep([tmp_path], tmp_path / "records")
-    (tmp_path / "results.json").write_text('{"dataset": "X"}')
-    with pytest.raises(RecordError, match="has no hparams_file, metric"):
-        keep([tmp_path], tmp_path / "records")
-    (tmp_path / "results.json").write_text('{"dataset": ')
-    with pytest.raises(RecordError, match="cannot be read"):
-        keep([tmp_path], tmp_path / "records")
+        collect([tmp_path], tmp_path / "records")
+    (tmp_path / "results.json").write_text(text, encoding="latin-1")
+    with pytest.raises(RecordError, match=f"results.json.*({fault})"):
+        collect([tmp_path], tmp_path / "records")
+
+
+def test_a_bad_record_among_those_kept_is_named(root, capsys, monkeypatch):
+    import collect_results
+
+    save(root / "egs_records" / "Custom" / "old.json", nested(seed="one"))
+    with pytest.raises(ValueError, match="old.json: seed is 'one'"):
+        collect_results.write([], root=root)
+    monkeypatch.setattr(
+        collect_results, "problems", lambda: collect_results.kept_records(root)
+    )
+    with pytest.raises(SystemExit, match="old.json: seed is 'one'"):
+        collect_results.main(["--check"])
+
+
+def test_long_commands_get_short_file_names():
+    from result_tables.records import place_of
+
+    options = " ".join(f"--key{number}=1" for number in range(100))
+    places = {
+        place_of(nested(command=command(f"{options} --lr={lr}"))).name
+        for lr in (1, 2)
+    }
+    assert len(places) == 2 and max(map(len, places)) < 200
+
+
+def test_bars_do_not_break_a_table():
+    from result_tables.page import markdown
+
+    assert markdown([{"a": "x | y"}], {"a": "A"}).splitlines()[-1] == (
+        r"| x \| y |"
+    )

@@ -45,7 +45,10 @@ OPEN, CLOSE = "<!-- rows -->", "<!-- end of rows -->"
 def markdown(lines: list[dict], headings: dict[str, str]) -> str:
     """Return lines as a table; ``headings`` are key -> heading, in order."""
     rows = [list(headings.values()), ["---"] * len(headings)]
-    rows += [[str(line.get(key, "-")) for key in headings] for line in lines]
+    rows += [
+        [str(line.get(key, "-")).replace("|", r"\|") for key in headings]
+        for line in lines
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 

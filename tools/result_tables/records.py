@@ -1,12 +1,14 @@
 """Records of runs: reading ``results.json``, and the rows they count for."""
 
+import hashlib
 import json
 import shlex
 from pathlib import Path
 
 import pandas as pd
 
-from result_tables.rows import Row, read_corpora, read_rows
+from result_tables.rows import Corpus, Row, read_corpora, read_rows
+from result_tables.schema import RecordError, check_record
 
 # Options that do not change what is measured
 NEUTRAL = (
@@ -16,7 +18,10 @@ NEUTRAL = (
 ).split()
 # Protocols that never look at the reported clips
 HONEST = ("honest", "last")
-NEEDED = ("dataset", "hparams_file", "metric", "seed", "command", "n_classes")
+# The recipe for data of one's own
+ANY_DATA = "Custom"
+# The largest file that is read, and the longest name that is written
+_LARGEST, _LONGEST = 1 << 24, 120
 # Names of recipes in records, where they are not the folder's
 RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50", "ESC10": "ESC50"}
 RECIPES["SpeechCommands-12"] = "SpeechCommands"
@@ -24,10 +29,6 @@ COLUMNS = (
     "recipe hparams overrides corpus seed metric value protocol epoch honest "
     "average parameters gflop hardware hours commit command record"
 ).split()
-
-
-class RecordError(ValueError):
-    """A ``results.json`` that is incomplete, or no record of a training."""
 
 
 def options_of(command: str) -> dict[str, str]:
@@ -57,20 +58,61 @@ def read_record(path: Path) -> dict:
     Raises
     ------
     RecordError
-        If it cannot be read, or keys are missing.
+        If it cannot be read, or is no record of a run: with the key and value.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST >> 20} MiB")
+        text = path.read_text(encoding="utf-8")
+        record = json.loads(text, parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(f"{path} cannot be read: {error}") from error
-    missing = [key for key in NEEDED if key not in record]
-    if missing:
-        raise RecordError(
-            f"{path} has no {', '.join(missing)}: it is not the results.json "
-            "of a training run."
-        )
+    check_record(path, record)
+    _check_corpus(path, record)
     record.pop("folder", None)
     return record
+
+
+def _no_number(name):
+    """Refuse NaN and infinity, which are no JSON."""
+    raise ValueError(f"{name} is no number")
+
+
+def _check_corpus(path, record):
+    """Refuse a metric or a number of clips that the corpus cannot have."""
+    hparams = Path(record["hparams_file"]).name
+    metrics = {
+        row.corpus.metric
+        for row in read_rows()
+        if (row.recipe, row.hparams) == (recipe_of(record), hparams)
+    }
+    name = record["metric"]["name"]
+    if metrics and name not in metrics:
+        raise RecordError(
+            f"{path}: metric.name is {name!r}; it must be one of "
+            f"{sorted(metrics)}, as {hparams} of {recipe_of(record)} is judged."
+        )
+    largest = max(map(_n_test, _corpora_of(record)), default=None)
+    clips = record["clips"].get("test", 0)
+    if largest is not None and clips > largest:
+        raise RecordError(
+            f"{path}: clips.test is {clips}; the corpora of "
+            f"{recipe_of(record)} have at most {largest}."
+        )
+
+
+def _n_test(corpus: Corpus) -> int:
+    return corpus.test_clips
+
+
+def _corpora_of(record):
+    """The corpora of a record's recipe; none where it takes any data."""
+    recipe = recipe_of(record)
+    return [
+        corpus
+        for corpus in read_corpora().values()
+        if corpus.recipe == recipe != ANY_DATA
+    ]
 
 
 def recipe_of(record: dict) -> str:
@@ -158,14 +200,28 @@ def place_of(record: dict) -> Path:
         extra = "".join(f"_{k}-{v}" if v else f"_{k}" for k, v in values)
         stem = Path(record["hparams_file"]).stem + extra
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
+        if len(name) > _LONGEST:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            name = f"{name[:_LONGEST]}-{digest}"
     return Path(recipe_of(record)) / f"{name}-seed{record['seed']}.json"
 
 
-def table_of(folder: Path) -> pd.DataFrame:
-    """Return ``egs_results.csv``, made from the folder of records."""
+def kept_records(folder: Path) -> dict[Path, dict]:
+    """Read the folder of records: path -> record.
+
+    Raises
+    ------
+    RecordError
+        Naming a file that is no record.
+    """
+    return {path: read_record(path) for path in folder.rglob("*.json")}
+
+
+def table_of(folder: Path, records: dict[Path, dict]) -> pd.DataFrame:
+    """Return ``egs_results.csv``, made from the records of a folder."""
     lines = [
-        describe(read_record(path), path.relative_to(folder.parent).as_posix())
-        for path in sorted(folder.rglob("*.json"))
+        describe(record, path.relative_to(folder.parent).as_posix())
+        for path, record in sorted(records.items())
     ]
     return pd.DataFrame(lines, columns=COLUMNS)
 
