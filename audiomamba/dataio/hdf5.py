@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from audiomamba.dataio.audio import AudioError
-from audiomamba.dataio.samples import as_tensor, to_float
+from audiomamba.dataio.samples import as_tensor, check_finite, to_float
 from audiomamba.nnet.lengths import check_positive, check_sizes
 
 
@@ -165,16 +165,14 @@ class HDF5Audio:
                 f"{self.path}: {name} cannot be read, the file is damaged or "
                 f"truncated ({error}); download it again"
             ) from error
+        part = f"{name}, samples {start} to {stop},"
         try:
             samples = to_float(as_tensor(samples), name)
+            check_finite(samples, part)
         except ValueError as error:
-            raise AudioError(f"{self.path}: {error}") from error
-        if not torch.isfinite(samples).all():
             raise AudioError(
-                f"{self.path}: {name} has NaN or infinite samples between "
-                f"{start} and {stop}; download the file again, or remove the "
-                "segment from the list"
-            )
+                f"{self.path}: {error}; or remove the segment from the list"
+            ) from error
         return samples
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from audiomamba.dataio.codecs.opening import LARGEST
+
 logger = logging.getLogger(__name__)
 
 # Anything that holds numbers: a tensor, an array, a list
@@ -104,7 +106,7 @@ def to_float(samples: torch.Tensor, name: str = "a waveform") -> torch.Tensor:
 
 
 def check_finite(samples: torch.Tensor, name: str = "a waveform") -> None:
-    """Refuse NaN and infinity.
+    """Refuse NaN, infinity, and samples whose power would be infinite.
 
     Arguments
     ---------
@@ -116,16 +118,17 @@ def check_finite(samples: torch.Tensor, name: str = "a waveform") -> None:
     Raises
     ------
     ValueError
-        If a sample is not finite.
+        If a sample is one of them.
 
     Example
     -------
     >>> check_finite(torch.zeros(3))
     """
-    if not torch.isfinite(samples).all():
+    # A comparison with NaN is false
+    if not (samples.abs() <= LARGEST).all():
         raise ValueError(
-            f"{name} has NaN or infinite samples; leave them out, or set them "
-            "to 0"
+            f"{name} has samples that are NaN, infinite or beyond {LARGEST:g}; "
+            "leave them out, or set them to 0"
         )
 
 

@@ -107,7 +107,10 @@ def bad_file(folder, fault):
         samples[77] = np.nan
     if fault == "infinite":
         samples[77] = np.inf
-    subtype = "FLOAT" if fault in ("nan", "infinite") else "PCM_16"
+    if fault == "too loud":
+        samples[77] = -1e16
+    floats = fault in ("nan", "infinite", "too loud")
+    subtype = "FLOAT" if floats else "PCM_16"
     soundfile.write(
         path, samples if fault != "no_frames" else [], 16000, subtype=subtype
     )
@@ -132,6 +135,7 @@ def bad_file(folder, fault):
         ("folder", "is not a file"),
         ("nan", "NaN"),
         ("infinite", "infinite"),
+        ("too loud", "beyond 1e"),
         ("no_frames", "0 frames"),
         ("empty", "is empty"),
         ("text", "is not an audio file"),

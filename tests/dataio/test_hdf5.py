@@ -86,7 +86,7 @@ def test_integers_become_floats_in_range(tmp_path):
         ("stereo", 0, 1, "convert it to mono"),
         ("group", 0, 1, "convert it to mono"),
         ("text", 0, 1, "convert it to mono"),
-        ("broken", 0, 9, "NaN or infinite"),
+        ("broken", 0, 9, "NaN, infinite"),
     ],
 )
 def test_unreadable_recordings_and_segments_are_named(

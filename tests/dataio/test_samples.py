@@ -49,8 +49,9 @@ def test_eight_bits_are_unsigned_in_wav_files():
         (np.array(["a"]), "no array of numbers"),
         ({"array": WAVE}, "dict"),
         (None, "NoneType"),
-        (np.array([0.0, np.nan]), "NaN or infinite"),
-        (np.array([0.0, np.inf]), "NaN or infinite"),
+        (np.array([0.0, np.nan]), "NaN, infinite"),
+        (np.array([0.0, np.inf]), "NaN, infinite"),
+        (np.array([0.0, 1e16]), "beyond 1e"),
     ],
 )
 def test_numbers_without_a_scale_are_refused(samples, words):

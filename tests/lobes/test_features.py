@@ -325,7 +325,7 @@ def test_waveforms_without_meaning_are_refused(kind):
     with pytest.raises(ValueError, match="int64"):
         features(integers.long())
     wavs[1, 5000:] = torch.nan
-    with pytest.raises(ValueError, match="wavs has NaN"):
+    with pytest.raises(ValueError, match="wavs has samples that are NaN"):
         features(wavs)
     # what is past the end of a clip does not count
     features(wavs, torch.tensor([1.0, 0.5]))

@@ -27,6 +27,8 @@ from audiomamba.dataio.codecs.formats import (
 
 GET_AGAIN = "download or extract it again"
 BLOCK = 1 << 16
+# The power spectrum of larger samples overflows in float32
+LARGEST = 1e15
 # libsndfile's number of frames where the header has none is larger
 _MOST_FRAMES = 1 << 48
 # Size of a resampling kernel; 44056 -> 16000 Hz needs 2e7
@@ -232,7 +234,7 @@ def _why_unreadable(path, error, second):
 
 
 def check_finite(samples: np.ndarray, path: str | Path) -> None:
-    """Refuse NaN and infinity.
+    """Refuse NaN, infinity, and samples whose power would be infinite.
 
     Arguments
     ---------
@@ -246,10 +248,11 @@ def check_finite(samples: np.ndarray, path: str | Path) -> None:
     AudioError
         If a sample is one of them.
     """
-    if not np.isfinite(samples).all():
+    # A comparison with NaN is false
+    if not (np.abs(samples) <= LARGEST).all():
         raise AudioError(
-            f"{path}: has NaN or infinite samples; {GET_AGAIN}, or convert "
-            "it again from its source"
+            f"{path}: has samples that are NaN, infinite or beyond "
+            f"{LARGEST:g}; {GET_AGAIN}, or convert it again from its source"
         )
 
 
