@@ -14,6 +14,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from audiomamba.dataio.audio import read_window
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.manifest import read_manifest
+from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.rows import ManifestRows
 from audiomamba.dataio.samplers import label_weights
 from audiomamba.nnet.lengths import check_positive, check_sizes
@@ -32,6 +33,8 @@ class ClipDataset(DynamicItemDataset):
         From a row's label to ``target``; None for data without labels.
     balanced : bool
         Whether training draws clips of rare classes more often.
+    without : collection of str
+        IDs of clips to leave out.
 
     Example
     -------
@@ -42,11 +45,13 @@ class ClipDataset(DynamicItemDataset):
     (1, 'no')
     """
 
-    def __init__(self, path, reader, encoder=None, balanced=False):
+    def __init__(self, path, reader, encoder=None, balanced=False, without=()):
         table = read_manifest(path)
+        if without:
+            table = table[~table["ID"].isin(without)]
         if table.empty:
-            raise ValueError(
-                f"Manifest {path} has no rows; delete it and run the "
+            raise PreparationError(
+                f"Manifest {path} has no row to use; delete it and run the "
                 "preparation again"
             )
         if "start" not in table:

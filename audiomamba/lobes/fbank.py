@@ -10,6 +10,7 @@ from audiomamba.nnet.lengths import (
     padding_mask,
     relative_lengths,
 )
+from audiomamba.nnet.patch_embed import Steps
 
 
 class SpeechBrainFbank(Fbank):
@@ -34,6 +35,20 @@ class SpeechBrainFbank(Fbank):
     def hop(self) -> int:
         """Samples from one frame to the next."""
         return self.compute_STFT.hop_length
+
+    def count_frames(self, n_samples: Steps) -> Steps:
+        """Return the frames of clips.
+
+        Arguments
+        ---------
+        n_samples : int or torch.Tensor
+            Samples of each clip.
+
+        Returns
+        -------
+        int or torch.Tensor
+        """
+        return 1 + n_samples // self.hop
 
     @fwd_default_precision(cast_inputs=torch.float32)
     def forward(
@@ -68,7 +83,7 @@ class SpeechBrainFbank(Fbank):
                 "batch: set deltas and context to False."
             )
         n_own = absolute_lengths(lengths.to(wav.device), wav.shape[1])
-        n_own = 1 + n_own // self.compute_STFT.hop_length
+        n_own = self.count_frames(n_own)
         magnitude = spectral_magnitude(self.compute_STFT(wav))
         n_frames = magnitude.shape[1]
         padding = padding_mask(n_own, n_frames)[..., None]

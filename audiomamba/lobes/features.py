@@ -17,6 +17,7 @@ from audiomamba.nnet.lengths import (
     padding_mask,
     relative_lengths,
 )
+from audiomamba.nnet.patch_embed import Steps, grid_length
 from audiomamba.nnet.spectrum import power_spectrum
 
 logger = logging.getLogger(__name__)
@@ -117,8 +118,7 @@ class _LogMel(torch.nn.Module):
         ------
         ValueError
             If ``wavs`` is not [B, N], is empty or of another dtype than floats
-            and integers of 8, 16 or 32 bits; on the CPU also if a
-            sample is not finite.
+            and integers of 8, 16 or 32 bits; on the CPU also if not finite.
         """
         if wavs.ndim != 2 or 0 in wavs.shape:
             raise ValueError(
@@ -126,11 +126,10 @@ class _LogMel(torch.nn.Module):
                 "[batch, samples], mono, with at least one sample."
             )
         n_samples = wavs.shape[1]
-        if lengths is not None:
-            check_lengths(lengths, wavs.shape[0])
         if lengths is None:
             n_own = torch.full((len(wavs),), n_samples, device=wavs.device)
         else:
+            check_lengths(lengths, wavs.shape[0])
             n_own = absolute_lengths(lengths.to(wavs.device), n_samples)
         # Half precision holds neither a power spectrum nor its logarithm
         with torch.autocast(wavs.device.type, enabled=False):
@@ -142,11 +141,11 @@ class _LogMel(torch.nn.Module):
             wavs = F.pad(wavs, (self.margins[0], self._after(n_samples)))
             frames = wavs.unfold(1, self.size, self.hop)
             feats = self._in_blocks(frames[:, : self.n_frames])
-        n_own = self._count(n_own)
+        n_own = self.count_frames(n_own)
         feats = self._finish(feats, n_own)
         if lengths is None:
             return feats
-        n_frames = self.n_frames or self._count(n_samples)
+        n_frames = self.n_frames or self.count_frames(n_samples)
         return feats, relative_lengths(n_own.clamp(max=n_frames), n_frames)
 
     def _after(self, n_samples):
@@ -158,12 +157,19 @@ class _LogMel(torch.nn.Module):
             return after + self.size
         return max(after, self.size - before - n_samples)
 
-    def _count(self, n_samples):
-        """Frames in a number of samples (int or tensor)."""
-        spare = n_samples + sum(self.margins) - self.size
-        is_tensor = isinstance(spare, torch.Tensor)
-        spare = spare.clamp(min=0) if is_tensor else max(spare, 0)
-        return 1 + spare // self.hop
+    def count_frames(self, n_samples: Steps) -> Steps:
+        """Return the frames of clips; ``n_frames`` does not count.
+
+        Arguments
+        ---------
+        n_samples : int or torch.Tensor
+            Samples of each clip.
+
+        Returns
+        -------
+        int or torch.Tensor
+        """
+        return grid_length(n_samples, self.size - sum(self.margins), self.hop)
 
     def _in_blocks(self, frames):
         """Log-mel features of frames [B, T, window]; T may be symbolic."""

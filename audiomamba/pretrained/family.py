@@ -38,6 +38,8 @@ class Wanted(NamedTuple):
     stride: Size | None
     cls_token: str | None
     token_order: str
+    # Whether class tokens are left out
+    frames_only: bool = False
     # What is written beside the weights
     known: "Layout | None" = None
 

@@ -35,7 +35,7 @@ class MambaFamily(PatchFamily):
     ) -> PatchCheckpoint:
         """Return a checkpoint by the names of `AudioMamba`."""
         tensors, dropped = _strip_prefix(tensors, name), []
-        n_cls = _count_cls_tokens(tensors, wanted.cls_token, name)
+        n_cls = _count_cls_tokens(tensors, wanted, name)
         is_vim = "pos_embed" in tensors
         if is_vim:
             dropped = _convert_vim(tensors, n_cls)
@@ -46,6 +46,9 @@ class MambaFamily(PatchFamily):
             layout = self._square_layout(tensors, n_cls, name)
         else:
             layout = self._find_layout(tensors, n_cls, wanted, name)
+        if wanted.frames_only:
+            dropped += _drop_cls_tokens(tensors, n_cls)
+            n_cls = 0
         width = arguments["embed_dim"]
         return PatchCheckpoint(
             name, tensors, arguments, width, dropped, n_cls, layout
@@ -66,10 +69,12 @@ def _strip_prefix(tensors, name):
     return {key.removeprefix(prefix): value for key, value in tensors.items()}
 
 
-def _count_cls_tokens(tensors, cls_token, name):
+def _count_cls_tokens(tensors, wanted, name):
     """Return the number of class tokens; refuse a place that contradicts it."""
     found = [n for n, names in enumerate(CLS_NAMES) if {*names} & {*tensors}]
-    n_cls = max(found, default=0)
+    n_cls, cls_token = max(found, default=0), wanted.cls_token
+    if wanted.frames_only:
+        return n_cls
     if cls_token not in CLS_TOKENS or CLS_TOKENS[cls_token] != n_cls:
         fitting = [repr(k) for k, n in CLS_TOKENS.items() if n == n_cls]
         raise CheckpointError(
@@ -77,6 +82,14 @@ def _count_cls_tokens(tensors, cls_token, name):
             f"cls_token={cls_token!r}: give {' or '.join(fitting)}."
         )
     return n_cls
+
+
+def _drop_cls_tokens(tensors, n_cls):
+    """Remove the class tokens and their positions; return their names."""
+    for key in CLS_NAMES[n_cls]:
+        del tensors[key]
+    tensors[TABLE] = tensors[TABLE][:, n_cls:]
+    return list(CLS_NAMES[n_cls])
 
 
 def _convert_vim(tensors, n_cls):

@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from audiomamba.lobes.ctc import CTCEncoder
 from audiomamba.lobes.dass import DASS
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.patch_embed import Size
@@ -128,9 +129,9 @@ def initialise(
 
     Arguments
     ---------
-    encoder : AudioMamba, AudioSpectrogramTransformer or DASS
+    encoder : AudioMamba, AudioSpectrogramTransformer, DASS or CTCEncoder
         Filled in place; its class token and token order must be those of the
-        checkpoint.
+        checkpoint. A `CTCEncoder`, which gives frames, leaves out class tokens.
     classifier : torch.nn.Module or None
         Filled in place.
     checkpoint : str, Path or dict
@@ -159,6 +160,9 @@ def initialise(
     >>> initialise(target, torch.nn.Linear(32, 5), source.state_dict())
     False
     """
+    frames_only = isinstance(encoder, CTCEncoder)
+    if isinstance(encoder, CTCEncoder):
+        encoder = encoder.encoder
     family = next((f for f in FAMILIES if isinstance(encoder, f.encoder)), None)
     if family is None:
         known = " and ".join(f.encoder.__name__ for f in FAMILIES)
@@ -175,6 +179,7 @@ def initialise(
             f"{type(encoder).__name__}: give a checkpoint of {family.title}."
         )
     wanted = family.wanted_by(encoder, stride)
+    wanted = wanted._replace(frames_only=frames_only)
     given = family.read(tensors, name, family.with_settings(wanted, source))
     head = _take_classifier(given)
     names = read_class_names(source)

@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 ENCODER_FILE = "embedding_model.ckpt"
 CLASSIFIER_FILE = "classifier.ckpt"
 LABEL_FILE = "label_encoder.ckpt"
+TOKENIZER_FILE = "tokenizer.ckpt"
 HPARAMS_FILE = "hyperparams.yaml"
 # Beside weights on the hub: the sizes and the class names, among others.
 CONFIG_FILE = "config.json"
@@ -164,6 +165,8 @@ def encoder_settings(path: Path) -> dict:
         node = YAML().load(folder / HPARAMS_FILE).get("embedding_model")
     except (YAMLError, AttributeError):
         return {}
+    if isinstance(node, CommentedMap) and "encoder" in node:
+        node = node["encoder"]  # of a CTCEncoder
     if not isinstance(node, CommentedMap):
         return {}
     return {**node, "class": str(node.tag.value).rpartition(".")[2]}
@@ -205,8 +208,8 @@ def _download(repository):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    wanted = [ENCODER_FILE, CLASSIFIER_FILE, LABEL_FILE, "*config.json"]
-    wanted += WEIGHT_PATTERNS
+    wanted = [ENCODER_FILE, CLASSIFIER_FILE, LABEL_FILE, TOKENIZER_FILE]
+    wanted += ["*config.json", *WEIGHT_PATTERNS]
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted))
     except (HfHubHTTPError, OSError) as error:

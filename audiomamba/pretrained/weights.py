@@ -13,11 +13,13 @@ from pathlib import Path
 
 import torch
 
+from audiomamba.dataio.tokenizer import pieces, read_tokenizer
 from audiomamba.pretrained.sources import (
     CLASSIFIER_FILE,
     CONFIG_FILE,
     ENCODER_FILE,
     LABEL_FILE,
+    TOKENIZER_FILE,
     WEIGHT_PATTERNS,
     CheckpointError,
     Source,
@@ -168,8 +170,9 @@ def read_class_names(source: Source) -> list[str] | None:
     ---------
     source : str, Path or dict
         As for `read_tensors`, with a ``label_encoder.ckpt`` (the text file of
-        SpeechBrain's ``CategoricalEncoder``) or a ``config.json`` (that of
-        ``transformers``) in the folder; or the path of the former itself.
+        SpeechBrain's ``CategoricalEncoder``), a ``tokenizer.ckpt``, whose
+        tokens they are, or a ``config.json`` (that of ``transformers``) in the
+        folder; or the path of the first itself.
 
     Returns
     -------
@@ -197,8 +200,10 @@ def read_class_names(source: Source) -> list[str] | None:
     if isinstance(path, dict):
         return None
     if path.is_dir():
-        config = path / CONFIG_FILE
+        config, tokenizer = path / CONFIG_FILE, path / TOKENIZER_FILE
         path = path / LABEL_FILE
+        if not path.is_file() and tokenizer.is_file():
+            return pieces(read_tokenizer(tokenizer))
         if not path.is_file() and config.is_file():
             return _names_in_config(config)
     if path.name != LABEL_FILE or not path.is_file():

@@ -17,6 +17,7 @@ from audiomamba.dataio.tokenizer import (
 )
 from audiomamba.training.recipe import run_recipe
 from audiomamba.training.tasks.recognition import RecognitionBrain
+from audiomamba.training.tasks.short_utterances import without_short
 
 
 def prepare(settings):
@@ -49,7 +50,8 @@ def dataio_prep(hparams, labels):
         if split == "valid" and not hparams["valid_splits"]:
             continue
         path = Path(hparams["manifest_folder"], f"{split}.csv")
-        datasets[split] = ClipDataset(path, reader, encoder)
+        without = without_short(split, encoder, hparams)
+        datasets[split] = ClipDataset(path, reader, encoder, without=without)
         datasets[split].set_output_keys(
             ["id", "sig", "target", "label", "subset"]
         )

@@ -182,6 +182,23 @@ def test_a_beam_is_tested_in_a_folder_of_its_own(trained, start):
     assert beam["metric"]["name"] == "WER" and beam["epoch"] > 0
 
 
+def test_a_recogniser_starts_from_another_one(
+    trained, start, tmp_path, read_results
+):
+    splits = {
+        "valid_splits": "[dev-clean-2]",
+        "test_splits": "[test-clean]",
+        "protocols": "[honest]",
+        "average_from": "null",
+    }
+    start(tmp_path, "--test_only", init_from=trained, **splits)
+    found = read_results(tmp_path)
+    assert found["protocol"] == "init_from"
+    assert found["metric"] == read_results(trained)["metric"]
+    first = (trained / "wer.txt").read_text()
+    assert (tmp_path / "wer.txt").read_text() == first
+
+
 def test_two_processes_share_mini_librispeech(
     run_recipe, corpus, tmp_path, read_results
 ):
@@ -206,6 +223,26 @@ def test_two_processes_share_mini_librispeech(
     assert table["ID"].tolist() == listed["ID"].tolist()
     rate = table["errors"].sum() / table["words"].sum()
     assert results["metric"]["value"] == pytest.approx(rate)
+
+
+def test_an_utterance_of_too_few_steps_is_named_or_left_out(
+    start, corpus, tmp_path, read_results
+):
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(corpus, data)
+    path = sorted((data / "train-clean-5").rglob("*.trans.txt"))[0]
+    first, *others = path.read_text().splitlines()
+    name = first.split()[0]
+    long = f"{name} {'SEVEN ' * 200}".strip()
+    path.write_text("\n".join([long, *others]))
+    options = {"data_folder": data, "number_of_epochs": 1, "average_from": 1}
+    output = start(run, fails=True, **options)
+    assert "1 utterances have at 110 % of their speed fewer" in output
+    assert f"{name}: " in output and "--allow_missing True" in output
+    assert "Traceback" not in output
+    output = start(run, allow_missing=True, **options)
+    assert f"{name}: " in output and "They are left out." in output
+    assert read_results(run)["clips"]["train"] == 11
 
 
 def test_manifests_are_reused(prepare):

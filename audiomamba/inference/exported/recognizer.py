@@ -9,9 +9,8 @@ from audiomamba.dataio.files import write_json
 from audiomamba.inference.exported.card import recognizer_card
 from audiomamba.inference.exported.folder import ExportError, new_folder
 from audiomamba.inference.exported.model_yaml import PARTS, dump, plain
-from audiomamba.pretrained.sources import HPARAMS_FILE
+from audiomamba.pretrained.sources import HPARAMS_FILE, TOKENIZER_FILE
 
-TOKENIZER_FILE = "tokenizer.ckpt"
 _TEMPLATE = """\
 # A speech recogniser exported by audiomamba, for Transcriber.from_hparams and
 # SpeechBrain's EncoderASR.from_hparams.
