@@ -234,11 +234,7 @@ class MambaBlock(torch.nn.Module):
 
 
 class BlockEncoder(torch.nn.Module, ABC):
-    """Base of the encoders that pass their input through residual blocks.
-
-    Its modules and parameters are registered in the order in which the input
-    passes them.
-    """
+    """Base of the encoders that pass their input through residual blocks."""
 
     @property
     @abstractmethod

@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from audiomamba.dataio.lists import read_table, to_numbers
 from audiomamba.dataio.pipeline import ClipDataset
@@ -167,8 +169,35 @@ class Frozen:
         return self.parameters if self.until is not None else set()
 
 
+@contextmanager
+def first_calls() -> Iterator[list[torch.nn.Module]]:
+    """List the modules that are called, in the order of their first calls.
+
+    Example
+    -------
+    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU())
+    >>> with first_calls() as called:
+    ...     _ = model(torch.zeros(2))
+    >>> called == [model, *model]
+    True
+    """
+    called: list[torch.nn.Module] = []
+    seen = set()
+
+    def note(module, _):
+        if module not in seen:
+            seen.add(module)
+            called.append(module)
+
+    handle = register_module_forward_pre_hook(note)
+    try:
+        yield called
+    finally:
+        handle.remove()
+
+
 def layer_lr_scales(
-    modules: Mapping[str, torch.nn.Module], decay: float | None
+    encoder: torch.nn.Module, decay: float, called: Iterable[torch.nn.Module]
 ) -> dict[torch.nn.Parameter, float]:
     """Return factors of the learning rate that fall from block to block.
 
@@ -179,10 +208,14 @@ def layer_lr_scales(
 
     Arguments
     ---------
-    modules : mapping
-        Name -> module, one of them the encoder.
-    decay : float or None
-        In (0, 1); None for no factors.
+    encoder : torch.nn.Module
+        With blocks.
+    decay : float
+        In (0, 1).
+    called : iterable of torch.nn.Module
+        Modules in the order in which an input passes them, from `first_calls`.
+        They may be registered in another one: many encoders register the norm
+        after their blocks first.
 
     Returns
     -------
@@ -197,29 +230,44 @@ def layer_lr_scales(
     Example
     -------
     >>> from audiomamba.lobes import AudioMamba
-    >>> encoder = AudioMamba(embed_dim=16, depth=2)
-    >>> scales = layer_lr_scales({"embedding_model": encoder}, 0.5)
+    >>> encoder = AudioMamba(embed_dim=16, depth=2).eval()
+    >>> with first_calls() as called:
+    ...     _ = encoder(torch.zeros(1, 16, 128))
+    >>> scales = layer_lr_scales(encoder, 0.5, called)
     >>> scales[encoder.patch_embed.proj.weight], scales[encoder.norm_f.weight]
     (0.125, 1.0)
     >>> [scales[block.norm.weight] for block in encoder.layers]
     [0.25, 0.5]
     """
-    if decay is None:
-        return {}
-    encoder = modules[ENCODER]
     blocks = _blocks("layer_lr_decay", encoder)
+    numbers = {block: number for number, block in enumerate(blocks, 1)}
     inside = {
         parameter: number
-        for number, block in enumerate(blocks, 1)
+        for block, number in numbers.items()
         for parameter in block.parameters()
     }
-    scales, above = {}, len(blocks) + 1
-    depth = 0
-    for parameter in encoder.parameters():
-        after = above if depth >= len(blocks) else depth
-        depth = inside.get(parameter, after)
-        scales[parameter] = float(decay) ** (above - depth)
+    reached, depth = {}, 0
+    for module in called:
+        depth = reached[module] = numbers.get(module, depth)
+    scales: dict[torch.nn.Parameter, float] = {}
+    above = len(blocks) + 1
+    for parameter, depth in _depths(encoder, reached, 0):
+        outside = above if depth == len(blocks) else depth
+        depth = inside.get(parameter, outside)
+        scales.setdefault(parameter, float(decay) ** (above - depth))
     return scales
+
+
+def _depths(module, reached, depth):
+    """Yield all parameters, and the number of the last block before them.
+
+    A module that is not called itself stands with the one that holds it.
+    """
+    depth = reached.get(module, depth)
+    for parameter in module.parameters(recurse=False):
+        yield parameter, depth
+    for child in module.children():
+        yield from _depths(child, reached, depth)
 
 
 def recompute_blocks(encoder: torch.nn.Module) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import torch
 import torch._dynamo  # imported later, it keeps the process group for good
 from speechbrain.core import Stage
-from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import (
     ddp_init_group,
     infer_device,
@@ -139,7 +138,7 @@ def run_recipe(
         run_opts,
         checkpointer,
     )
-    try_out(brain, hparams["sample_rate"])
+    brain.try_out(hparams["sample_rate"])
     if hparams.get("distillation") and not run_opts["test_only"]:
         hparams["distillation"].prepare(
             brain.clip_encoder(Stage.VALID),
@@ -224,38 +223,6 @@ def prepare_run(run, prepare, dataio_prep, run_opts):
     device = run_opts["device"] or infer_device()
     run.bind(labels, device, run_opts["precision"])
     return labels
-
-
-@torch.no_grad()
-def try_out(brain, sample_rate):
-    """Pass noise through a model, before any clip is read.
-
-    Arguments
-    ---------
-    brain : RecipeBrain
-        With the model.
-    sample_rate : int
-        Of the clips, in Hz.
-
-    Raises
-    ------
-    PreparationError
-        If the modules do not fit together.
-    """
-    wav, part = torch.randn(sample_rate), round(0.6 * sample_rate)
-    clips = [{"id": "1", "sig": wav}, {"id": "2", "sig": wav[:part]}]
-    brain.modules.eval()
-    try:
-        together, alone = (
-            brain.compute_forward(PaddedBatch(batch), Stage.VALID)
-            for batch in (clips, clips[1:])
-        )
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise PreparationError(
-            f"{', '.join(brain.modules)} do not fit together: {error}"
-        ) from error
-    if isinstance(brain, ClassificationBrain):
-        brain.check_logits(together.logits, alone.logits)
 
 
 def load_initial_weights(hparams, labels, test_only):

@@ -5,13 +5,16 @@ import random
 import numpy as np
 import torch
 from speechbrain.core import Stage
+from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 from torch.nn.parallel import DistributedDataParallel
 
+from audiomamba.dataio.problems import PreparationError
 from audiomamba.training.finetuning import (
     ENCODER,
     Frozen,
+    first_calls,
     layer_lr_scales,
     recompute_blocks,
 )
@@ -129,6 +132,48 @@ class CarefulBrain(ResumableBrain):
         )
         if self.hparams.gradient_checkpointing:
             recompute_blocks(self.modules[ENCODER])
+        self.lr_scales = {}
+
+    @torch.no_grad()
+    def try_out(self, sample_rate):
+        """Pass noise through the model, before any clip is read.
+
+        With ``layer_lr_decay``, it shows the order of the modules, too.
+
+        Arguments
+        ---------
+        sample_rate : int
+            Of the clips, in Hz.
+
+        Returns
+        -------
+        together, alone : object
+            What `compute_forward` gives for a long and a short clip, and for
+            the short one alone.
+
+        Raises
+        ------
+        PreparationError
+            If the modules do not fit together, or lack what a key needs.
+        """
+        wav, part = torch.randn(sample_rate), round(0.6 * sample_rate)
+        clips = [{"id": "1", "sig": wav}, {"id": "2", "sig": wav[:part]}]
+        self.modules.eval()
+        try:
+            with first_calls() as called:
+                together, alone = (
+                    self.compute_forward(PaddedBatch(batch), Stage.VALID)
+                    for batch in (clips, clips[1:])
+                )
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise PreparationError(
+                f"{', '.join(self.modules)} do not fit together: {error}"
+            ) from error
+        decay = self.hparams.layer_lr_decay
+        if decay is not None:
+            encoder = self.modules[ENCODER]
+            self.lr_scales = layer_lr_scales(encoder, decay, called)
+        return together, alone
 
     def _wrap_distributed(self):
         """Wrap the modules that train now; some may be wrapped already."""
@@ -139,12 +184,12 @@ class CarefulBrain(ResumableBrain):
 
     def init_optimizers(self):
         """Make the optimiser, with a learning rate per parameter group."""
+        if self.hparams.layer_lr_decay is not None and not self.lr_scales:
+            raise ValueError("layer_lr_decay needs try_out() before fit().")
         groups = parameter_groups(
             self.modules,
             head_lr_scale=self.hparams.head_lr_scale,
-            lr_scales=layer_lr_scales(
-                self.modules, self.hparams.layer_lr_decay
-            ),
+            lr_scales=self.lr_scales,
             frozen_now=self.frozen.to_train(),
         )
         self.optimizer = self.opt_class(groups)

@@ -24,8 +24,11 @@ def _transformer(kind):
         normalize_before=True,
         csgu_linear_units=32,
         kernel_size=5,
+        causal=False,
     )
-    return MeanOverTime(EncoderWrapper(transformer))
+    return MeanOverTime(
+        EncoderWrapper(transformer), blocks="transformer.encoder.layers"
+    )
 
 
 def _crdnn():

@@ -12,10 +12,10 @@ from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes import DASS, AudioMamba, AudioSpectrogramTransformer
 from audiomamba.lobes.augment import Mixup
-from audiomamba.nnet.block import find_blocks
 from audiomamba.training.finetuning import (
     check_finetuning,
     class_weights,
+    first_calls,
     layer_lr_scales,
     recompute_blocks,
 )
@@ -26,6 +26,8 @@ from audiomamba.training.losses import (
     cross_entropy,
 )
 from audiomamba.training.tasks.classification import ClassificationBrain
+
+from ..lobes.foreign import ENCODERS as FOREIGN
 
 ENCODERS = {
     "AudioMamba": lambda drop: AudioMamba(
@@ -171,28 +173,55 @@ def test_what_cannot_be_frozen_is_refused(make_run):
         make_run(freeze=both, unfreeze_epoch=2)
 
 
-@pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS.keys())
-def test_rates_fall_from_the_last_block_to_the_first(make):
-    encoder = make(0.0)
-    scales = layer_lr_scales({"embedding_model": encoder}, 0.5)
-    blocks = find_blocks(encoder)
-    for number, block in enumerate(reversed(blocks), 1):
-        assert {scales[p] for p in block.parameters()} == {0.5**number}
-    lowest = 0.5 ** (len(blocks) + 1)
-    embedding = {scales[p] for p in encoder.patch_embed.parameters()}
-    assert embedding == {lowest} == {min(scales.values())}
-    after = [n for n in ("norm_f", "norm", "head_norm") if n in dir(encoder)]
-    for name in after:
-        norms = getattr(encoder, name).parameters()
-        assert {scales[p] for p in norms} == {1.0}, name
-    assert set(scales) == set(encoder.parameters())
+def scales_by_name(encoder, feats):
+    """Factors of the learning rate at a decay of 0.5, by parameter."""
+    encoder.eval()
+    with torch.no_grad(), first_calls() as called:
+        encoder(feats)
+    scales = layer_lr_scales(encoder, 0.5, called)
+    return {name: scales[p] for name, p in encoder.named_parameters()}
 
 
-def test_halving_stands_with_the_block_before_it():
-    encoder = DASS(widths=[8, 16], depths=[1, 2])
-    scales = layer_lr_scales({"embedding_model": encoder}, 0.5)
-    halving = encoder.layers[0].downsample.parameters()
-    assert {scales[p] for p in halving} == {0.5**3}
+# Encoder -> the start of a name -> its factor; the first that fits counts
+PATCHES = {
+    "layers.0": 0.25, "layers.1": 0.5, "norm": 1.0, "head_norm": 1.0,
+    "": 0.125,
+}  # fmt: skip
+WAVES = {"encoder.encoder.layers.0": 0.25, "encoder.encoder.layers.1": 0.5}
+STACK = "encoder.transformer.encoder."
+FACTORS = {
+    "AudioMamba": PATCHES,
+    "AST": PATCHES,
+    # one block and the halving after it, then two blocks
+    "DASS": {
+        "layers.0": 0.125, "layers.1.blocks.0": 0.25, "layers.1.blocks.1": 0.5,
+        "norm": 1.0, "": 0.0625,
+    },
+    # Both have the norm before the blocks in the list of their modules; it is
+    # called after them, and before them
+    "WavLM": {**WAVES, "encoder.encoder.layer_norm": 1.0, "": 0.125},
+    "wav2vec2": {**WAVES, "": 0.125},
+    "Conformer": {
+        f"{STACK}layers.0": 0.25, f"{STACK}layers.1": 0.5, f"{STACK}norm": 1.0,
+        "": 0.125,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_rates_fall_in_the_order_of_the_calls(name):
+    if name in ENCODERS:
+        encoder, shape = ENCODERS[name](0.0), (1, 32, 128)
+    else:
+        encoder = FOREIGN[name]()
+        shape = (1, 160) if "w" in name.lower() else (1, 32, 16)
+    for parameter, found in scales_by_name(encoder, torch.randn(shape)).items():
+        expected = next(
+            factor
+            for start, factor in FACTORS[name].items()
+            if parameter.startswith(start)
+        )
+        assert found == expected, parameter
 
 
 def test_a_decayed_rate_moves_the_first_block_least(make_run):
@@ -210,6 +239,7 @@ def test_a_decayed_rate_moves_the_first_block_least(make_run):
         )  # fmt: skip
         run.brain.opt_class = lambda groups: torch.optim.SGD(groups, lr=1.0)
         run.brain.hparams.lr_schedule = lambda *_: 1.0
+        run.brain.try_out(160)
         before = encoder_weights(run)
         run.fit()
         moved[decay] = {
@@ -229,7 +259,7 @@ def test_a_decayed_rate_moves_the_first_block_least(make_run):
 def test_an_encoder_without_blocks_is_refused(make_run):
     run = make_run(layer_lr_decay=0.5)
     with pytest.raises(PreparationError, match="layer_lr_decay.*Encoder has"):
-        run.fit()
+        run.brain.try_out(160)
     with pytest.raises(PreparationError, match="gradient_checkpointing.*Enc"):
         make_run(gradient_checkpointing=True)
 

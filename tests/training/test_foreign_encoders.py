@@ -9,7 +9,6 @@ from speechbrain.nnet.containers import LengthsCapableSequential
 
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes import Waveforms
-from audiomamba.training.recipe import try_out
 
 from ..lobes.foreign import ENCODERS
 
@@ -24,7 +23,7 @@ def test_the_loss_falls(name, make_run):
         epochs=6, encoder=ENCODERS[name](), features=features, width=16,
         wav_augment=None, head_lr_scale=1.0, lr_schedule=lambda *_: 1.0,
     )  # fmt: skip
-    try_out(run.brain, RATE)
+    run.brain.try_out(RATE)
     run.fit()
     losses = [row["train_loss"] for row in run.hparams["epoch_log"].history()]
     assert losses[-1] < 0.9 * losses[0], losses
@@ -35,15 +34,17 @@ def test_keys_of_blocks_work_where_the_blocks_are_named(key, make_run):
     options = {
         "encoder": ENCODERS["WavLM"](), "features": Waveforms(), "width": 16,
     }  # fmt: skip
-    make_run(epochs=1, **options, **{key: 0.5}).fit()
+    run = make_run(epochs=1, **options, **{key: 0.5})
+    run.brain.try_out(RATE)
+    run.fit()
     options["encoder"].path = None
     with pytest.raises(PreparationError, match=f"{key} needs.*MeanOverTime"):
-        make_run("other", epochs=1, **options, **{key: 0.5}).fit()
+        make_run("other", **options, **{key: 0.5}).brain.try_out(RATE)
 
 
 def test_what_cannot_work_is_said_before_the_first_batch(make_run):
     def start(**options):
-        try_out(make_run(**options).brain, RATE)
+        make_run(**options).brain.try_out(RATE)
 
     start()
     with pytest.raises(PreparationError, match="do not fit together: mat1"):

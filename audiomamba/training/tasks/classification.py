@@ -116,6 +116,22 @@ class ClassificationBrain(RecipeBrain):
         for name in ("spec_augment", "norm_augment"):
             check_augment(name, getattr(self.hparams, name))
 
+    def try_out(self, sample_rate):
+        """As for `CarefulBrain`; check what comes out.
+
+        Arguments
+        ---------
+        sample_rate : int
+            Of the clips, in Hz.
+
+        Returns
+        -------
+        together, alone : Predictions
+        """
+        together, alone = super().try_out(sample_rate)
+        self.check_logits(together.logits, alone.logits)
+        return together, alone
+
     def check_logits(self, together, alone):
         """Refuse a model that gives no logits, or depends on the batch.
 
