@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 
 from audiomamba.dataio.codecs.opening import check_finite, opened, rate_ratio
+from audiomamba.dataio.seals import is_whole
 
 # Of torchaudio's resampling: zero crossings of the kernel on either side, and
 # the share of the lower rate's band that is kept
@@ -52,7 +53,8 @@ class LiteTagger:
     OSError
         If there is no such file.
     ValueError
-        If it is no model, or was not written by ``audiomamba-export``.
+        If it is no model, is damaged, or was not written by
+        ``audiomamba-export``.
 
     Example
     -------
@@ -72,6 +74,7 @@ class LiteTagger:
             )
             stored = self._session.get_modelmeta().custom_metadata_map
             known = {key: json.loads(stored[key]) for key in _KNOWN}
+            n_outputs = self._session.get_outputs()[0].shape[-1]
             self.labels: list[str] = known["labels"]
             self.sample_rate: int = known["sample_rate"]
             self.max_duration: float | None = known["heard"]
@@ -83,6 +86,18 @@ class LiteTagger:
                 f"{path} is no model of audiomamba-export, or damaged "
                 f"({type(error).__name__}: {error}); export it again."
             ) from error
+        # Older files have none
+        seal = stored.get("sha256")
+        if seal and not is_whole(path, json.loads(seal)):
+            raise ValueError(
+                f"{path} is damaged: its digest is not the one that it was "
+                "written with; copy or export it again."
+            )
+        if len(self.labels) != n_outputs:
+            raise ValueError(
+                f"{path} has {len(self.labels)} labels for {n_outputs} "
+                "outputs; export it again."
+            )
 
     def tag_file(
         self, path: str | Path, top_k: int | None = 5

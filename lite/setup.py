@@ -38,6 +38,7 @@ setup(
         "audiomamba.dataio.codecs.decoder",
         "audiomamba.dataio.codecs.formats",
         "audiomamba.dataio.codecs.opening",
+        "audiomamba.dataio.seals",
     ],
     install_requires=[
         "lazy_loader>=0.4",

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -139,7 +139,7 @@ def strict_json(value):
     return value
 
 
-def write_sums(folder: str | Path) -> None:
+def write_sums(folder: str | Path, leave_out: Collection[str] = ()) -> None:
     """Write ``SHA256SUMS``: the digest of every file in a folder.
 
     Arguments
@@ -147,6 +147,8 @@ def write_sums(folder: str | Path) -> None:
     folder : str or Path
         Its files, not those of folders within, as ``sha256sum -c SHA256SUMS``
         reads them.
+    leave_out : collection of str
+        Names of files that may change.
 
     Example
     -------
@@ -162,19 +164,49 @@ def write_sums(folder: str | Path) -> None:
     lines = [
         f"{_digest(path)}  {path.name}\n"
         for path in sorted(Path(folder).iterdir())
-        if path.is_file() and path.name != SUMS
+        if path.is_file() and path.name not in (SUMS, *leave_out)
     ]
     with replaced_file(Path(folder, SUMS)) as draft:
         draft.write_text("".join(lines), encoding="utf-8")
 
 
-def changed_files(folder: str | Path) -> list[str]:
+def read_sums(folder: str | Path) -> dict[str, str]:
+    """Read ``SHA256SUMS``.
+
+    Arguments
+    ---------
+    folder : str or Path
+        The folder with the file.
+
+    Returns
+    -------
+    dict of str to str
+        Name of a file -> digest.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> _ = (folder / "a.txt").write_text("")
+    >>> write_sums(folder)
+    >>> read_sums(folder)["a.txt"][:8]
+    'e3b0c442'
+    """
+    text = Path(folder, SUMS).read_text(encoding="utf-8", errors="replace")
+    lines = (line.partition("  ") for line in text.splitlines())
+    return {name: digest for digest, _, name in lines}
+
+
+def changed_files(
+    folder: str | Path, names: Collection[str] | None = None
+) -> list[str]:
     """List the files that differ from those that `write_sums` saw.
 
     Arguments
     ---------
     folder : str or Path
         With ``SHA256SUMS``.
+    names : collection of str, optional
+        Compare these alone; by default all.
 
     Returns
     -------
@@ -183,9 +215,9 @@ def changed_files(folder: str | Path) -> list[str]:
         came later are not listed.
     """
     changed = []
-    text = Path(folder, SUMS).read_text(encoding="utf-8", errors="replace")
-    for line in text.splitlines():
-        digest, _, name = line.partition("  ")
+    for name, digest in read_sums(folder).items():
+        if names is not None and name not in names:
+            continue
         try:
             whole = _digest(Path(folder, Path(name).name)) == digest
         except OSError:

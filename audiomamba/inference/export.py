@@ -199,6 +199,12 @@ def _add_mean(folder, parts, options, weights, tagger, training):
 
 def _check(folder, weights, labels, options):
     """Load the exported model; compare it with what was to be written."""
+    rows = weights["classifier"].get("weight")
+    if rows is not None and len(rows) != len(labels):
+        raise ExportError(
+            f"The classifier has {len(rows)} outputs, but there are "
+            f"{len(labels)} labels: pass the right label file with --labels."
+        )
     tagger = AudioTagger.from_hparams(folder, run_opts={"device": "cpu"})
     for name, state in weights.items():
         made = tagger.mods[name].state_dict()
@@ -214,12 +220,7 @@ def _check(folder, weights, labels, options):
                 f"The weights of {name} do not match its hyperparameters: "
                 f"{', '.join(differing[:5])} differ."
             )
-    n_outputs = len(tagger(torch.zeros(1, tagger.sample_rate))[0])
-    if n_outputs != len(labels):
-        raise ExportError(
-            f"The classifier has {n_outputs} outputs, but there are "
-            f"{len(labels)} labels: pass the right label file with --labels."
-        )
+    tagger(torch.zeros(1, tagger.sample_rate))
     normalizer = tagger.hparams.audio_normalizer
     read = {**vars(tagger.hparams), "labels": tagger.labels}
     read |= {name: getattr(normalizer, name) for name in _NORMALIZER}

@@ -13,6 +13,7 @@ from speechbrain.inference.interfaces import Pretrained
 from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
 from audiomamba.inference.batches import Compute, run_in_batches
+from audiomamba.inference.exported.loading import checked
 from audiomamba.inference.published import is_published, published_parts
 from audiomamba.inference.waveforms import (
     window_samples,
@@ -125,8 +126,8 @@ class ClipModel(Pretrained):
         ClipModel
             Of the class that this is called on.
 
-        Raises OSError or ValueError if it is none of them, or a run that is not
-        finished.
+        Raises OSError or ValueError if it is none of them, a run that is not
+        finished, or a file is damaged.
         """
         if is_run(source):
             from audiomamba.inference.export import export_run
@@ -136,9 +137,10 @@ class ClipModel(Pretrained):
                 return cls.from_hparams(model, None, run_opts, **kwargs)
         if is_published(source):
             return cls(**published_parts(source), run_opts=run_opts)
-        return super().from_hparams(
-            str(source), savedir=savedir, run_opts=run_opts, **kwargs
-        )
+        with checked(source, kwargs.get("fetch_config")):
+            return super().from_hparams(
+                str(source), savedir=savedir, run_opts=run_opts, **kwargs
+            )
 
     def embed_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the embeddings of clips.

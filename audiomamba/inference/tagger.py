@@ -78,8 +78,25 @@ class AudioTagger(ClipModel):
     def __init__(self, modules: dict, hparams: dict, **kwargs):
         super().__init__(modules, hparams, **kwargs)
         named = self.hparams.label_encoder.ind2lab
-        self.labels = [named[index] for index in sorted(named)]
+        if sorted(named) != list(range(len(named))):
+            raise ValueError(
+                f"the class names have the numbers {str(sorted(named))[:80]}, "
+                "which are not 0, 1, ... each once: the label file is damaged; "
+                "export the model again"
+            )
+        self.labels = [named[index] for index in range(len(named))]
         self._activation = ACTIVATIONS[self.hparams.activation]
+        # What is no linear layer may not know
+        self._check_outputs(getattr(self.mods.classifier, "out_features", None))
+
+    def _check_outputs(self, n_outputs):
+        """Refuse class names that are too few or too many."""
+        if n_outputs is not None and n_outputs != len(self.labels):
+            raise ValueError(
+                f"the classifier has {n_outputs} outputs, and there are "
+                f"{len(self.labels)} class names: the label file is damaged, "
+                "or that of another model; export the model again"
+            )
 
     @property
     def classifies_frames(self) -> bool:
@@ -210,6 +227,7 @@ class AudioTagger(ClipModel):
         """
         emb = self._encoded(wavs, lengths)
         logits = self.mods.classifier(emb).squeeze(1)
+        self._check_outputs(logits.shape[-1])
         return self._activation(logits.float())
 
     def _frame_scores(self, wavs, lengths):

@@ -8,6 +8,7 @@ import torch
 from speechbrain.inference.ASR import EncoderASR
 
 from audiomamba.dataio.audio import audio_info, read_blocks
+from audiomamba.inference.exported.loading import checked
 from audiomamba.lobes.transcripts import make_decoder
 from audiomamba.nnet.lengths import check_positive
 from audiomamba.pretrained.sources import is_run
@@ -71,8 +72,8 @@ class Transcriber(EncoderASR):
         -------
         Transcriber
 
-        Raises OSError or ValueError if it is none of them, or a run that is not
-        finished.
+        Raises OSError or ValueError if it is none of them, a run that is not
+        finished, or a file is damaged.
         """
         if is_run(source):
             from audiomamba.inference.export import export_run
@@ -80,9 +81,10 @@ class Transcriber(EncoderASR):
             with TemporaryDirectory() as place:
                 model = export_run(source, f"{place}/model")
                 return cls.from_hparams(model, None, run_opts, **kwargs)
-        return super().from_hparams(
-            str(source), savedir=savedir, run_opts=run_opts, **kwargs
-        )
+        with checked(source, kwargs.get("fetch_config")):
+            return super().from_hparams(
+                str(source), savedir=savedir, run_opts=run_opts, **kwargs
+            )
 
     def use_beam(
         self,

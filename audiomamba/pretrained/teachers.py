@@ -21,6 +21,7 @@ from audiomamba.pretrained.weights import (
     label_difference,
     read_class_names,
 )
+from audiomamba.pretrained.wholeness import check_model
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Teacher(torch.nn.Module):
             )
         self.name, self.labels = str(source), read_class_names(source)
         if Path(source, HPARAMS_FILE).is_file():
+            check_model(source)
             model = _Exported.from_hparams(
                 str(source), run_opts={"device": "cpu"}
             ).hparams

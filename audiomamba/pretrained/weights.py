@@ -27,6 +27,7 @@ from audiomamba.pretrained.sources import (
     locate,
     read_config,
 )
+from audiomamba.pretrained.wholeness import check_files
 
 # What PyTorch raises for a file that is truncated, empty or not its own.
 READ_ERRORS = (
@@ -92,6 +93,7 @@ def read_tensors(source: Source) -> tuple[Tensors, str]:
     if not path.is_dir():
         return _tensors_of(_read_file(path), path), str(path)
     encoder, classifier = path / ENCODER_FILE, path / CLASSIFIER_FILE
+    check_files(path, ENCODER_FILE, CLASSIFIER_FILE)
     if encoder.is_file():
         tensors = _tensors_of(_read_file(encoder), encoder)
         if classifier.is_file():
@@ -206,7 +208,10 @@ def read_class_names(source: Source) -> list[str] | None:
             return pieces(read_tokenizer(tokenizer))
         if not path.is_file() and config.is_file():
             return _names_in_config(config)
-    if path.name != LABEL_FILE or not path.is_file():
+    if path.name != LABEL_FILE:
+        return None
+    check_files(path.parent, LABEL_FILE)
+    if not path.is_file():
         return None
     try:
         encoder = CategoricalEncoder.from_saved(path)

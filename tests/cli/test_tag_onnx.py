@@ -96,3 +96,38 @@ def test_files_that_are_no_models_are_explained(run, tmp_path, content, words):
         path.write_text(content)
     with pytest.raises(SystemExit, match=words):
         main([str(run.paths[0]), "--model", str(path)])
+
+
+def test_no_bit_of_the_file_changes_unseen(onnx_model, run, tmp_path, capsys):
+    whole = onnx_model.read_bytes()
+    damaged = tmp_path / "model.onnx"
+    labels = whole.rfind(b"low tone")
+    for place in (100, len(whole) // 3, len(whole) // 2, labels):
+        content = bytearray(whole)
+        content[place] ^= 1
+        damaged.write_bytes(content)
+        with pytest.raises(SystemExit) as end:
+            main([str(run.paths[1]), "--model", str(damaged)])
+        assert f"{damaged} is" in end.value.code
+        assert "export it again" in end.value.code
+    damaged.write_bytes(whole[:-10])
+    with pytest.raises(SystemExit):
+        main([str(run.paths[1]), "--model", str(damaged)])
+
+
+def test_files_of_older_versions_have_their_labels_counted(
+    onnx_model, tmp_path
+):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(onnx_model)
+    kept = [e for e in model.metadata_props if e.key != "sha256"]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    assert len(LiteTagger(path).labels) == 3
+    (entry,) = [e for e in model.metadata_props if e.key == "labels"]
+    entry.value = '["low tone", "noise"]'
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="2 labels for 3 outputs"):
+        LiteTagger(path)

@@ -136,6 +136,7 @@ def test_a_file_says_what_it_takes_and_gives(exported):
         "embedding": ["batch", 16],
     }
     found = {p.key: json.loads(p.value) for p in model.metadata_props}
+    assert len(found.pop("sha256")) == 64
     assert found == {
         "labels": LABELS,
         "activation": "softmax",

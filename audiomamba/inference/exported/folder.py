@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from audiomamba.dataio.files import write_sums
+from audiomamba.pretrained.wholeness import FREE
+
 
 class ExportError(ValueError):
     """A model cannot be exported; the message says why and what to do."""
@@ -13,6 +16,8 @@ class ExportError(ValueError):
 @contextmanager
 def new_folder(target: str | Path) -> Iterator[Path]:
     """Give a draft, which gets the name of the target if all goes well.
+
+    Digests of its files are added; see `audiomamba.pretrained.wholeness`.
 
     Arguments
     ---------
@@ -34,8 +39,8 @@ def new_folder(target: str | Path) -> Iterator[Path]:
     >>> target = getfixture("tmp_path") / "model"
     >>> with new_folder(target) as draft:
     ...     _ = (draft / "README.md").write_text("A model.")
-    >>> [path.name for path in target.iterdir()]
-    ['README.md']
+    >>> sorted(path.name for path in target.iterdir())
+    ['README.md', 'SHA256SUMS']
     """
     target = Path(target)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -47,6 +52,7 @@ def new_folder(target: str | Path) -> Iterator[Path]:
     draft.mkdir(parents=True)
     try:
         yield draft
+        write_sums(draft, leave_out=FREE)
         draft.replace(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from audiomamba.dataio.seals import MARK, seal
 from audiomamba.inference.programs.waveform_program import (
     export_waveform_program,
 )
@@ -88,7 +89,8 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
         ``path``.  The model's inputs are ``wavs`` [batch, samples], float32 at
         the model's sample rate, and ``n_samples`` [batch], int64, the samples
         of each clip; its outputs are ``probabilities`` [batch, C] and
-        ``embedding`` [batch, D].  `metadata` is stored with it.
+        ``embedding`` [batch, D].  `metadata` is stored with it, and
+        ``sha256``, the digest of all its other bytes.
 
     Raises
     ------
@@ -127,5 +129,7 @@ def export_onnx(tagger: AudioTagger, path: str | Path) -> Path:
         node.metadata_props.clear()
     model.metadata_props.clear()
     model.metadata_props.update(metadata(tagger))
+    model.metadata_props["sha256"] = json.dumps(MARK)
     exported.save(path)
+    seal(path)
     return path

@@ -1,5 +1,6 @@
 """A model in ONNX with weights of 8 bits, and what they cost."""
 
+import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
+from audiomamba.dataio.seals import seal
 from audiomamba.inference.programs.onnx import FEATURES
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.lite import LiteTagger
@@ -36,6 +38,7 @@ def quantize(path: str | Path, target: str | Path) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
+    stored = {entry.key: entry.value for entry in model.metadata_props}
     features = [n.name for n in model.graph.node if n.name.startswith(FEATURES)]
     logger = logging.getLogger()
     level = logger.level
@@ -52,6 +55,7 @@ def quantize(path: str | Path, target: str | Path) -> Path:
         )
     finally:
         logger.setLevel(level)
+    seal(target, json.loads(stored["sha256"]))
     return Path(target)
 
 
