@@ -1,6 +1,9 @@
 """What holds for all tests."""
 
+import io
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,3 +15,69 @@ def environment():
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def make_causal():
+    """Make a `Transcriber` with random weights that writes while it hears."""
+    import sentencepiece
+    import torch
+
+    from audiomamba.inference.transcriber import Transcriber
+    from audiomamba.inference.waveforms import WaveformNormalizer
+    from audiomamba.lobes import (
+        AudioMamba,
+        CTCEncoder,
+        KaldiFbank,
+        Recognizer,
+        SpectrogramNorm,
+    )
+    from audiomamba.lobes.transcripts import GreedyDecoder
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["ONE TWO SIX"] * 9),
+        model_writer=model,
+        vocab_size=11,
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(
+        model_proto=model.getvalue()
+    )
+
+    class Causal(Transcriber):
+        device, inference_ctx = "cpu", nullcontext()
+        sample_rate, step, tokenizer = 16000, 0.04, processor
+
+        def __init__(self, **options):
+            torch.manual_seed(5)
+            settings = {
+                "n_mels": 16,
+                "n_frames": 4,
+                "patch_size": (16, 4),
+                "stride": (16, 4),
+                "embed_dim": 16,
+                "depth": 2,
+                "scan": "fo_fo",
+                "cls_token": None,
+            }
+            encoder = CTCEncoder(AudioMamba(**{**settings, **options}))
+            recognizer = Recognizer(
+                KaldiFbank(n_mels=16),
+                SpectrogramNorm(mean=2.0, std=0.5),
+                encoder,
+                torch.nn.Linear(16, 11),
+            )
+            # noise differs from step to step, and the tokens with it
+            torch.nn.init.normal_(recognizer.classifier.weight, std=3.0)
+            self.mods = SimpleNamespace(recognizer=recognizer.eval())
+            self.hparams = SimpleNamespace(
+                audio_normalizer=WaveformNormalizer(16000)
+            )
+            self.decode = GreedyDecoder(processor)
+
+    return Causal

@@ -1,13 +1,16 @@
-"""Tags of sound as it arrives: each window when it is complete."""
+"""Sound as it arrives, in the commands that take it."""
 
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audiomamba.cli.listing import as_json, window_as_text
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
+    import numpy as np
+
     from audiomamba.inference.tagger import AudioTagger
 
 
@@ -26,9 +29,7 @@ def add_live_options(parser: argparse.ArgumentParser) -> None:
     >>> parser.parse_args(["--microphone"]).microphone
     True
     """
-    group = parser.add_argument_group(
-        "live", "each window is answered when it is complete"
-    )
+    group = parser.add_argument_group("live", "answered as the sound arrives")
     group.add_argument(
         "--microphone", action="store_true", help="listen; Ctrl-C ends it"
     )
@@ -67,9 +68,62 @@ def live_fault(arguments: argparse.Namespace) -> str | None:
         return "- is standard input: give no other file beside it"
     if arguments.rate is not None and not (live and arguments.rate > 0):
         return "--rate is the positive sample rate of standard input, -"
-    if (live or arguments.microphone) and (arguments.plot or arguments.events):
-        return "--plot and --events need a recording that has an end"
     return None
+
+
+def is_live(arguments: argparse.Namespace) -> bool:
+    """Whether the sound arrives while the command runs.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Of the command line.
+
+    Returns
+    -------
+    bool
+
+    Example
+    -------
+    >>> is_live(argparse.Namespace(files=["-"], microphone=False))
+    True
+    """
+    return arguments.microphone or arguments.files == ["-"]
+
+
+def open_sound(
+    arguments: argparse.Namespace, sample_rate: int
+) -> tuple[str, Iterator["np.ndarray"], int]:
+    """Open the microphone or standard input.
+
+    Arguments
+    ---------
+    arguments : argparse.Namespace
+        Of a command line that `is_live`.
+    sample_rate : int
+        The model's, in Hz.
+
+    Returns
+    -------
+    name : str
+        Of the sound.
+    blocks : iterator of np.ndarray
+        Samples, [n].
+    rate : int
+        Their sample rate in Hz.
+
+    Raises
+    ------
+    ValueError
+        If there is no sound to hear.
+    """
+    from audiomamba.inference.live import microphone, pcm_blocks
+
+    if arguments.microphone:
+        return "microphone", *microphone(sample_rate)
+    # typeshed's BinaryIO lacks read1, which stdin has
+    blocks = pcm_blocks(sys.stdin.buffer)  # type: ignore[arg-type]
+    return "-", blocks, arguments.rate or sample_rate
 
 
 def tag_live(tagger: "AudioTagger", arguments: argparse.Namespace) -> int:
@@ -92,14 +146,7 @@ def tag_live(tagger: "AudioTagger", arguments: argparse.Namespace) -> int:
     ValueError
         If there is no sound to hear.
     """
-    from audiomamba.inference.live import microphone, pcm_blocks
-
-    if arguments.microphone:
-        name, (blocks, rate) = "microphone", microphone(tagger.sample_rate)
-    else:
-        name, rate = "-", arguments.rate or tagger.sample_rate
-        # typeshed's BinaryIO lacks read1, which stdin has
-        blocks = pcm_blocks(sys.stdin.buffer)  # type: ignore[arg-type]
+    name, blocks, rate = open_sound(arguments, tagger.sample_rate)
     try:
         for window in tagger.tag_stream(
             blocks, arguments.window, arguments.hop, arguments.top, rate

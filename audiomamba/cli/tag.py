@@ -21,7 +21,12 @@ from audiomamba.cli.listing import (
     place_in,
     print_any_name,
 )
-from audiomamba.cli.live import add_live_options, live_fault, tag_live
+from audiomamba.cli.live import (
+    add_live_options,
+    is_live,
+    live_fault,
+    tag_live,
+)
 from audiomamba.cli.model import (
     add_model_options,
     is_onnx,
@@ -32,6 +37,8 @@ from audiomamba.cli.model import (
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.tagger import AudioTagger, TaggedWindow
 
+# Options that need a recording with an end
+_RECORDED = ("plot", "events")
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
 DESCRIPTION = """\
 Tag the sounds in audio files of any format, sample rate and length.
@@ -138,15 +145,16 @@ def _fault_of_onnx(arguments):
 
 def _fault_of_decide(arguments):
     """What is wrong with --decide, if anything."""
-    windowed = ("window", "hop", "plot", "events", "microphone")
-    live = arguments.files == ["-"]
-    if arguments.decide and (live or any(vars(arguments)[x] for x in windowed)):
+    windowed = any(vars(arguments)[x] for x in ("window", "hop", *_RECORDED))
+    if arguments.decide and (is_live(arguments) or windowed):
         return "--decide is for whole clips: leave out windows"
     return None
 
 
 def _fault_of_plot(arguments):
     """What is wrong with the target of pictures, if anything."""
+    if is_live(arguments) and any(vars(arguments)[x] for x in _RECORDED):
+        return "--plot and --events need a recording that has an end"
     plot = arguments.plot
     if plot is None or plot.is_dir() or not plot.suffix:
         return None
@@ -275,7 +283,7 @@ def main(argv: list[str] | None = None) -> int:
     files = arguments.files
     try:
         tagger = _load(arguments)
-        if arguments.microphone or files == ["-"]:
+        if is_live(arguments):
             return tag_live(tagger, arguments)
         results = _Results(tagger, arguments)
         for path in tqdm(files, unit="file", disable=len(files) == 1):

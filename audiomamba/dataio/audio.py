@@ -4,7 +4,7 @@ Files that cannot be trained on (empty, truncated, not audio, NaN) raise an
 `AudioError` that names the file, what is wrong and the remedy.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -240,6 +240,62 @@ def resample(
         return wav
     rate_ratio(file_rate, sample_rate, path)
     return _resampler(file_rate, sample_rate)(wav)
+
+
+def resample_blocks(
+    blocks: Iterable[torch.Tensor],
+    file_rate: int,
+    sample_rate: int,
+    path: str | Path,
+) -> Iterator[torch.Tensor]:
+    """Resample a stream, as `resample` does the whole, in bounded memory.
+
+    Arguments
+    ---------
+    blocks : iterable of torch.Tensor
+        The stream in blocks [n] of any size.
+    file_rate, sample_rate, path
+        See `resample`.
+
+    Yields
+    ------
+    torch.Tensor
+        The next samples, [n].
+
+    Raises
+    ------
+    AudioError, ValueError
+        See `resample`.
+
+    Example
+    -------
+    >>> wav = torch.randn(44100)
+    >>> parts = resample_blocks(wav.split(1000), 44100, 16000, "a.wav")
+    >>> whole = resample(wav, 44100, 16000, "a.wav")
+    >>> torch.allclose(torch.cat([*parts]), whole, atol=1e-5)
+    True
+    """
+    check_sizes(file_rate=file_rate, sample_rate=sample_rate)
+    if file_rate == sample_rate:
+        yield from blocks
+        return
+    rate_ratio(file_rate, sample_rate, path)
+    resampler = _resampler(file_rate, sample_rate)
+    # So many samples become so many others
+    group, others = (rate // resampler.gcd for rate in (file_rate, sample_rate))
+    # What the filter reaches, in whole groups
+    context = (resampler.width // group + 2) * group
+    waiting, n_before = torch.empty(0), 0
+    for block in blocks:
+        waiting = torch.cat([waiting, block])
+        stop = (len(waiting) - context) // group * group
+        if stop > n_before:
+            first, last = (n // group * others for n in (n_before, stop))
+            yield resampler(waiting)[first:last]
+            n_before = min(stop, context)
+            waiting = waiting[stop - n_before :]
+    if len(waiting) > n_before:
+        yield resampler(waiting)[n_before // group * others :]
 
 
 @lru_cache(maxsize=16)

@@ -19,6 +19,8 @@ from audiomamba.dataio.problems import PreparationError
 
 BLANK = 0
 _BLANK_PIECE = "<blank>"
+# SentencePiece's sign for a space
+SPACE = "\u2581"
 
 
 def train_tokenizer(

@@ -1,13 +1,15 @@
 """Write down what is said in recordings of any length."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from speechbrain.inference.ASR import EncoderASR
 
-from audiomamba.dataio.audio import audio_info, read_blocks
+from audiomamba.dataio.audio import audio_info, read_blocks, resample_blocks
+from audiomamba.dataio.samples import Samples, mono_blocks
 from audiomamba.inference.exported.loading import checked
 from audiomamba.lobes.transcripts import make_decoder
 from audiomamba.nnet.lengths import check_positive
@@ -45,6 +47,15 @@ class Transcriber(EncoderASR):
         self.step = stride * clip_encoder.compute_features.hop
         self.step /= self.sample_rate
         self.use_beam(None)
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether the model can write down sound as it arrives."""
+        try:
+            self.mods.recognizer.stream()
+        except ValueError:
+            return False
+        return True
 
     @classmethod
     def from_hparams(
@@ -126,11 +137,13 @@ class Transcriber(EncoderASR):
     def transcribe_file(
         self, path: str | Path, window: float = WINDOW, **kwargs
     ) -> str:
-        """Transcribe a file of any length.
+        """Transcribe a file of any length, in bounded memory.
 
         A file of up to ``window`` seconds is heard as a whole.  A longer one is
-        heard in windows that overlap by 4 s, of which each gives the steps of
-        its middle; then all steps are decoded together.
+        heard as a stream, as by one pass over the whole, if the model
+        `streams`; otherwise in windows that overlap by 4 s, of which each gives
+        the steps of its middle.  All steps are decoded together; a beam keeps
+        the scores of all.
 
         Arguments
         ---------
@@ -162,18 +175,63 @@ class Transcriber(EncoderASR):
                 f"window is {window} s; it must be longer than {OVERLAP} s, by "
                 "which windows overlap."
             )
-        rate = audio_info(path).sample_rate
+        info = audio_info(path)
+        if self.streams and info.n_frames > window * info.sample_rate:
+            blocks = read_blocks(path)
+            parts = self._stream_scores(blocks, info.sample_rate, path)
+        else:
+            parts = self._window_scores(path, info, n_hop, n_overlap)
+        return "".join(self.decode.write(parts))
+
+    def transcribe_stream(
+        self, blocks: Iterable[Samples], sample_rate: int | None = None
+    ) -> Iterator[str]:
+        """Transcribe sound as it arrives, in bounded memory.
+
+        Arguments
+        ---------
+        blocks : iterable of torch.Tensor
+            The sound in blocks [n], [n, channels] or [channels, n].
+        sample_rate : int, optional
+            Its sample rate in Hz; None: the model's.
+
+        Yields
+        ------
+        str
+            What was said since the last part, often nothing; together that is
+            the text of one pass over the whole. With a beam, one part at the
+            end.
+
+        Raises
+        ------
+        ValueError
+            If the model needs the end of an utterance to write down its start.
+        """
+        self.mods.recognizer.stream()  # says so before it listens
+        rate = sample_rate or self.sample_rate
+        mono = mono_blocks(blocks, "a stream")
+        yield from self.decode.write(
+            self._stream_scores(mono, rate, "a stream")
+        )
+
+    def _stream_scores(self, blocks, rate, name):
+        """Yield the log-probabilities [T', C] of a stream."""
+        stream = self.mods.recognizer.stream()
+        for wav in resample_blocks(blocks, rate, self.sample_rate, name):
+            with self.inference_ctx:
+                yield stream.step(wav[None].to(self.device))[0].cpu()
+
+    def _window_scores(self, path, info, n_hop, n_overlap):
+        """Yield the log-probabilities [T', C] of the middles of windows."""
+        rate, skipped = info.sample_rate, 0
         size, hop = (
             round(n * self.step * rate) for n in (n_hop + n_overlap, n_hop)
         )
-        rows, skipped = [], 0
         for wav, is_last in overlapping(read_blocks(path), size, hop):
             normal = self.hparams.audio_normalizer(wav, rate, path)
             stop = None if is_last else n_overlap // 2 + n_hop
-            rows.append(self.scores(normal)[skipped:stop])
+            yield self.scores(normal)[skipped:stop]
             skipped = n_overlap // 2
-        log_probs = torch.cat(rows)
-        return self.decode(log_probs[None], torch.ones(1))[0]
 
 
 def overlapping(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from audiomamba.lobes.audio_mamba import AudioMamba
 from audiomamba.lobes.clip_encoder import Augment, ClipEncoder, unwrapped
+from audiomamba.lobes.recognizer_stream import RecognizerStream
 from audiomamba.nnet.lengths import (
     frame_counts,
     padding_mask,
@@ -223,3 +224,28 @@ class Recognizer(torch.nn.Module):
         past = padding_mask(n_own, log_probs.shape[1])[..., None]
         log_probs = torch.where(past, silence, log_probs)
         return log_probs, relative_lengths(n_own, log_probs.shape[1])
+
+    def stream(self) -> RecognizerStream:
+        """Compute scores as sound arrives, with a state of fixed size.
+
+        Needs an encoder with ``scan="fo_fo"`` and ``n_frames`` of one patch,
+        `KaldiFbank` and `SpectrogramNorm`.
+
+        Returns
+        -------
+        RecognizerStream
+
+        Raises
+        ------
+        ValueError
+            If the model needs more than the sound so far, or is in training
+            mode.
+        """
+        parts = self.clip_encoder
+        transformer = cast(CTCEncoder, unwrapped(parts.embedding_model))
+        return RecognizerStream(
+            parts.compute_features,
+            parts.mean_var_norm,
+            transformer.encoder,
+            self.classifier,
+        )

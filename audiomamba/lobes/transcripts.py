@@ -1,6 +1,6 @@
 """From scores of tokens to text: by the best path, or a beam search."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,13 +9,48 @@ import torch
 from speechbrain.decoders.ctc import CTCBeamSearcher, ctc_greedy_decode
 
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.tokenizer import BLANK, pieces
+from audiomamba.dataio.tokenizer import BLANK, SPACE, pieces
 from audiomamba.nnet.lengths import absolute_lengths, check_positive
 
 LM_PACKAGES = ("kenlm", "pygtrie")
-# Called with log-probabilities [B, T', C] and their relative lengths [B];
-# returns the text of each utterance
-Decoder = Callable[[torch.Tensor, torch.Tensor], list[str]]
+
+
+class Decoder:
+    """From scores to text."""
+
+    def __call__(
+        self, log_probs: torch.Tensor, lengths: torch.Tensor
+    ) -> list[str]:
+        """Return the text of each utterance.
+
+        Arguments
+        ---------
+        log_probs : torch.Tensor
+            [B, T', C].
+        lengths : torch.Tensor
+            Relative lengths [B].
+
+        Returns
+        -------
+        list of str
+        """
+        raise NotImplementedError
+
+    def write(self, parts: Iterable[torch.Tensor]) -> Iterator[str]:
+        """Write down one utterance whose scores come in parts.
+
+        Arguments
+        ---------
+        parts : iterable of torch.Tensor
+            Log-probabilities [T', C].
+
+        Yields
+        ------
+        str
+            The next part of the text, as soon as it is certain.
+        """
+        log_probs = torch.cat([*parts])
+        yield self(log_probs[None], torch.ones(1))[0]
 
 
 def best_path(
@@ -50,7 +85,7 @@ def best_path(
     return ctc_greedy_decode(log_probs, torch.ones_like(lengths), blank_index)
 
 
-class GreedyDecoder:
+class GreedyDecoder(Decoder):
     """The most likely token of each step; repetitions and blanks are dropped.
 
     Arguments
@@ -65,24 +100,31 @@ class GreedyDecoder:
     def __call__(
         self, log_probs: torch.Tensor, lengths: torch.Tensor
     ) -> list[str]:
-        """Return the text of each utterance.
-
-        Arguments
-        ---------
-        log_probs : torch.Tensor
-            [B, T', C].
-        lengths : torch.Tensor
-            Relative lengths [B].
-
-        Returns
-        -------
-        list of str
-        """
+        """Return the text of each utterance; see `Decoder`."""
         found = ctc_greedy_decode(log_probs, lengths, BLANK)
         return [self.tokenizer.decode(tokens) for tokens in found]
 
+    def write(self, parts: Iterable[torch.Tensor]) -> Iterator[str]:
+        """Write down one utterance in bounded memory; see `Decoder`."""
+        last, first, has_begun = BLANK, [], False
+        for part in parts:
+            new = []
+            for token in part.argmax(-1).tolist():
+                if token not in (last, BLANK):
+                    new.append(token)
+                last = token
+            if has_begun:
+                names = map(self.tokenizer.id_to_piece, new)
+                yield "".join(names).replace(SPACE, " ")
+            else:
+                # the tokenizer drops the space before the first word
+                first += new
+                text = self.tokenizer.decode(first)
+                has_begun = bool(text)
+                yield text
 
-class BeamDecoder:
+
+class BeamDecoder(Decoder):
     """SpeechBrain's beam search over words, with or without a language model.
 
     Arguments
@@ -142,7 +184,7 @@ class BeamDecoder:
     def __call__(
         self, log_probs: torch.Tensor, lengths: torch.Tensor
     ) -> list[str]:
-        """Return the text of each utterance; see `GreedyDecoder`."""
+        """Return the text of each utterance; see `Decoder`."""
         n_own = absolute_lengths(lengths, log_probs.shape[1])
         # SpeechBrain's search would round lengths down
         return [
@@ -172,7 +214,7 @@ def make_decoder(
 
     Returns
     -------
-    callable
+    Decoder
 
     Raises
     ------

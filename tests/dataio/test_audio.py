@@ -15,6 +15,8 @@ from audiomamba.dataio.audio import (
     read_audio,
     read_blocks,
     read_window,
+    resample,
+    resample_blocks,
 )
 
 
@@ -328,3 +330,35 @@ def test_reading_blocks_stops_at_a_bad_sample(tmp_path):
     assert len(next(blocks)) == 3000
     with pytest.raises(AudioError, match="a.wav.*NaN"):
         next(blocks)
+
+
+@pytest.mark.parametrize("size", [1, 97, 1000, 9999])
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100])
+def test_a_stream_is_resampled_like_the_whole(rate, size):
+    wav = torch.randn(5003, generator=torch.Generator().manual_seed(rate))
+    parts = list(resample_blocks(wav.split(size), rate, 16000, "a.wav"))
+    whole = resample(wav, rate, 16000, "a.wav")
+    torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=0)
+
+
+def test_resampling_a_stream_holds_little_of_it():
+    given = []
+
+    def blocks():
+        for _ in range(100):
+            given.append(441)
+            yield torch.zeros(441)
+
+    received = 0
+    for part in resample_blocks(blocks(), 44100, 16000, "a.wav"):
+        received += len(part)
+        assert sum(given) / 44100 - received / 16000 < 0.05
+    assert received == 16000
+
+
+@pytest.mark.parametrize("n_samples", [1, 5, 300])
+def test_a_short_stream_is_resampled_as_well(n_samples):
+    wav = torch.ones(n_samples)
+    parts = [*resample_blocks([wav], 8000, 16000, "a.wav")]
+    whole = resample(wav, 8000, 16000, "a.wav")
+    torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=0)

@@ -96,3 +96,21 @@ def test_a_beam_says_what_it_lacks(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(transcripts, "find_spec", lambda name: None)
     with pytest.raises(PreparationError, match="kenlm and pygtrie: pip"):
         make_decoder(tokenizer, 5, tmp_path / "lm.arpa")
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 40])
+def test_scores_in_parts_give_the_text_of_the_whole(tokenizer, size):
+    generator = torch.Generator().manual_seed(size)
+    decoder = GreedyDecoder(tokenizer)
+    for _ in range(50):
+        log_probs = torch.randn(40, 5, generator=generator).log_softmax(-1)
+        parts = list(decoder.write(log_probs.split(size)))
+        assert len(parts) == -(-40 // size)
+        (whole,) = decoder(log_probs[None], torch.ones(1))
+        assert "".join(parts) == whole
+
+
+def test_a_beam_waits_for_the_end(tokenizer):
+    log_probs = scores(tokenizer, ["▁BE", "_", "▁BE", "E", "_"])
+    beam = make_decoder(tokenizer, 5)
+    assert list(beam.write(log_probs.split(2))) == ["BE BEE"]
