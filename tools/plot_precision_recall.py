@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audiomamba.dataio.lists import read_table, split_labels
+from audiomamba.dataio.columns import read_table
+from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.pictures import precision_recall_picture
 from audiomamba.training.decisions import scaled

@@ -21,17 +21,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from audiomamba.dataio.columns import read_table
 from audiomamba.dataio.files import write_csv, write_json
-from audiomamba.dataio.lists import clean, read_table, to_numbers
+from audiomamba.dataio.lists import clean
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.rows import COLUMNS, read_rows
 
 logger = logging.getLogger(__name__)
 
 LABEL_FILE = "labels.csv"
 _RECORD = "prepared.json"
-COLUMNS = ["ID", "duration", "wav", "label"]
-# A stop of -1 is the end of the file
-_SMALLEST = {"start": 0, "stop": -1}
 # Part of every key: increase it when the format of the manifests changes
 _FORMAT = 1
 
@@ -228,57 +227,12 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     >>> read_manifest(path).values.tolist()
     [['x', 1.5, 'x.wav', 'none']]
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"Manifest {path} is missing; the preparation writes it "
-            "(skip_prep: False)"
-        )
-    table = read_table(path, COLUMNS[:3], f"a manifest has {COLUMNS}")
-    _check_ids(path, table["ID"])
-    _convert_numbers(path, table)
-    if "label" in table:
-        labels = {text: clean(text) for text in table["label"].unique()}
-        table["label"] = table["label"].map(labels)
-    return table.sort_values("ID", ignore_index=True)
-
-
-def _convert_numbers(path, table):
-    """Convert duration, start and stop, in place."""
-    table["duration"] = to_numbers(
-        path,
-        table,
-        "duration",
-        lambda x: (x > 0) & (x < np.inf),
-        "a positive number of seconds",
-    )
-    found = [name for name in _SMALLEST if name in table]
-    if len(found) == 1:
-        raise PreparationError(
-            f"{path}: has a column {found[0]}, but not both of start and stop; "
-            "give both: 0 and -1 for a whole file"
-        )
-    for name in found:
-        smallest = _SMALLEST[name]
-        table[name] = to_numbers(
-            path,
-            table,
-            name,
-            lambda x, least=smallest: (x >= least) & (x < 2**53) & (x % 1 == 0),
-            f"a whole number of samples, at least {smallest}",
-        ).astype("int64")
-
-
-def _check_ids(path, ids):
-    """Refuse IDs that are empty or repeated."""
-    if len(empty := ids.index[ids == ""]):
-        raise PreparationError(
-            f"{path}, line {empty[0]}: has no ID; give every row its own"
-        )
-    if len(twice := ids[ids.duplicated()]):
-        raise PreparationError(
-            f"{path}, line {twice.index[0]}: ID {twice.iloc[0]} is repeated; "
-            "give every row its own"
-        )
+    rows = read_rows(path)
+    columns = {
+        name: values if isinstance(values, np.ndarray) else list(values)
+        for name, values in rows.columns.items()
+    }
+    return pd.DataFrame({"ID": list(rows.ids), **columns})
 
 
 def read_labels(path: str | Path, column: str = "label") -> list[str]:

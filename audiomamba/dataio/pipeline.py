@@ -8,14 +8,14 @@ import math
 import os
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from audiomamba.dataio.audio import read_window
 from audiomamba.dataio.lists import split_labels
-from audiomamba.dataio.manifest import read_manifest
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.rows import ManifestRows
+from audiomamba.dataio.rows import read_rows
 from audiomamba.dataio.samplers import label_weights
 from audiomamba.nnet.lengths import check_positive, check_sizes
 
@@ -46,20 +46,22 @@ class ClipDataset(DynamicItemDataset):
     """
 
     def __init__(self, path, reader, encoder=None, balanced=False, without=()):
-        table = read_manifest(path)
+        rows = read_rows(path)
         if without:
-            table = table[~table["ID"].isin(without)]
-        if table.empty:
+            rows = rows.without(without)
+        if not rows:
             raise PreparationError(
                 f"Manifest {path} has no row to use; delete it and run the "
                 "preparation again"
             )
-        if "start" not in table:
+        if "start" not in rows.columns:
             # -1 is the end of the file
-            table = table.assign(start=0, stop=-1)
-        super().__init__(ManifestRows(table))
-        # SpeechBrain keeps a list of the IDs, which the rows hold already
-        self.data_ids = self.data.ids
+            for name, value in (("start", 0), ("stop", -1)):
+                rows.columns[name] = np.broadcast_to(value, len(rows))
+        # SpeechBrain would make a list of the IDs, which the rows hold already
+        first = rows.ids[0]
+        super().__init__({first: rows[first]})
+        self.data, self.data_ids = rows, rows.ids
         self.crop = getattr(reader, "crop", None)
         self.encoder, self.weights = encoder, None
         if balanced:

@@ -1,6 +1,7 @@
 """Which training clips an epoch draws, in which order, on which process."""
 
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from itertools import cycle, islice
 
 import numpy as np
@@ -57,13 +58,17 @@ def label_weights(labels, names=split_labels):
     >>> label_weights(["a", "a;b", "a"]).round(1).tolist()
     [332.2, 1322.3, 332.2]
     """
-    counts = label_counts(labels, names)
-    weights = {name: 1000 / (count + 0.01) for name, count in counts.items()}
-    return np.fromiter(
-        (sum(weights[name] for name in names(label)) for label in labels),
-        dtype=np.float64,
-        count=len(labels),
-    )
+    number: defaultdict[str, int] = defaultdict()
+    number.default_factory = number.__len__
+    classes, sizes = array("i"), array("i")
+    for label in labels:
+        found = [number[name] for name in names(label)]
+        classes.extend(found)
+        sizes.append(len(found))
+    counts = np.bincount(classes, minlength=len(number))
+    clips = np.repeat(np.arange(len(labels), dtype=np.int32), sizes)
+    weights = 1000 / (counts + 0.01)
+    return np.bincount(clips, weights[classes], minlength=len(labels))
 
 
 class EpochBatchSampler(Sampler):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from audiomamba.dataio.lists import read_table, to_numbers
+from audiomamba.dataio.columns import read_table, to_numbers
 from audiomamba.dataio.pipeline import ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.samplers import label_counts

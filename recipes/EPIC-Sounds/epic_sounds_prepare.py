@@ -13,11 +13,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
+from audiomamba.dataio.columns import read_table
 from audiomamba.dataio.corpora.clips import near_names
 from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.corpora.splits import held_out_as, report_overlaps
 from audiomamba.dataio.hdf5 import HDF5Audio
-from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
 
 AUDIO = "EPIC_audio.hdf5"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from audiomamba.dataio.columns import read_table
 from audiomamba.dataio.corpora import download as archives
 from audiomamba.dataio.corpora.clips import near_names
 from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
-from audiomamba.dataio.lists import read_table
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.problems import PreparationError
 

@@ -12,13 +12,14 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 
 from audiomamba.dataio.audio import AudioError
+from audiomamba.dataio.packed import PackedStrings
 from audiomamba.dataio.pipeline import (
     AudioReader,
     ClipDataset,
     LabelEncoder,
     RandomCrop,
 )
-from audiomamba.dataio.rows import ManifestRows, PackedStrings
+from audiomamba.dataio.rows import ManifestRows
 
 RATE = 8000
 
@@ -193,14 +194,15 @@ def test_a_crop_without_a_length_is_refused(tmp_path):
 
 def test_a_manifest_without_rows_is_refused(tmp_path):
     (tmp_path / "train.csv").write_text("ID,duration,wav,label\n")
-    with pytest.raises(ValueError, match="no rows"):
+    with pytest.raises(ValueError, match="no row to use"):
         ClipDataset(tmp_path / "train.csv", AudioReader(tmp_path))
 
 
 def test_rows_are_found_by_their_exact_ids():
     ids = ["-x", "A", "a", "aa", "ä", "ö"]
     rows = ManifestRows(
-        pd.DataFrame({"ID": ids, "label": ids[::-1], "start": range(6)})
+        PackedStrings(ids),
+        {"label": PackedStrings(ids[::-1]), "start": np.arange(6)},
     )
     assert list(rows) == ids and len(rows) == 6
     for index, item_id in enumerate(ids):

@@ -9,7 +9,7 @@ import torch
 from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpointer
 
-from audiomamba.dataio.rows import PackedStrings
+from audiomamba.dataio.packed import PackedStrings
 from audiomamba.dataio.samplers import EpochBatchSampler, label_weights
 
 LABELS = ["a"] * 6 + ["a;b"] * 2 + ["c"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from audiomamba.dataio.codecs.formats import SUFFIXES
+from audiomamba.dataio.columns import read_table, to_numbers
 from audiomamba.dataio.corpora.corpus import list_audio, measure, stat_audio
 from audiomamba.dataio.corpora.splits import SPLITS, complete_splits
 from audiomamba.dataio.files import write_csv
@@ -18,9 +19,7 @@ from audiomamba.dataio.lists import (
     LABEL_SEPARATOR,
     clean,
     normal_path,
-    read_table,
     split_labels,
-    to_numbers,
 )
 from audiomamba.dataio.problems import PreparationError, Problems
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from audiomamba.dataio.lists import clean, read_table, split_labels, to_numbers
+from audiomamba.dataio.columns import read_table, to_numbers
+from audiomamba.dataio.lists import clean, split_labels
 from audiomamba.dataio.problems import PreparationError, Problems
 
 COLUMNS = ("ID", "start", "stop", "label")
