@@ -70,8 +70,14 @@ def find(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = sorted(path.rglob("results.json"))
-    # A fold of ESC50 is part of the run that averages it.
-    found = [p for p in found if not p.parent.name.startswith("fold")]
+    # A fold is part of the run that averages it, and a training of the test
+    # of its trials.
+    found = [
+        p
+        for p in found
+        if not p.parent.name.startswith("fold")
+        and not (p.parent / "verification" / p.name).is_file()
+    ]
     if not found:
         raise RecordError(f"{path} has no results.json below it.")
     return found

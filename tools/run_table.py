@@ -1,17 +1,21 @@
 #!/usr/bin/env python3
 """Run all rows of one of the tables, one run after the other.
 
+    python tools/run_table.py small
     python tools/run_table.py 2 --dry_run
     python tools/run_table.py 2 --data_folder VGGSound=/data/VGGSound
     python tools/run_table.py 3 --init_from aum_small_imagenet=vim_s.pth
     python tools/run_table.py comparison --seeds 1 2 3
 
 Tables: 1, 2 (scan x position of the class token), 3, 4, ESC50, DASS,
-comparison, distillation, few_labels; their rows are in
-tools/result_tables/rows.csv. Runs with a results.json are skipped and stopped
-ones resumed, so the same command again runs what is left. Options after -- are
-passed on to every run: -- --precision bf16. --dry_run prints the commands, one
-per line, ready for a shell or a cluster's queue.
+comparison, distillation, few_labels, recognition, ESC-10, positions,
+verification, orders; their rows are in tools/result_tables/rows.csv. `small` is
+all those of the tables that a CPU runs in hours, on real sounds which anyone
+can download: comparison, ESC-10, verification, orders, positions. Each row is
+run with three seeds, or on all folds. Runs with a results.json are skipped and
+stopped ones resumed, so the same command again runs what is left. Options after
+-- are passed on to every training: -- --precision bf16. --dry_run prints the
+commands, one per line, ready for a shell or a cluster's queue.
 """
 
 import argparse
@@ -19,7 +23,12 @@ import shlex
 import subprocess
 import sys
 
-from result_tables.rows import ROOT, read_rows
+from result_tables.rows import ROOT, SEEDS, read_rows
+
+# Several tables by one name
+GROUPS = {
+    "small": ("ESC-10", "verification", "orders", "comparison", "positions")
+}
 
 
 def pair(text):
@@ -37,8 +46,13 @@ def parse_arguments(argv=None):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     tables = list(dict.fromkeys(row.table for row in read_rows()))
-    parser.add_argument("table", choices=tables)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("table", choices=[*GROUPS, *tables])
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="by default 1 2 3; of a corpus with folds 1",
+    )
     parser.add_argument(
         "--corpus", nargs="+", help="only these, by their names in the table"
     )
@@ -67,9 +81,15 @@ def parse_arguments(argv=None):
     return arguments
 
 
+def rows_of(table):
+    """Return the rows of a table, or of a group of them in its order."""
+    tables = GROUPS.get(table, (table,))
+    return [row for t in tables for row in read_rows() if row.table == t]
+
+
 def check_names(parser, arguments):
     """Refuse names that the table does not have: they would do nothing."""
-    rows = [row for row in read_rows() if row.table == arguments.table]
+    rows = rows_of(arguments.table)
     corpora = {row.corpus.corpus for row in rows}
     yamls = {row.hparams.removesuffix(".yaml") for row in rows}
     for names, known in (
@@ -83,29 +103,41 @@ def check_names(parser, arguments):
 
 
 def pending(arguments):
-    """Return (recipe folder, command after ``python``) of the runs left."""
-    data, weights = dict(arguments.data_folder), dict(arguments.init_from)
-    left = []
-    for seed in arguments.seeds:
-        for row in read_rows():
-            name = row.corpus.corpus
-            chosen = arguments.corpus is None or name in arguments.corpus
-            if row.table != arguments.table or not chosen:
-                continue
-            folder = ROOT / "recipes" / row.recipe
-            if (folder / row.output_folder(seed) / "results.json").exists():
-                continue
-            yaml = row.hparams.removesuffix(".yaml")
-            init_from = weights.get(yaml)
-            if row.needs_weights and not (init_from or arguments.dry_run):
-                sys.exit(
-                    f"run_table.py: {row.recipe}/hparams/{row.hparams} starts "
-                    "from weights; the comment on its init_from says which. "
-                    f"Give --init_from {yaml}=PATH"
-                )
-            command = row.arguments(seed, data.get(name), init_from)
-            left.append((folder, [*command, *arguments.further]))
-    return left
+    """Return (recipe folder, command after ``python``) of what is left."""
+    rows = [
+        row
+        for row in rows_of(arguments.table)
+        if not arguments.corpus or row.corpus.corpus in arguments.corpus
+    ]
+    return [
+        step
+        for seed in arguments.seeds or SEEDS
+        for row in rows
+        if arguments.seeds or seed in row.corpus.seeds
+        for step in steps_left(row, seed, arguments)
+    ]
+
+
+def steps_left(row, seed, arguments):
+    """Return those of one run."""
+    folder = ROOT / "recipes" / row.recipe
+    yaml = row.hparams.removesuffix(".yaml")
+    init_from = dict(arguments.init_from).get(yaml)
+    data_folder = dict(arguments.data_folder).get(row.corpus.corpus)
+    steps = row.steps(seed, data_folder, init_from)
+    left = [
+        # Options of the training have no meaning in a later step
+        [*command, *(arguments.further if command[0] == row.script else ())]
+        for record, command in steps.items()
+        if not (folder / record).exists()
+    ]
+    if left and row.needs_weights and not (init_from or arguments.dry_run):
+        sys.exit(
+            f"run_table.py: {row.recipe}/hparams/{row.hparams} starts from "
+            "weights; the comment on its init_from says which. Give "
+            f"--init_from {yaml}=PATH"
+        )
+    return [(folder, command) for command in left]
 
 
 def main(argv=None):

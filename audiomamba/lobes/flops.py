@@ -134,6 +134,10 @@ def count_flops(
     (210, 420)
     """
     module = copy.deepcopy(module).to("meta")
+    for layer in module.modules():
+        # In training it refuses a single clip's one value per channel
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            layer.eval()
     inputs = [torch.empty(*shape, device="meta") for shape in shapes]
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     # The counter tracks modules through autograd, which must be enabled.

@@ -194,6 +194,7 @@ def record_of_all(records):
         "epoch": headline["epoch"],
         "metrics": headline["test"],
         "protocols": averages,
+        "curves": {fold: r["curve"] for fold, r in records.items()},
         "wall_time_s": sum(r["wall_time_s"] for r in records.values()),
         "command": command_line(),
         "folder": os.getcwd(),

@@ -10,6 +10,7 @@ in batches of similar length that do not affect the result; a later start with
 the same model and files reuses the embeddings.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -47,6 +48,10 @@ logger = get_logger("verify")
 
 # Of SpeechBrain's, those with a meaning here; the last is always given
 OPTIONS = {"device", "log_config", "noprogressbar", "distributed_backend"}
+
+# Keys of the training's record that those of its trials keep
+OF_TRAINING = ("hparams_file", "seed", "command", "commit", "wall_time_s")
+OF_TRAINING += ("clips", "curve")
 
 
 def embed(name, embedder, weights, hparams, progressbar):
@@ -169,6 +174,19 @@ def compare_speakers(name, trials, trained_on):
     }
 
 
+def trained_with(model_folder):
+    """Return what the record has of the training's, if that is at hand."""
+    path = Path(model_folder, "results.json")
+    if not path.is_file():
+        return {"n_classes": None, "flops_per_clip": None}
+    training = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "n_classes": training.get("n_classes"),
+        "flops_per_clip": training.get("flops_per_clip"),
+        "training": {key: training.get(key) for key in OF_TRAINING},
+    }
+
+
 def verify(name, listed, rows, embeddings, statistics, hparams):
     """Score one trial list, write the scores and compute the error rates.
 
@@ -219,6 +237,52 @@ def verify(name, listed, rows, embeddings, statistics, hparams):
     }
 
 
+def record_of(found, weights, hparams):
+    """Return what the record has of the scores and of the encoder.
+
+    Arguments
+    ---------
+    found : dict
+        Name of a list -> its figures; the first gives the headline.
+    weights : Weights
+        What the encoder was loaded from, see `load_embedder`.
+    hparams : dict
+        Loaded hyperparameters.
+
+    Returns
+    -------
+    dict
+        Of a corpus like VoxCeleb.
+    """
+    split = next(iter(found))
+    tested = {
+        kind: {"test": found[split][kind]}
+        for kind in ("s_norm", "cosine")
+        if kind in found[split]
+    }
+    protocol, headline = next(iter(tested.items()))
+    return {
+        "dataset": "VoxCeleb",
+        "metric": {
+            "name": "EER",
+            "value": headline["test"]["EER"],
+            "split": split,
+        },
+        "protocol": protocol,
+        "rule": weights.rule,
+        "epoch": weights.epoch,
+        "protocols": tested,
+        "clips": {"test": found[split]["n_trials"]},
+        "model": str(weights.path),
+        "weights_key": inputs_key({}, [weights.path]),
+        "metrics": headline["test"],
+        "trials": found,
+        "seed": hparams["seed"],
+        "precision": "fp32",
+        **trained_with(hparams["model_folder"]),
+    }
+
+
 def main(hparams_file, run_opts, overrides):
     """Prepare, embed, score and write the results."""
     started = time.monotonic()
@@ -255,28 +319,15 @@ def main(hparams_file, run_opts, overrides):
             speakers = trained_speakers(hparams)
             figures |= compare_speakers(name, listed, speakers)
         found[name] = figures
-    split, kind = next(iter(found)), "s_norm" if with_norm else "cosine"
     record = {
-        "dataset": Path(folder).resolve().name if own else "VoxCeleb",
         "hparams_file": hparams_file,
-        "metric": {
-            "name": "EER",
-            "value": found[split][kind]["EER"],
-            "split": split,
-        },
-        "protocol": f"verification, {kind}",
-        "rule": weights.rule,
-        "epoch": weights.epoch,
-        "model": str(weights.path),
-        "weights_key": inputs_key({}, [weights.path]),
-        "metrics": found[split][kind],
-        "trials": found,
-        "seed": hparams["seed"],
+        **record_of(found, weights, hparams),
         "parameters": sum(p.numel() for p in embedder.parameters()),
         "wall_time_s": round(time.monotonic() - started, 1),
-        "precision": "fp32",
         **environment(device),
     }
+    if own:
+        record["dataset"] = Path(folder).resolve().name
     path = Path(hparams["output_folder"], "results.json")
     write_json(path, record)
     logger.info(f"results: {path}")

@@ -38,6 +38,7 @@ MODEL = {
     "dass": ["widths", "depths"],
 }
 MODEL["ast"] = MODEL["aum"]
+MODEL["ecapa"] = ["channels"]
 TRAINING = [path for path in YAMLS if "number_of_epochs:" in path.read_text()]
 # SpeechBrain's Brain reads these by name.
 SPEECHBRAIN = {

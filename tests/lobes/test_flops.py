@@ -93,3 +93,10 @@ def test_frozen_parameters_are_not_counted():
     layer = torch.nn.Linear(3, 5)
     layer.bias.requires_grad_(False)
     assert count_parameters(layer) == 15
+
+
+def test_batch_norm_counts_a_single_clip():
+    norm = torch.nn.BatchNorm1d(4)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), norm)
+    assert count_flops(model, (1, 3), training=True) == 2 * 2 * 12
+    assert norm.training

@@ -170,7 +170,9 @@ def test_manifests_are_reused_and_independent_of_the_seed(
     assert "using the manifests" in output
 
 
-def test_bad_entries_are_named(make_corpus, start, verify, tmp_path, trained):
+def test_bad_entries_are_named(
+    make_corpus, start, verify, tmp_path, trained, read_results
+):
     corpus = make_corpus("VoxCeleb", n_utterances=6, seconds=1.0, broken=True)
     options = {"data_folder": corpus.folder}
     output = start(tmp_path, "aum_embeddings_tiny", **options, fails=True)
@@ -195,6 +197,11 @@ def test_bad_entries_are_named(make_corpus, start, verify, tmp_path, trained):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["trials"]["VoxCeleb1-O"]["n_trials_left_out"] == 1
     assert results["trials"]["VoxCeleb1-E"]["n_trials_left_out"] == 0
+    assert results["protocols"]["cosine"]["test"] == results["metrics"]
+    training = read_results(trained)
+    for key in ("hparams_file", "command", "curve"):
+        assert results["training"][key] == training[key], key
+    assert results["n_classes"] == training["n_classes"]
 
 
 @pytest.fixture

@@ -81,6 +81,76 @@ def test_a_run_with_other_settings_belongs_to_no_row(rows, changes):
     assert rows(**changes) == []
 
 
+def verified(**changes):
+    """Return a record of trials, tested after a training."""
+    options = (
+        "--held_out=[trials.txt] --valid_share=0 --protocols=[last] "
+        "--wav_augment=null --embed_dim=96 --depth=4 --number_of_epochs=15"
+    )
+    training = {
+        "hparams_file": "hparams/aum_embeddings_tiny.yaml",
+        "seed": 2,
+        "command": f"python train_embeddings.py x.yaml {options} --seed=2",
+        "wall_time_s": 300.0,
+    }
+    return {
+        **RECORD,
+        "dataset": "VoxCeleb",
+        "hparams_file": "hparams/verify.yaml",
+        "metric": {"name": "EER", "value": 0.12, "split": "trials"},
+        "metrics": {"EER": 0.12, "minDCF": 0.9},
+        "protocol": "cosine",
+        "protocols": {"cosine": {"test": {"EER": 0.12, "minDCF": 0.9}}},
+        "n_classes": 251,
+        "clips": {"test": 2250},
+        "training": training,
+        **changes,
+    }
+
+
+def test_trials_count_for_the_row_of_their_training(rows, tmp_path):
+    from result_tables.records import describe, place_of, read_record
+
+    assert [table for table, _, _ in rows(**verified())] == ["verification"]
+    record = read_record(save(tmp_path / "results.json", verified()))
+    assert place_of(record).name.startswith("aum_embeddings_tiny_trials.txt")
+    assert place_of(record).name.endswith("-seed2.json")
+    line = describe(record, "r.json")
+    assert (line["value"], line["honest"], line["minDCF"]) == (12, 12, 0.9)
+    assert (line["seed"], line["hours"]) == (2, round(300 / 3600, 4))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"training": {"seed": 2}}, {"training": 3}, {"metrics": {"EER": 0.1}}],
+)
+def test_trials_of_an_unknown_training_are_refused(changes, tmp_path):
+    from result_tables.records import read_record
+    from result_tables.schema import RecordError
+
+    path = save(tmp_path / "results.json", verified(**changes))
+    with pytest.raises(RecordError, match="training|metrics"):
+        read_record(path)
+
+
+def test_a_training_is_kept_with_its_trials_only(tmp_path):
+    from collect_results import find
+
+    run = tmp_path / "1"
+    save(run / "results.json", RECORD)
+    save(run / "verification" / "results.json", verified())
+    assert find(tmp_path) == [run / "verification" / "results.json"]
+
+
+def test_the_deviation_over_folds_is_shown(tmp_path):
+    from result_tables.page import headline
+    from result_tables.records import describe, read_record
+
+    record = nested(metric__std=0.04)
+    line = describe(read_record(save(tmp_path / "r.json", record)), "r.json")
+    assert headline(pd.DataFrame([line])) == "91.00±4.00"
+
+
 def test_a_single_process_under_torchrun_belongs_to_a_row(rows):
     line = "torchrun --nproc_per_node=1 train.py hparams/aum_base.yaml"
     assert len(rows(command=line)) == 1

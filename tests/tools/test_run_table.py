@@ -39,6 +39,23 @@ def test_corpora_and_seeds_can_be_chosen(capsys):
         assert line.endswith("--precision bf16)")
 
 
+def test_the_small_tables_repeat_folds_or_seeds(capsys):
+    lines = listed(capsys, "small")
+    folds = [line for line in lines if "run_folds.py" in line]
+    assert folds and all("--seed=1 " in line for line in folds)
+    orders = [line for line in lines if "data/coffee" in line]
+    assert len(orders) == 3 * 3 and "--seed=3" in orders[-1]
+
+
+def test_embeddings_are_tested_on_trials_after_training(capsys):
+    lines = listed(capsys, "verification", "--seeds=2", "--", "--debug")
+    training, trials = lines[:2]
+    folder = training.split("--output_folder=")[1].split()[0]
+    assert "train_embeddings.py" in training and "--debug" in training
+    assert "verify.py hparams/verify.yaml --data_folder=" in trials
+    assert f"--model_folder={folder} " in trials and "--debug" not in trials
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -5,6 +5,7 @@ from functools import cache
 
 import pandas as pd
 import torch
+import yaml
 
 from audiomamba.lobes.flops import count_clip, count_parameters
 from audiomamba.training.runs.hparams import load_hparams
@@ -28,13 +29,16 @@ def figures_of(row: Row) -> dict:
         operations per clip of the YAML's frames, ``epochs``, ``hours``.
     """
     text = row.path.read_text(encoding="utf-8")
-    # These compute when they are made, which the meta device cannot.
+    # These compute when they are made, which the meta device cannot, or need
+    # the corpus.
     overrides = {
         key: None
-        for key in ("crop", "compute_features", "wav_augment")
+        for key in ("crop", "compute_features", "wav_augment", "mean_var_norm")
         if re.search(rf"^{key}: !new", text, re.MULTILINE)
     }
-    overrides.update(row.overrides)
+    overrides.update({k: yaml.safe_load(v) for k, v in row.overrides})
+    # The number of classes is the corpus', where a YAML is for several
+    overrides["n_classes"] = row.corpus.n_classes
     if row.needs_weights:
         overrides["init_from"] = "not read"
     with torch.device("meta"):

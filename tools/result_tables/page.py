@@ -18,7 +18,9 @@ HEADINGS = {
     "ours": "ours",
     "difference": "difference",
     "honest": "honest",
+    "best": "best epoch on the test clips",
     "average": "average",
+    "minDCF": "minDCF",
     "seeds": "seeds",
     "parameters": "M parameters",
     "gflop": "GFLOP",
@@ -37,6 +39,13 @@ RECIPE_HEADINGS = {
     "gflop": "GFLOP, test",
     "training": "GFLOP, training",
     "expected": "expected hours",
+}
+# Keys of HEADINGS that only some runs fill -> columns of egs_results.csv
+FURTHER = {
+    "honest": "honest",
+    "best": "paper",
+    "average": "average",
+    "minDCF": "minDCF",
 }
 # Around the table in a recipe's README
 OPEN, CLOSE = "<!-- rows -->", "<!-- end of rows -->"
@@ -67,18 +76,29 @@ def short_commit(commit: str) -> str:
     return name[:8] + dash + dirty or "-"
 
 
-def _average(runs):
-    """The score of averaged weights, of runs that tested them."""
-    values = pd.to_numeric(runs["average"]).dropna()
-    return {} if values.empty else {"average": spread(values)}
+def _further(runs):
+    """The scores besides the headline that the runs have."""
+    found = {}
+    for key, column in FURTHER.items():
+        values = pd.to_numeric(runs[column]).dropna()
+        if not values.empty:
+            found[key] = spread(values)
+    return found
+
+
+def headline(runs: pd.DataFrame) -> str:
+    """Return mean and deviation over seeds; of one run over its folds."""
+    std = pd.to_numeric(runs["std"]).dropna()
+    if len(runs) == 1 and len(std) == 1:
+        return f"{float(runs['value'].iloc[0]):.2f}±{std.iloc[0]:.2f}"
+    return spread(runs["value"])
 
 
 def measured(runs: pd.DataFrame) -> dict[str, str]:
     """Return what runs of one row have in common, by keys of ``HEADINGS``."""
     return {
-        "ours": spread(runs["value"]),
-        "honest": spread(runs["honest"]),
-        **_average(runs),
+        "ours": headline(runs),
+        **_further(runs),
         "seeds": ", ".join(map(str, runs["seed"])),
         "hardware": "; ".join(runs["hardware"].unique()),
         "hours": f"{runs['hours'].mean():.2f}",
@@ -170,10 +190,10 @@ def recipe_table(recipe: str, table: pd.DataFrame, models: dict) -> str:
     """Return the table of a recipe's README: its rows and expected hours."""
     lines = []
     for row in read_rows():
-        if row.recipe != recipe or row.table == "2":
+        if row.recipe != recipe or row.table in ("2", "positions"):
             continue
         figures, hours = models[row], f"{models[row]['hours']:.1f}"
-        if row.corpus.corpus.startswith("FSDD"):
+        if hours == "0.0":
             hours = "minutes on a CPU"
         lines.append(
             {

@@ -17,7 +17,7 @@ NEUTRAL = (
     "ckpt_interval_minutes precision device noprogressbar test_only meta_file"
 ).split()
 # Protocols that never look at the reported clips
-HONEST = ("honest", "last")
+HONEST = ("honest", "last", "cosine")
 # The recipe for data of one's own
 ANY_DATA = "Custom"
 # The largest file that is read, and the longest name that is written
@@ -26,8 +26,9 @@ _LARGEST, _LONGEST = 1 << 24, 120
 RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50", "ESC10": "ESC50"}
 RECIPES["SpeechCommands-12"] = "SpeechCommands"
 COLUMNS = (
-    "recipe hparams overrides corpus seed metric value protocol epoch honest "
-    "average parameters gflop hardware hours commit command record"
+    "recipe hparams overrides corpus seed metric value std protocol epoch "
+    "honest paper average minDCF parameters gflop hardware hours commit "
+    "command record"
 ).split()
 
 
@@ -80,14 +81,16 @@ def _no_number(name):
 
 def _check_corpus(path, record):
     """Refuse a metric or a number of clips that the corpus cannot have."""
-    hparams = Path(record["hparams_file"]).name
+    hparams = Path(of_training(record)["hparams_file"]).name
     metrics = {
         row.corpus.metric
         for row in read_rows()
         if (row.recipe, row.hparams) == (recipe_of(record), hparams)
     }
     name = record["metric"]["name"]
-    if metrics and name not in metrics:
+    # Any data has any metric, and embeddings are trained as classifiers
+    free = recipe_of(record) == ANY_DATA or "EER" in metrics
+    if metrics and name not in metrics and not free:
         raise RecordError(
             f"{path}: metric.name is {name!r}; it must be one of "
             f"{sorted(metrics)}, as {hparams} of {recipe_of(record)} is judged."
@@ -120,12 +123,18 @@ def recipe_of(record: dict) -> str:
     return RECIPES.get(record["dataset"], record["dataset"])
 
 
+def of_training(record: dict) -> dict:
+    """Return a record as its training's, where trials were tested after it."""
+    return {**record, **record.get("training", {})}
+
+
 def rows_of(record: dict) -> list[Row]:
     """Return the rows that a record counts for: none, one or several.
 
     It must have their YAML, their overrides and all of their corpus; any
     weights will do where the YAML asks for some.
     """
+    record = of_training(record)
     hparams = Path(record["hparams_file"]).name
     options = options_of(record["command"])
     found = []
@@ -147,8 +156,8 @@ def describe(record: dict, path: str) -> dict:
 
     ``path`` is the record's, relative to the repository's root.
     """
-    rows = rows_of(record)
-    metric = record["metric"]["name"]
+    rows, record = rows_of(record), of_training(record)
+    metric, std = record["metric"]["name"], record["metric"].get("std")
 
     def score(*protocols):
         """The score of the first protocol that was tested, in percent."""
@@ -168,10 +177,13 @@ def describe(record: dict, path: str) -> dict:
         "seed": record["seed"],
         "metric": metric,
         "value": round(100 * record["metric"]["value"], 4),
+        "std": "" if std is None else round(100 * std, 4),
         "protocol": record["protocol"],
         "epoch": record["epoch"],
         "honest": score(*HONEST),
+        "paper": score("paper"),
         "average": score("average"),
+        "minDCF": record["metrics"]["minDCF"] if metric == "EER" else "",
         "parameters": record["parameters"],
         "gflop": round(flops["forward"] / 1e9, 3) if flops else "",
         "hardware": hardware_words(record["hardware"]),
@@ -192,7 +204,7 @@ def hardware_words(hardware: dict) -> str:
 
 def place_of(record: dict) -> Path:
     """Return where a record is kept, relative to the folder of records."""
-    rows = rows_of(record)
+    rows, record = rows_of(record), of_training(record)
     if rows:
         name = rows[0].run_name
     else:

@@ -4,6 +4,7 @@
 one corpus share.
 """
 
+import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,10 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+# The repeats of a row; of a corpus with folds, the folds are the repeats
+SEEDS = (1, 2, 3)
+# Of a corpus that is judged by equal error rates: its list, and the options
+TRIALS = ("--trials=trials.txt", "--score_norm=False")
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,16 @@ class Corpus:
     repeats: int
     data_folder: str
     suffix: str
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that its rows are run with."""
+        return SEEDS if self.repeats == 1 else SEEDS[:1]
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether encoders are tested on pairs of clips after training."""
+        return self.metric == "EER"
 
     def is_that_of(self, record: dict) -> bool:
         """Whether a run was tested on this corpus, and on all of it."""
@@ -76,7 +91,15 @@ class Row:
     def run_name(self) -> str:
         """The name of its output folders."""
         values = "".join(f"_{value}" for _, value in self.overrides)
+        values = re.sub(r"[^\w.-]", "", values)
         return Path(self.hparams).stem + values + self.corpus.suffix
+
+    @property
+    def script(self) -> str:
+        """The recipe's script that trains."""
+        if self.corpus.has_trials:
+            return "train_embeddings.py"
+        return "train.py" if self.corpus.repeats == 1 else "run_folds.py"
 
     @property
     def needs_weights(self) -> bool:
@@ -88,12 +111,11 @@ class Row:
         return f"results/{self.run_name}/{seed}"
 
     def arguments(self, seed, data_folder=None, init_from=None) -> list[str]:
-        """Return the command of a run, after ``python``.
+        """Return the command that trains, after ``python``.
 
         ``data_folder`` replaces that of ``corpora.csv``; ``init_from`` names
         the weights of a row that needs them.
         """
-        script = "run_folds.py" if self.corpus.repeats > 1 else "train.py"
         options = [*self.overrides]
         if init_from or self.needs_weights:
             options.append(("init_from", init_from or "WEIGHTS"))
@@ -105,12 +127,32 @@ class Row:
         if self.run_name != Path(self.hparams).stem:
             options.append(("output_folder", self.output_folder(seed)))
         flags = [f"--{key}={value}" for key, value in options]
-        return [script, f"hparams/{self.hparams}", *flags]
+        return [self.script, f"hparams/{self.hparams}", *flags]
+
+    def steps(self, seed, data_folder=None, init_from=None) -> dict:
+        """Return the commands of a run, by the records they end with.
+
+        The arguments are those of `arguments`, the records relative to the
+        recipe.
+        """
+        folder = self.output_folder(seed)
+        command = self.arguments(seed, data_folder, init_from)
+        steps = {f"{folder}/results.json": command}
+        if self.corpus.has_trials:
+            steps[f"{folder}/verification/results.json"] = [
+                "verify.py",
+                "hparams/verify.yaml",
+                f"--data_folder={data_folder or self.corpus.data_folder}",
+                f"--model_folder={folder}",
+                *TRIALS,
+            ]
+        return steps
 
     def command(self, seed="1") -> str:
         """Return the line to type at the repository's root."""
-        line = shlex.join(["python", *self.arguments(seed)])
-        return f"cd recipes/{self.recipe} && {line}"
+        steps = self.steps(seed).values()
+        lines = [shlex.join(["python", *step]) for step in steps]
+        return " && ".join([f"cd recipes/{self.recipe}", *lines])
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _MOST_SHOWN = 80
-SHARES = ("accuracy", "top5", "mAP", "mAUC")
+SHARES = ("accuracy", "top5", "mAP", "mAUC", "EER")
 # What a run can be judged by
 HEADLINES = (*SHARES, "d_prime", "WER", "CER", "loss")
 
@@ -160,6 +160,15 @@ def _range_of(metric):
     return _number() if metric == "d_prime" else _number(0, 1e6)
 
 
+# What a test of trials has of the training before it
+TRAINING = {
+    key: SCHEMA[key]
+    for key in ("hparams_file", "seed", "command", "wall_time_s")
+}
+# Of a record of several folds
+_STD = _or_null(_number(0, 1e6))
+
+
 def check_record(path, record: Mapping) -> None:
     """Refuse a record whose values cannot be those of a run.
 
@@ -173,6 +182,12 @@ def check_record(path, record: Mapping) -> None:
     _check(path, "", record, SCHEMA)
     metric, tested = record["metric"], record["protocols"]
     name = metric["name"]
+    _check(path, "metric.std", metric.get("std"), _STD)
+    if "training" in record:
+        _check(path, "training", record["training"], TRAINING)
+    if name == "EER":
+        cost = {"minDCF": _number(0, 1e6)}
+        _check(path, "metrics", record.get("metrics"), cost)
     _check(path, "metric.value", metric["value"], _range_of(name))
     for protocol, entry in tested.items():
         score = entry["test"].get(name)
