@@ -55,7 +55,7 @@ SPLITS = {"train": 1, "valid": 2, "test": 3}
 # have fewer
 SHORTEST, LONGEST = 3, 6
 # How many utterances a recording of the training split is in
-ROUNDS = 8
+ROUNDS = 16
 
 
 class LayoutError(ValueError):

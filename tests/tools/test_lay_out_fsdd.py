@@ -156,7 +156,7 @@ def test_strings_are_in_the_layout_of_librispeech(clone, tmp_path, load_recipe):
     assert speakers == {"train": {"1"}, "valid": {"1"}, "test": {"2"}}
     words = {part: " ".join(t["label"]).split() for part, t in tables.items()}
     counts = {part: len(found) for part, found in words.items()}
-    assert counts == {"train": 8 * 3 * 7, "valid": 15, "test": 36}
+    assert counts == {"train": 16 * 3 * 7, "valid": 15, "test": 36}
     assert sorted(set(words["test"])) == ["ONE", "TWO", "ZERO"]
     assert tables["test"]["label"].str.split().str.len().between(1, 6).all()
     # no sample is lost

@@ -16,6 +16,7 @@ from speechbrain.utils.metric_stats import ErrorRateStats
 from audiomamba.dataio.files import replaced_file, write_csv
 from audiomamba.dataio.samplers import SharedBatches
 from audiomamba.dataio.tokenizer import read_tokenizer
+from audiomamba.lobes.clip_encoder import call_with_lengths
 from audiomamba.lobes.ctc import Recognizer
 from audiomamba.lobes.transcripts import GreedyDecoder, make_decoder
 from audiomamba.pretrained.weights import CheckpointError
@@ -65,7 +66,8 @@ class RecognitionBrain(RecipeBrain):
     Batches carry the transcript (``label``), its tokens (``target``) and the
     part of the corpus (``subset``) as well.  The hyperparameters
     ``wav_augment`` and ``spec_augment`` are objects or null, called in training
-    with waveforms [B, N], and with feats and lengths.
+    with waveforms [B, N] or feats [B, T, F], and with relative lengths if they
+    take them.
 
     Arguments
     ---------
@@ -171,7 +173,9 @@ class RecognitionBrain(RecipeBrain):
         if self.hparams.wav_augment is not None:
             # filtering in half precision would add rounding noise
             with torch.autocast(wavs.device.type, enabled=False):
-                wavs = self.hparams.wav_augment(wavs)
+                wavs = call_with_lengths(
+                    self.hparams.wav_augment, wavs, lengths
+                )
         return self.recognizer(stage)(wavs, lengths, self.hparams.spec_augment)
 
     def compute_objectives(self, predictions, batch, stage):
