@@ -17,6 +17,11 @@ def environment():
     os.environ.update(before)
 
 
+def pytest_addoption(parser):
+    """Add the device of the operators' tests."""
+    parser.addoption("--device", default="cpu", help="of tests/ops: cpu, cuda")
+
+
 @pytest.fixture(scope="session")
 def make_causal():
     """Make a `Transcriber` with random weights that writes while it hears."""

@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from benchmarking.cells import (
     DEPTHS,
+    FOREIGN,
+    KINDS,
     MODES,
     PRECISIONS,
     SUBJECTS,
@@ -29,6 +31,7 @@ from benchmarking.cells import (
     describe,
     scan_rates,
 )
+from benchmarking.floors import floor_seconds, measure_floors
 from benchmarking.measure import (
     OUT_OF_MEMORY,
     peak_memory,
@@ -37,6 +40,7 @@ from benchmarking.measure import (
     time_in_turn,
 )
 from benchmarking.report import (
+    RATES,
     as_text,
     plot,
     profile_as_text,
@@ -62,14 +66,9 @@ def _parser():
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     add("--quick", action="store_true", help="tiny models, under a minute")
-    scan = "models, or one layer's scan alone"
-    add(
-        "--subjects",
-        **several,
-        default=["aum", "ast"],
-        choices=SUBJECTS,
-        help=scan,
-    )
+    default, of_what = ["aum", "ast"], "models, or parts of one layer"
+    subjects = {"default": default, "choices": SUBJECTS, "help": of_what}
+    add("--subjects", **several, **subjects)
     add("--modes", **several, default=MODES, choices=MODES)
     tokens = "patches per clip, multiples of 8"
     add("--tokens", **several, **number, help=tokens)
@@ -118,11 +117,12 @@ def _arguments(argv=None):
 
 
 def contenders(args, mode, precision, batch, tokens):
-    """Return the cells that take turns: the models, then the scans."""
-    groups = {"models": [], "scans": []}
+    """Return the cells that take turns: models, scans, then mixers."""
+    groups = {"models": [], "scan": [], "mixers": []}
     for subject in args.subjects:
         depth = {"aum": args.aum_depth, "ast": args.ast_depth}.get(subject)
-        for engine in [None] if subject == "ast" else args.engines:
+        kind = KINDS.get(subject, "models")
+        for engine in [None] if subject in FOREIGN else args.engines:
             cell = Cell(
                 subject=subject,
                 mode=mode,
@@ -133,16 +133,16 @@ def contenders(args, mode, precision, batch, tokens):
                 depth=depth or DEPTHS.get(subject),
                 engine=engine,
                 device=args.device,
-                compiled=args.compile and subject != "scan",
+                compiled=args.compile and subject not in KINDS,
             )
-            groups["scans" if subject == "scan" else "models"].append(cell)
+            groups[kind].append(cell)
     return [group for group in groups.values() if group]
 
 
 def _untimed_row(cell, memory):
     """Return a cell's row of the table, without its times."""
     failed = memory == OUT_OF_MEMORY
-    times = ("seconds", "seconds_per_clip", "gbytes_per_s", "gexp_per_s")
+    times = ("seconds", "seconds_per_clip", *RATES)
     return {
         **asdict(cell),
         "contender": cell.label,
@@ -153,10 +153,11 @@ def _untimed_row(cell, memory):
     }
 
 
-def measure_group(cells, args):
+def measure_group(cells, args, floors):
     """Return a row per contender; one that ran out of memory has no time.
 
-    Memory is measured one by one, then time in turn.
+    Memory is measured one by one, then time in turn.  Scans are compared with
+    the floors of the device.
     """
     rows = [
         _untimed_row(cell, None if args.no_memory else peak_memory(cell))
@@ -170,6 +171,7 @@ def measure_group(cells, args):
             row["seconds_per_clip"] = row["seconds"] / cell.batch
             if cell.subject == "scan":
                 row.update(scan_rates(cell, row["seconds"]))
+                row["floor_seconds"] = floor_seconds(cell, floors)
     return rows
 
 
@@ -183,15 +185,16 @@ def main(argv=None):
         args.modes, args.precisions, args.batch_sizes, args.tokens
     )
     groups = [g for s in settings for g in contenders(args, *s)]
+    floors = measure_floors(args.device) if "scan" in args.subjects else None
     rows, profiles = [], []
     progress = tqdm(groups, disable=None, file=sys.stderr)
     for cells in progress:
         progress.set_description(f"{cells[0].mode} {cells[0].tokens}")
-        rows += measure_group(cells, args)
+        rows += measure_group(cells, args, floors)
         if args.profile:
             profiles += [profile(cell, args.repeats) for cell in cells]
     table = with_ratios(rows)
-    record = provenance(args.device)
+    record = {**provenance(args.device), "floors": floors}
     machine = record["machine"]
     print(f"{machine['name']}, {machine}")
     print(as_text(table))

@@ -13,7 +13,9 @@ cpu          Numba kernels for the CPU, compiled on first use and cached
 reference    plain PyTorch: any device, float64, the oracle of the tests
 ===========  ==========================================================
 
-The first one that is usable on the device computes.
+The first one that is usable on the device computes.  With the variable
+``TRITON_INTERPRET=1``, which Triton itself reads, the engine triton runs on the
+CPU as well, for tests: thousands of times slower.
 """
 
 import torch

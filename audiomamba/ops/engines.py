@@ -13,6 +13,7 @@ for a block of code; ``tools/benchmark.py --engines`` compares their speed.
 import contextlib
 import functools
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -48,10 +49,16 @@ class Engine:
     install: str
 
 
+# Triton's interpreter, chosen by its own variable, runs anywhere.
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
 # In order of preference.
 ENGINES = {
     "triton": Engine(
-        "audiomamba.ops.triton", "cuda", ("triton",), "pip install triton"
+        "audiomamba.ops.triton",
+        None if INTERPRETED else "cuda",
+        ("triton",),
+        "pip install triton",
     ),
     "mamba_ssm": Engine(
         "audiomamba.ops.mamba_ssm",

@@ -177,7 +177,7 @@ def test_setup_env_is_sourced_with_an_argument():
         for line in path.read_text().splitlines()
         if re.match(r"\s*source .*setup_env\.sh", line)
     ]
-    assert len(calls) == 2
+    assert len(calls) == 3
     for line in calls:
         assert re.search(r"setup_env\.sh (\S+)$", line), line
 

@@ -4,18 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from audiomamba.ops import available_engines, causal_conv1d, use_engine
+from audiomamba.ops import causal_conv1d, use_engine
 from audiomamba.ops.causal_conv1d import _conv, _conv_backward
 
-KERNELS = [name for name in available_engines("cpu") if name != "reference"]
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def make_inputs(batch, length, width, taps=4):
     """Return x (half of a wider tensor), weight and bias."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batch, length, 2 * width, generator=generator)
-    weight = torch.randn(width, taps, generator=generator)
-    bias = torch.randn(width, generator=generator)
+    torch.manual_seed(0)
+    x = torch.randn(batch, length, 2 * width)
+    weight, bias = torch.randn(width, taps), torch.randn(width)
     return x[..., :width], weight, bias
 
 
@@ -27,7 +26,6 @@ def run(engine, dtype, tensors, grad, **options):
     return [y.detach(), *(leaf.grad for leaf in leaves)]
 
 
-@pytest.mark.parametrize("engine", KERNELS)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("activation", ["silu", None])
 @pytest.mark.parametrize(
@@ -36,7 +34,7 @@ def run(engine, dtype, tensors, grad, **options):
     ids=str,
 )
 def test_kernels_match_the_float64_reference(
-    engine, reverse, activation, shape
+    kernel, reverse, activation, shape
 ):
     *sizes, lengths = shape
     tensors = make_inputs(*sizes)
@@ -45,15 +43,15 @@ def test_kernels_match_the_float64_reference(
         activation=activation,
         lengths=None if lengths is None else torch.tensor(lengths),
     )
-    grad = torch.randn(*sizes, generator=torch.Generator().manual_seed(1))
-    found = run(engine, torch.float32, tensors, grad, **options)
+    torch.manual_seed(1)
+    grad = torch.randn(*sizes)
+    found = run(kernel, torch.float32, tensors, grad, **options)
     wanted = run("reference", torch.float64, tensors, grad, **options)
     limits = (1e-5, 1e-4, 1e-4, 1e-4)
     for f, w, limit in zip(found, wanted, limits):
         assert (f - w).abs().max() < limit * w.abs().max()
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 def test_equals_a_padded_pytorch_convolution(engine):
     x, weight, bias = make_inputs(2, 9, 5)
     wanted = F.silu(
@@ -77,7 +75,6 @@ def test_reference_passes_gradcheck(reverse, lengths):
     assert torch.autograd.gradcheck(convolve, inputs)
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 @pytest.mark.parametrize("reverse", [False, True])
 def test_padding_is_ignored_and_gives_zero(engine, reverse):
     x, weight, bias = make_inputs(2, 8, 5)

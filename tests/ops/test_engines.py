@@ -1,6 +1,9 @@
 """The choice of the engine: the order, missing and broken packages."""
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -92,6 +95,21 @@ def test_the_first_usable_engine_computes(gpu_engines):
 
 def test_only_the_reference_computes_in_float64():
     assert current_engine("cpu", torch.float64) == "reference"
+
+
+def test_kernels_of_triton_are_interpreted_on_the_cpu_if_asked():
+    program = "from audiomamba import ops; print(ops.available_engines('cpu'))"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "TRITON_INTERPRET": value},
+            stdout=subprocess.PIPE,
+            text=True,
+        ).stdout.strip()
+        for value in ("0", "1")
+    ]
+    wanted = ["['cpu', 'reference']", "['triton', 'cpu', 'reference']"]
+    assert found == wanted
 
 
 def test_use_engine_is_respected_until_its_block_ends():

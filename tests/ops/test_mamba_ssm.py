@@ -75,7 +75,7 @@ def causal_conv1d_fn(x, weight, bias=None, activation=None):
 
 
 @pytest.fixture
-def engine(monkeypatch):
+def package(monkeypatch):
     """Make the engine importable and let it run on the CPU."""
     name = "mamba_ssm.ops.selective_scan_interface"
     for package in ("mamba_ssm", "mamba_ssm.ops", name, "causal_conv1d"):
@@ -133,7 +133,7 @@ def scan_inputs(ways, plain):
 @pytest.mark.parametrize("ways", ["forward", "backward", "both"])
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("softplus", [False, True])
-def test_the_scan_equals_the_reference(engine, lengths, ways, plain, softplus):
+def test_the_scan_equals_the_reference(package, lengths, ways, plain, softplus):
     tensors = scan_inputs(ways, plain)
     grad = normal(3, 9, 6, seed=6)
     lengths = None if lengths is None else torch.tensor(lengths)
@@ -148,7 +148,7 @@ def test_the_scan_equals_the_reference(engine, lengths, ways, plain, softplus):
             if tensors[i] is not None:
                 tensors[i] = tensors[i].clone()
                 tensors[i][padding] = float("nan")
-    found = run(engine, both_ways, tensors, grad)
+    found = run(package, both_ways, tensors, grad)
     for f, w in zip(found, wanted, strict=True):
         torch.testing.assert_close(f, w, rtol=1e-4, atol=1e-5)
 
@@ -157,7 +157,7 @@ def test_the_scan_equals_the_reference(engine, lengths, ways, plain, softplus):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("activation", ["silu", None])
 def test_the_convolution_equals_the_reference(
-    engine, lengths, reverse, activation
+    package, lengths, reverse, activation
 ):
     tensors = [normal(3, 9, 6), normal(6, 4, seed=1), normal(6, seed=2)]
     lengths = None if lengths is None else torch.tensor(lengths)
@@ -172,15 +172,15 @@ def test_the_convolution_equals_the_reference(
     if lengths is not None:
         padding = torch.arange(9) >= lengths[:, None]
         tensors[0][padding] = float("nan")
-    found = run(engine, convolve, tensors, grad)
+    found = run(package, convolve, tensors, grad)
     for f, w in zip(found, wanted, strict=True):
         torch.testing.assert_close(f, w, rtol=1e-4, atol=1e-5)
 
 
-def test_half_inputs_reach_the_package_in_half_precision(engine):
+def test_half_inputs_reach_the_package_in_half_precision(package):
     tensors = scan_inputs("both", plain=False)
     for i in (0, 4, 5, 7):
         tensors[i] = tensors[i].bfloat16()
-    with use_engine(engine):
+    with use_engine(package):
         y = scan(*tensors, True, None)
     assert y.dtype == torch.bfloat16

@@ -6,33 +6,21 @@ import sys
 import pytest
 import torch
 
-from audiomamba.ops import (
-    available_engines,
-    bidirectional_scan,
-    selective_scan,
-    use_engine,
-)
+from audiomamba.ops import bidirectional_scan, selective_scan, use_engine
 from audiomamba.ops.selective_scan import _scan_backward, scan
 
 NAMES = ("u", "delta", "A", "A_b", "B", "C", "D", "z", "delta_bias")
-KERNELS = [name for name in available_engines("cpu") if name != "reference"]
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def make_inputs(batch, length, width, n_state=16, step=1.0, seed=0):
     """Return the scan's nine tensors; u and z are halves of one tensor."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator)
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator)
-
-    u, z = normal(batch, length, 2 * width).chunk(2, -1)
-    delta = uniform(batch, length, width) * step
-    A, A_b = -0.5 - 4 * uniform(2, width, n_state)
-    B, C = normal(2, batch, length, n_state)
-    D, bias = normal(width), uniform(width) * step
+    torch.manual_seed(seed)
+    u, z = torch.randn(batch, length, 2 * width).chunk(2, -1)
+    delta = torch.rand(batch, length, width) * step
+    A, A_b = -0.5 - 4 * torch.rand(2, width, n_state)
+    B, C = torch.randn(2, batch, length, n_state)
+    D, bias = torch.randn(width), torch.rand(width) * step
     return [u, delta, A, A_b, B, C, D, z, bias]
 
 
@@ -57,6 +45,16 @@ def relative(found, wanted):
     return ((found - wanted).abs().max() / largest).item()
 
 
+def assert_rounded(found, wanted):
+    """Check that a half is a single-precision result, rounded.
+
+    To a half or its neighbour: an engine may sum in another order.
+    """
+    slack = torch.finfo(found.dtype).eps * wanted.abs()
+    slack += 1e-6 * wanted.abs().max()
+    assert ((found - wanted).abs() <= slack).all()
+
+
 SHAPES = [
     # batch, length, width, lengths
     (1, 1, 3, None),
@@ -67,13 +65,12 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize("engine", KERNELS)
 @pytest.mark.parametrize("step", [1e-4, 1.0, 10.0])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("ways", ["forward", "backward", "both"])
 @pytest.mark.parametrize("softplus", [True, False])
 def test_kernels_match_the_float64_reference(
-    engine, step, shape, ways, softplus
+    kernel, step, shape, ways, softplus
 ):
     batch, length, width, lengths = shape
     tensors = make_inputs(batch, length, width, step=step)
@@ -82,11 +79,10 @@ def test_kernels_match_the_float64_reference(
     if ways == "backward":
         tensors[2] = None
     lengths = None if lengths is None else torch.tensor(lengths)
-    grad = torch.randn(
-        batch, length, width, generator=torch.Generator().manual_seed(1)
-    )
+    torch.manual_seed(1)
+    grad = torch.randn(batch, length, width)
     arguments = (tensors, softplus, lengths, grad)
-    y, gradients = run(engine, torch.float32, *arguments)
+    y, gradients = run(kernel, torch.float32, *arguments)
     wanted, wanted_gradients = run("reference", torch.float64, *arguments)
     assert relative(y, wanted) < 1e-5
     for name, gradient in gradients.items():
@@ -121,7 +117,6 @@ def test_the_recurrence_of_the_paper():
     assert relative(found[0], torch.stack(wanted)) < 1e-12
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 def test_reverse_is_the_scan_of_the_flipped_sequence(engine):
     u, delta, A, _, B, C, D, z, bias = make_inputs(2, 19, 20)
     with use_engine(engine):
@@ -133,7 +128,6 @@ def test_reverse_is_the_scan_of_the_flipped_sequence(engine):
     assert relative(found, flipped.flip(1)) < 1e-5
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 def test_both_directions_are_the_sum_of_each(engine):
     u, delta, A, A_b, B, C, D, z, bias = make_inputs(2, 19, 20)
     with use_engine(engine):
@@ -145,7 +139,6 @@ def test_both_directions_are_the_sum_of_each(engine):
     assert relative(both, one + other) < 1e-5
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 def test_padding_is_ignored_and_gives_zero(engine):
     tensors = make_inputs(2, 12, 20)
     lengths = torch.tensor([12, 7])
@@ -165,15 +158,14 @@ def test_padding_is_ignored_and_gives_zero(engine):
         assert torch.isfinite(t.grad).all(), name
 
 
-@pytest.mark.parametrize("engine", KERNELS)
-def test_gradients_do_not_depend_on_the_number_of_threads(engine):
+def test_gradients_do_not_depend_on_the_number_of_threads(kernel):
     tensors = make_inputs(3, 40, 200)
     grad = torch.ones(3, 40, 200)
     before = torch.get_num_threads()
     results = []
     for n_threads in (1, 2):
         torch.set_num_threads(n_threads)
-        results.append(run(engine, torch.float32, tensors, True, None, grad))
+        results.append(run(kernel, torch.float32, tensors, True, None, grad))
     torch.set_num_threads(before)
     (one, one_gradients), (two, two_gradients) = results
     assert torch.equal(one, two)
@@ -181,7 +173,6 @@ def test_gradients_do_not_depend_on_the_number_of_threads(engine):
         assert torch.equal(one_gradients[name], two_gradients[name]), name
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_inputs_keep_a_float32_state(engine, dtype):
     u, delta, A, A_b, B, C, D, z, bias = make_inputs(1, 300, 16, step=0.1)
@@ -191,14 +182,14 @@ def test_half_inputs_keep_a_float32_state(engine, dtype):
         u, delta, B, C, z = (t.float() for t in (u, delta, B, C, z))
         wanted = bidirectional_scan(u, delta, A, A_b, B, C, D, z, bias, True)
     assert y.dtype == dtype
-    assert torch.equal(y, wanted.to(dtype))
+    assert_rounded(y, wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_gradients_equal_those_of_single_precision(dtype):
     u, delta, A, A_b, B, C, D, z, bias = make_inputs(2, 40, 70, step=0.1)
     halves = [t.to(dtype) for t in (u, delta, B, C, z)]
-    grad = torch.randn(2, 40, 70, generator=torch.manual_seed(0)).to(dtype)
+    grad = torch.randn(2, 40, 70).to(dtype)
     found = []
     for kind in (dtype, torch.float32):
         leaves = [t.to(kind).requires_grad_() for t in halves]
@@ -207,10 +198,9 @@ def test_half_gradients_equal_those_of_single_precision(dtype):
         found.append(torch.autograd.grad(y, leaves, grad.to(kind)))
     for gradient, wanted in zip(*found):
         assert gradient.dtype == dtype
-        assert torch.equal(gradient, wanted.to(dtype))
+        assert_rounded(gradient, wanted)
 
 
-@pytest.mark.parametrize("engine", available_engines("cpu"))
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_steps_of_a_grid_are_taken_row_after_row(engine, turned):
     rows = make_inputs(2, 35, 20, n_state=2)
@@ -221,7 +211,7 @@ def test_the_steps_of_a_grid_are_taken_row_after_row(engine, turned):
     ]
     if turned:  # The memory of the grid is in another order.
         grids = [x.mT.contiguous().mT if x.ndim == 4 else x for x in grids]
-    grad = torch.randn(2, 35, 20, generator=torch.manual_seed(0))
+    grad = torch.randn(2, 35, 20)
     wanted, gradients = run(engine, torch.float32, rows, True, None, grad)
     grad = grad.unflatten(1, (5, 7))
     found, of_grids = run(engine, torch.float32, grids, True, None, grad)

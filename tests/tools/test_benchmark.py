@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -114,6 +115,39 @@ def test_engines_are_compared_on_the_scan_alone(run):
         reads_and_writes / first["seconds"] / 1e9
     )
     assert record["results"][0]["parameters"] is None
+
+
+def test_scans_are_compared_with_what_the_device_can_do():
+    from benchmarking.cells import Cell, scan_work
+    from benchmarking.floors import floor_seconds, measure_floors
+
+    floors = measure_floors("cpu")
+    assert floors["gbytes_per_s"] > 0 and floors["gexp_per_s"] is None
+    cell = Cell("scan", "inference", 64)
+    moved, exponentials = scan_work(cell)
+    assert floor_seconds(cell, floors) == pytest.approx(
+        moved / 1e9 / floors["gbytes_per_s"]
+    )
+    slow = {"gbytes_per_s": 1e6, "gexp_per_s": 2.0}
+    assert floor_seconds(cell, slow) == exponentials / 2e9
+
+
+def test_a_layer_is_compared_with_that_of_mamba_ssm(run, monkeypatch):
+    """With a linear layer in its place, as the package needs a GPU."""
+    package = ModuleType("mamba_ssm")
+    package.Mamba = lambda width: torch.nn.Linear(width, width)
+    monkeypatch.setitem(sys.modules, "mamba_ssm", package)
+    table, *_ = run(*SMALL, "--no-memory", "--subjects", "mixer", "stock")
+    assert list(table["contender"]) == ["mixer (cpu)", "stock"] * 2
+    own, other = table["seconds"][:2]
+    assert table["ratio"].to_list()[:2] == pytest.approx([own / other, 1])
+
+
+def test_dass_is_compared_with_the_others(run):
+    models = ("--subjects", "dass-small", "ast", "--modes", "inference")
+    table, *_ = run(*SMALL, *SHALLOW, *models, "--no-memory")
+    assert list(table["contender"]) == ["dass-small (cpu)", "ast-tiny"]
+    assert table["parameters"][0] == pytest.approx(30e6, rel=0.05)
 
 
 def test_the_models_parameters_are_reported(run):

@@ -7,11 +7,21 @@ import torch
 
 from audiomamba.lobes.ast import AudioSpectrogramTransformer
 from audiomamba.lobes.audio_mamba import AudioMamba
+from audiomamba.lobes.dass import dass_medium, dass_small
 from audiomamba.lobes.flops import count_flops, count_parameters
 from audiomamba.nnet.classifier import LinearClassifier
+from audiomamba.nnet.mixer import BidirectionalMamba
 from audiomamba.ops import bidirectional_scan, use_engine
 
-SUBJECTS = ["aum", "ast", "scan"]
+# "scan" is one layer's scan in both directions, "mixer" one layer that scans
+# forward, and "stock" the layer of mamba-ssm that it is to be compared with.
+# They are compared with their own kind, not with models.
+KINDS = {"scan": "scan", "mixer": "mixers", "stock": "mixers"}
+# These have one size.
+DASS = {"dass-small": dass_small, "dass-medium": dass_medium}
+# Models and layers without operators of ours
+FOREIGN = ["ast", "stock"]
+SUBJECTS = ["aum", "ast", *DASS, *KINDS]
 MODES = ["inference", "training"]
 WIDTHS = {"tiny": 192, "small": 384, "base": 768}
 DEPTHS = {"aum": 24, "ast": 12}
@@ -29,14 +39,14 @@ N_STATES = 16
 class Cell:
     """One setting to measure."""
 
-    subject: str  # "scan" is one layer's scan in both directions
+    subject: str  # one of SUBJECTS
     mode: str
     tokens: int  # patches per clip; 512 are 1024 frames, 10.24 s
     batch: int = 1
     precision: str = "fp32"
     size: str = "base"
     depth: int | None = None  # layers; None for the model's own
-    engine: str | None = None  # None for AST, which has no operators of ours
+    engine: str | None = None  # None for those in FOREIGN
     device: str = "cpu"
     compiled: bool = False
 
@@ -48,8 +58,8 @@ class Cell:
     @property
     def label(self):
         """The contender's name in a table."""
-        scan = self.subject == "scan"
-        name = "scan" if scan else f"{self.subject}-{self.size}"
+        sized = self.subject in DEPTHS
+        name = f"{self.subject}-{self.size}" if sized else self.subject
         return name + (f" ({self.engine})" if self.engine else "")
 
     def miniature(self):
@@ -59,6 +69,8 @@ class Cell:
 
 def build_encoder(cell):
     """Return a cell's model with random weights, without its classifier."""
+    if cell.subject in DASS:
+        return DASS[cell.subject]()
     sizes = {
         "n_frames": cell.frames,
         "embed_dim": WIDTHS[cell.size],
@@ -71,7 +83,7 @@ def build_encoder(cell):
 
 def describe(cell):
     """Return parameters and operations per clip of a cell's model."""
-    if cell.subject == "scan":
+    if cell.subject in KINDS:
         return {"parameters": None, "gflops_per_clip": None}
     with torch.device("meta"):
         encoder = build_encoder(cell)
@@ -161,13 +173,39 @@ def _scan_step(cell):
     return scan
 
 
+def _mixer_step(cell):
+    """Return a function that runs one layer in one direction."""
+    width = WIDTHS[cell.size]
+    if cell.subject == "stock":
+        from mamba_ssm import Mamba
+
+        layer = Mamba(width).to(cell.device)
+    else:
+        layer = BidirectionalMamba(width, scan="fo_fo").to(cell.device)
+    training = cell.mode == "training"
+    shape = cell.batch, cell.tokens, width
+    x = torch.randn(*shape, device=cell.device, requires_grad=training)
+
+    def mix():
+        with torch.inference_mode(not training), _engine(cell):
+            with _autocast(cell):
+                y = layer(x)
+            if training:
+                y.float().sum().backward()
+
+    return mix
+
+
+STEPS = {"scan": _scan_step, "mixer": _mixer_step, "stock": _mixer_step}
+
+
 def new_step(cell):
     """Return a function that runs a cell's subject once."""
-    return _scan_step(cell) if cell.subject == "scan" else _model_step(cell)
+    return STEPS.get(cell.subject, _model_step)(cell)
 
 
-def scan_rates(cell, seconds):
-    """Return a scan's throughput in bytes and exponentials per second.
+def scan_work(cell):
+    """Return what a scan must do: bytes moved and exponentials.
 
     Bytes are those that must be read or written at least once, exponentials
     those of the decays.  The backward pass reads the inputs and the gradient,
@@ -180,7 +218,12 @@ def scan_rates(cell, seconds):
         wide, narrow, passes = (4 + 7, 2 + 4, 2)
     itemsize = PRECISIONS[cell.precision].itemsize
     moved = steps * (wide * width + narrow * N_STATES) * itemsize
-    exponentials = passes * 2 * steps * width * N_STATES
+    return moved, passes * 2 * steps * width * N_STATES
+
+
+def scan_rates(cell, seconds):
+    """Return a scan's throughput in bytes and exponentials per second."""
+    moved, exponentials = scan_work(cell)
     return {
         "gbytes_per_s": moved / seconds / 1e9,
         "gexp_per_s": exponentials / seconds / 1e9,

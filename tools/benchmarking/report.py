@@ -12,7 +12,18 @@ from audiomamba.training.runs.environment import (
     source_commit,
 )
 
-COLOURS = {"aum": "#0b6e99", "ast": "#c1440e", "scan": "#5b8c2a"}
+from .cells import FOREIGN, KINDS
+
+COLOURS = {
+    "aum": "#0b6e99",
+    "ast": "#c1440e",
+    "dass-small": "#7b5ea7",
+    "dass-medium": "#4b3877",
+    "scan": "#5b8c2a",
+    "mixer": "#0b6e99",
+    "stock": "#c1440e",
+}
+RATES = ("gbytes_per_s", "gexp_per_s", "floor_seconds")
 LINES = {"inference": "-", "training": "--"}
 
 
@@ -46,21 +57,22 @@ def provenance(device):
 def with_ratios(rows):
     """Return a table with every contender's time divided by its rival's.
 
-    The rival is AST, or the first contender of the same setting.
+    The rival is AST for models and mamba-ssm's for layers, or the first
+    contender of the same setting.
     """
     table = pd.DataFrame(rows)
-    setting = ["scan_alone", "mode", "precision", "batch", "tokens"]
-    table["scan_alone"] = table["subject"] == "scan"
+    setting = ["kind", "mode", "precision", "batch", "tokens"]
+    table["kind"] = table["subject"].map(KINDS).fillna("models")
 
     def ratio(group):
         # If the rival ran out of memory, the ratio is NaN.
-        rivals = group[group["subject"] == "ast"]
+        rivals = group[group["subject"].isin(FOREIGN)]
         rival = (rivals if len(rivals) else group).iloc[0]
         return group["seconds"] / rival["seconds"]
 
     parts = [ratio(group) for _, group in table.groupby(setting, sort=False)]
     table["ratio"] = pd.concat(parts)
-    return table.drop(columns="scan_alone")
+    return table.drop(columns="kind")
 
 
 def as_text(table):
@@ -72,11 +84,12 @@ def as_text(table):
         ("ratio", "ratio", 1, "{:.2f}"),
         ("GB/s", "gbytes_per_s", 1, "{:.1f}"),
         ("Gexp/s", "gexp_per_s", 1, "{:.2f}"),
+        ("floor ms", "floor_seconds", 1e3, "{:.3f}"),
         ("peak MiB", "peak_memory_bytes", 2**-20, "{:.0f}"),
     ]
     shown = table[["mode", "precision", "batch", "tokens", "contender"]].copy()
     for title, name, unit, _ in columns:
-        if title not in ("GB/s", "Gexp/s") or table[name].notna().any():
+        if name not in RATES or table[name].notna().any():
             shown[title] = table[name].astype(float) * unit
     shown["note"] = table["note"]
     formats = {title: form.format for title, _, _, form in columns}

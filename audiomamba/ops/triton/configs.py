@@ -1,11 +1,10 @@
 """The configurations that a kernel is autotuned over."""
 
 import inspect
-import os
 
 import triton
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+from audiomamba.ops.engines import INTERPRETED
 
 # Newer versions of Triton keep the choice on disk beside the compiled kernels.
 _KEPT = (

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Check everything on a GPU in one command, and write what there is to report
+# to results/gpu_check.json. It takes about 15 minutes.
+#
+#     bash tools/check_gpu.sh
+#     bash tools/check_gpu.sh --only operators   # arguments go to check_gpu.py
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source tools/setup_env.sh ast,dev
+
+python tools/check_gpu.py "$@"

@@ -1,0 +1,76 @@
+"""The tables of ``tools/benchmark.py`` on the device."""
+
+import json
+from importlib.util import find_spec
+
+from audiomamba.ops import available_engines
+
+from .commands import CheckError
+
+LENGTHS = "--tokens 512 1024 2048 4096 8192"
+# As short as can be, for the interpreter
+TINY = "--size tiny --tokens 8 --repeats 1 --warmup 1 --no-memory"
+# A name and the options; {engines} are those that are worth timing.
+TABLES = {
+    "cuda": {
+        "single clips": f"--subjects aum dass-small ast {LENGTHS} "
+        "--precisions fp32 bf16 --modes inference --engines {engines}",
+        "training": f"--subjects aum dass-small ast {LENGTHS} --precisions "
+        "fp16 --modes training --batch-sizes 8 --engines {engines}",
+        "compiled": "--subjects aum dass-small ast --tokens 512 2048 --compile "
+        "--precisions bf16 --batch-sizes 8 --engines {engines}",
+        "scan": f"--subjects scan {LENGTHS} --precisions fp32 bf16 "
+        "--batch-sizes 8 --engines {engines}",
+        "layer": "--subjects {layers} --tokens 512 2048 8192 --precisions "
+        "fp32 fp16 --batch-sizes 8 --engines {engines}",
+    },
+    "cpu": {
+        "single clips": f"{TINY} --subjects aum dass-small ast --modes "
+        "inference --aum-depth 1 --ast-depth 1 --precisions fp32 bf16 "
+        "--engines cpu",
+        "training": f"{TINY} --subjects aum ast --modes training "
+        "--aum-depth 1 --ast-depth 1 --precisions fp16 --engines {engines}",
+        "compiled": f"{TINY} --subjects aum ast --modes inference --compile "
+        "--aum-depth 1 --ast-depth 1 --engines cpu",
+        "scan": f"{TINY} --subjects scan --engines {{engines}}",
+        "layer": f"{TINY} --subjects {{layers}} --modes training "
+        "--engines {engines}",
+    },
+}
+
+
+def engines_worth_timing(device):
+    """Return all but the reference; Triton's interpreter on the CPU, too."""
+    engines = [e for e in available_engines(device) if e != "reference"]
+    if device == "cpu" and "triton" not in engines:
+        engines.insert(0, "triton")
+    return engines
+
+
+def check_tables(commands):
+    """Run the benchmarks; return their records and what failed."""
+    layers = ["mixer"] + ["stock"] * (find_spec("mamba_ssm") is not None)
+    words = {
+        "engines": " ".join(engines_worth_timing(commands.device)),
+        "layers": " ".join(layers),
+    }
+    found, faults = {}, []
+    for name, options in TABLES[commands.device].items():
+        stem = commands.scratch / name.replace(" ", "_")
+        options = options.format(**words).split()
+        try:
+            commands.python(
+                "tools/benchmark.py",
+                *options,
+                f"--device={commands.device}",
+                f"--out={stem}",
+                interpret="triton" in options,
+            )
+        except CheckError as error:
+            faults.append(f"{name}: {error}")
+            continue
+        record = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+        found[name] = {
+            key: record[key] for key in ("command", "floors", "results")
+        }
+    return {"tables": found, "faults": faults}

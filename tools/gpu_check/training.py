@@ -1,0 +1,166 @@
+"""Two epochs of a miniature in every way that there is, compared."""
+
+import json
+from dataclasses import dataclass, field
+
+import torch
+
+from audiomamba.ops import available_engines
+
+from .commands import ROOT, CheckError
+
+RECIPE = ROOT / "recipes" / "VoxCeleb"
+WITH_ENGINE = ROOT / "tools" / "gpu_check" / "with_engine.py"
+# Nothing random remains but the order of the clips and what is cut out of
+# them, and the loaders draw that on the CPU.  Four tokens per clip, for the
+# interpreter.
+SETTINGS = {
+    "patch_size": "[128, 16]",
+    "stride": "[128, 16]",
+    "embedding_model": "{embed_dim: 16, depth: 1, drop_path: 0.0}",
+    "classifier": "{input_size: 16}",
+    "max_duration": 0.655,
+    "n_frames": 64,
+    "freq_mask": 0,
+    "time_mask": 0,
+    "batch_size": 4,
+    "num_workers": 1,
+    "lr": 0.003,
+    "number_of_epochs": 2,
+    "precision": "fp32",
+}
+# A loss may differ by this part.  cuDNN convolves in TF32.
+SINGLE, HALF = 0.01, 0.05
+
+
+@dataclass
+class Training:
+    """One way to train the miniature.
+
+    Arguments
+    ---------
+    name : str
+        In the record.
+    engine : str
+        Which computes.
+    device : str
+        "cuda" or "cpu".
+    tolerance : float
+        By which its losses may differ.
+    processes : int
+        Which share the batch.
+    flags : tuple of str
+        Options of SpeechBrain.
+    settings : dict
+        Keys of the YAML.
+    """
+
+    name: str
+    engine: str
+    device: str
+    tolerance: float = SINGLE
+    processes: int = 1
+    flags: tuple = ()
+    settings: dict = field(default_factory=dict)
+
+
+def standard():
+    """Return the training that all others are compared with."""
+    return Training("standard", available_engines("cpu")[0], "cpu")
+
+
+def trainings(device):
+    """Return the ways to train on a device, the standard not among them."""
+    engines = available_engines(device)
+    own = engines[0]
+    # The interpreter's, which is left out of the rest for its slowness.
+    if device == "cpu" and "triton" not in engines:
+        engines = ["triton", *engines[1:]]
+    several = 2 if device == "cpu" else min(2, torch.cuda.device_count())
+    half = {"tolerance": HALF}
+    found = [Training(f"engine {name}", name, device) for name in engines]
+    found += [
+        Training("fp16", own, device, settings={"precision": "fp16"}, **half),
+        Training("bf16", own, device, settings={"precision": "bf16"}, **half),
+        Training(
+            "compiled",
+            own,
+            device,
+            flags=("--compile", "--compile_module_keys=embedding_model"),
+        ),
+    ]
+    if several > 1:
+        halves = {"batch_size": SETTINGS["batch_size"] // several}
+        shared = Training("two processes", own, device, settings=halves)
+        shared.processes = several
+        found.append(shared)
+    return found
+
+
+def train(commands, corpus, training):
+    """Train one way; return its losses, precision and seconds."""
+    folder = commands.scratch / training.name.replace(" ", "_")
+    launcher = []
+    if training.processes > 1:
+        launcher = ["-m", "torch.distributed.run", "--standalone"]
+        launcher += [f"--nproc_per_node={training.processes}"]
+    settings = {**SETTINGS, **training.settings}
+    settings |= {"data_folder": corpus, "output_folder": folder}
+    commands.python(
+        *launcher,
+        WITH_ENGINE,
+        training.engine,
+        "train.py",
+        "hparams/aum_tiny.yaml",
+        f"--device={training.device}",
+        "--noprogressbar",
+        *training.flags,
+        *(f"--{name}={value}" for name, value in settings.items()),
+        folder=RECIPE,
+        interpret=training.engine == "triton",
+    )
+    results = json.loads((folder / "results.json").read_text("utf-8"))
+    run = json.loads((folder / "run.json").read_text("utf-8"))
+    return {
+        "losses": [
+            {key: epoch[key] for key in ("train_loss", "valid_loss")}
+            for epoch in results["curve"]
+        ],
+        "engine": run["engine"],
+        "precision": run["precision"],
+        "processes": results["hardware"]["processes"],
+        "seconds": results["wall_time_s"],
+    }
+
+
+def difference(found, wanted):
+    """Return the largest relative difference of the losses."""
+    return max(
+        abs(epoch[key] - other[key]) / abs(other[key])
+        for epoch, other in zip(found["losses"], wanted["losses"], strict=True)
+        for key in other
+    )
+
+
+def check_training(commands):
+    """Train every way; return losses, differences and what is wrong."""
+    corpus = commands.scratch / "VoxCeleb"
+    make = ["tools/make_mini_corpus.py", "VoxCeleb", corpus]
+    commands.python(*make, "--n_speakers", 2, "--seconds", 1.0)
+    wanted = train(commands, corpus, standard())
+    found, faults = {"standard": wanted}, []
+    for training in trainings(commands.device):
+        try:
+            one = train(commands, corpus, training)
+        except CheckError as error:
+            faults.append(f"{training.name}: {error}")
+            continue
+        one["difference"] = difference(one, wanted)
+        found[training.name] = one
+        if not one["difference"] <= training.tolerance:
+            faults.append(
+                f"{training.name}: losses differ by {one['difference']:.2g}, "
+                f"more than {training.tolerance}: {one['losses']} in place of "
+                f"{wanted['losses']}"
+            )
+    return {"runs": found, "faults": faults}
