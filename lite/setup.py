@@ -37,6 +37,7 @@ setup(
         "audiomamba.dataio.codecs.__init__",
         "audiomamba.dataio.codecs.decoder",
         "audiomamba.dataio.codecs.formats",
+        "audiomamba.dataio.codecs.members",
         "audiomamba.dataio.codecs.opening",
         "audiomamba.dataio.seals",
     ],

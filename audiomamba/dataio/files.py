@@ -162,7 +162,7 @@ def write_sums(folder: str | Path, leave_out: Collection[str] = ()) -> None:
     ['a.txt']
     """
     lines = [
-        f"{_digest(path)}  {path.name}\n"
+        f"{file_digest(path)}  {path.name}\n"
         for path in sorted(Path(folder).iterdir())
         if path.is_file() and path.name not in (SUMS, *leave_out)
     ]
@@ -219,7 +219,7 @@ def changed_files(
         if names is not None and name not in names:
             continue
         try:
-            whole = _digest(Path(folder, Path(name).name)) == digest
+            whole = file_digest(Path(folder, Path(name).name)) == digest
         except OSError:
             whole = False
         if not whole:
@@ -227,6 +227,24 @@ def changed_files(
     return changed
 
 
-def _digest(path):
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.txt"
+    >>> _ = path.write_text("whole")
+    >>> file_digest(path)[:8]
+    '5d5766cf'
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from audiomamba.dataio.columns import read_table
-from audiomamba.dataio.files import write_csv, write_json
+from audiomamba.dataio.files import file_digest, write_csv, write_json
 from audiomamba.dataio.lists import clean
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.rows import COLUMNS, read_rows
@@ -67,7 +67,7 @@ def inputs_key(
     >>> key == inputs_key({"fold": 2}, [path])
     False
     """
-    parts = [_FORMAT, parameters, [_content_key(path) for path in lists]]
+    parts = [_FORMAT, parameters, [file_digest(path) for path in lists]]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     if audio is not None:
         for wav, size, mtime in zip(
@@ -105,7 +105,7 @@ def is_prepared(save_folder: str | Path, key: str) -> bool:
         return False
     for name, content_key in record["files"].items():
         path = Path(save_folder, name)
-        if not path.is_file() or _content_key(path) != content_key:
+        if not path.is_file() or file_digest(path) != content_key:
             logger.warning("%s was deleted or edited: preparing again", path)
             return False
     logger.info("Nothing has changed: using the manifests in %s", save_folder)
@@ -172,7 +172,7 @@ def write_manifests(
         written.append(LABEL_FILE)
     record = {
         "key": key,
-        "files": {name: _content_key(save_folder / name) for name in written},
+        "files": {name: file_digest(save_folder / name) for name in written},
         "left_out": left_out,
     }
     write_json(save_folder / _RECORD, record)
@@ -332,12 +332,3 @@ def write_labels(path: str | Path, labels: Iterable[str]) -> None:
     write_csv(
         path, pd.DataFrame({"index": range(len(labels)), "label": labels})
     )
-
-
-def _content_key(path):
-    """SHA-256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

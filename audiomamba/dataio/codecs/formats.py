@@ -6,6 +6,8 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from audiomamba.dataio.codecs.members import open_bytes
+
 # Suffixes of audio, and of video with sound; libsndfile reads the first ones
 SUFFIXES = (
     ".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".au",
@@ -138,7 +140,7 @@ def says_length(path: str | Path) -> bool:
     >>> says_length(path)
     False
     """
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         head = file.read(10)
         if head[:3] == b"ID3":
             # seven bits per byte
@@ -170,8 +172,9 @@ def is_cut_ogg(path: str | Path) -> bool:
     >>> is_cut_ogg(path), path.write_bytes(page[:-1]) and is_cut_ogg(path)
     (False, True)
     """
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - _LARGEST_PAGE))
+    with open_bytes(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _LARGEST_PAGE))
         tail = file.read()
     page = tail[max(tail.rfind(b"OggS"), 0) :]
     if len(page) < 27:

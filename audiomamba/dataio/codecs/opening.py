@@ -24,6 +24,7 @@ from audiomamba.dataio.codecs.formats import (
     kind_of_file,
     says_length,
 )
+from audiomamba.dataio.codecs.members import open_bytes, place_of
 
 GET_AGAIN = "download or extract it again"
 BLOCK = 1 << 16
@@ -151,9 +152,12 @@ def opened(path: str | Path) -> Iterator[AudioSource]:
     """
     path = Path(path)
     try:
-        # bytes, as names need not be UTF-8; Windows has none that are not
-        name = os.fsencode(path) if os.name == "posix" else path
-        file = soundfile.SoundFile(name)
+        if place_of(path):
+            file = _open_member(path)
+        else:
+            # bytes: names need not be UTF-8; Windows has none that are not
+            name = os.fsencode(path) if os.name == "posix" else path
+            file = soundfile.SoundFile(name)
     except (soundfile.LibsndfileError, TypeError) as error:
         # TypeError: soundfile wants the rate of headerless formats (.raw)
         file, fault = _open_with_ffmpeg(path)
@@ -175,6 +179,25 @@ def opened(path: str | Path) -> Iterator[AudioSource]:
                 f"{converting_command(path)}"
             )
         yield AudioSource(file, path)
+
+
+def _open_member(path):
+    """A member of an archive, or what is wrong with it."""
+    archive = place_of(path).archive
+    try:
+        return soundfile.SoundFile(open_bytes(path))
+    except OSError as error:
+        fault = f"{archive}: cannot be read ({error.strerror})"
+        raise AudioError(f"{fault}; restore it, or correct data_folder") from (
+            error
+        )
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+        reason = getattr(error, "error_string", error)
+        raise AudioError(
+            f"{path}: is not the archive that the manifest was written for, or "
+            f"is damaged ({reason}); sha256sum -c SHA256SUMS in its folder "
+            "tells, and tools/make_shards.py writes it again"
+        ) from error
 
 
 def _open_with_ffmpeg(path):
