@@ -269,6 +269,21 @@ def test_gradients_reach_every_parameter(make):
         assert parameter.grad.abs().sum() > 0, name
 
 
+def test_augmentation_of_waveforms_gets_lengths_if_it_takes_them(make):
+    heard = []
+
+    class Augment(torch.nn.Module):
+        def forward(self, waveforms, lengths):
+            heard.append(lengths)
+            return waveforms
+
+    run = make(wav_augment=Augment())
+    for batch in run.brain.make_dataloader(run.train, Stage.TRAIN):
+        run.brain.compute_forward(batch, Stage.TRAIN)
+        assert torch.equal(heard[-1], batch.sig.lengths)
+    assert torch.cat(heard).min() < 1
+
+
 def test_rates_of_subsets_and_of_the_whole():
     rates = ErrorRates()
     rates.append(["a", "b"], ["x", "y"], ["A B", ""], ["A B", "C D E"], 2.0)
