@@ -263,3 +263,96 @@ def precision_recall_picture(
         # names are text, never formulas
         text.set_parse_math(False)
     figure.savefig(path, dpi=120)
+
+
+def learning_curves_picture(
+    path: str | Path, panels: dict[str, dict[str, list[list[float]]]]
+) -> None:
+    """Draw learning curves: the mean over runs, in a band of one deviation.
+
+    Arguments
+    ---------
+    path : str or Path
+        Image file to write.
+    panels : dict
+        Title -> name of a model -> for each of its runs the score after every
+        epoch, in percent.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "curves.png"
+    >>> runs = [[20.0, 40.0, 60.0], [25.0, 50.0, 55.0]]
+    >>> learning_curves_picture(path, {"ten sounds": {"AuM": runs}})
+    >>> path.exists()
+    True
+    """
+    from matplotlib.figure import Figure
+
+    n_rows, n_columns = math.ceil(len(panels) / 3), min(len(panels), 3)
+    size = (5 * n_columns, 3.6 * n_rows)
+    figure = Figure(figsize=size, layout="constrained")
+    for place, (title, models) in enumerate(panels.items(), 1):
+        ax = figure.add_subplot(n_rows, n_columns, place)
+        for name, runs in models.items():
+            values = np.array(runs)
+            epochs = np.arange(1, values.shape[1] + 1)
+            mean, std = values.mean(axis=0), np.zeros(len(epochs))
+            if len(values) > 1:
+                std = values.std(axis=0, ddof=1)
+            (line,) = ax.plot(epochs, mean, label=name)
+            band = np.clip([mean - std, mean + std], 0, 100)
+            ax.fill_between(epochs, *band, alpha=0.15, fc=line.get_color())
+        ax.set(title=title, xlabel="epoch", ylabel="score, %")
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def score_bars_picture(
+    path: str | Path, panels: dict[str, dict[str, tuple[float, float]]]
+) -> None:
+    """Draw a bar per model, with its standard deviation.
+
+    Arguments
+    ---------
+    path : str or Path
+        Image file to write.
+    panels : dict
+        Title -> name of a model -> score and deviation, in percent; a
+        deviation of 0 is not drawn.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "bars.png"
+    >>> score_bars_picture(path, {"ten sounds": {"AuM": (60.0, 5.0)}})
+    >>> path.exists()
+    True
+    """
+    from matplotlib.figure import Figure
+
+    heights = [len(models) + 1.2 for models in panels.values()]
+    figure = Figure(figsize=(8, 0.33 * sum(heights)), layout="constrained")
+    axes = figure.subplots(
+        len(panels), 1, squeeze=False, height_ratios=heights
+    )[:, 0]
+    for ax, (title, models) in zip(axes, panels.items(), strict=True):
+        names = list(models)[::-1]
+        means, stds = zip(*(models[name] for name in names))
+        errors = [std or np.nan for std in stds]
+        bars = ax.barh(names, means, xerr=errors, height=0.7, alpha=0.8)
+        ax.bar_label(bars, [f"{m:.1f}" for m in means], padding=3, fontsize=8)
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.set_xlim(0, 115)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("%")
+    figure.savefig(path, dpi=110)

@@ -10,6 +10,7 @@ from result_tables.few_labels import probes
 from result_tables.models import GPU, PEAK, UTILISATION
 from result_tables.records import runs_of
 from result_tables.rows import HERE, Row, read_rows
+from result_tables.small import padding, pictures
 
 HEADINGS = {
     "corpus": "corpus",
@@ -160,6 +161,8 @@ def results_page(table: pd.DataFrame, models: dict) -> str:
     )
     page = page.replace("<!-- rate -->", rate)
     page = page.replace("<!-- efficiency -->", efficiency(markdown))
+    page = page.replace("<!-- pictures -->", pictures())
+    page = page.replace("<!-- padding -->", padding(markdown))
     page = page.replace("<!-- probes -->", probes(markdown, spread))
     further = further_runs(table)
     if further:

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Draw the records of the small tables: learning curves and a bar per row.
+
+    python tools/draw_results.py
+    python tools/draw_results.py --scores recipes/ESC50/results/.../scores.csv
+
+The pictures go to docs/small/. --scores also draws the confusion matrix of a
+run with one label per clip, from the scores of its test clips
+(--test_scores csv).
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+from result_tables.records import of_training, runs_of
+from result_tables.rows import ROOT
+from result_tables.small import FOLDER
+from run_table import rows_of
+
+from audiomamba.dataio.columns import read_table
+from audiomamba.pictures import (
+    confusion_picture,
+    learning_curves_picture,
+    score_bars_picture,
+)
+
+# Of a learning curve, the first that it has
+COLUMNS = [
+    f"{split}_{metric}"
+    for split in ("valid", "test")
+    for metric in ("accuracy", "mAP")
+]
+PREFIX = "score:"
+
+
+def curves_of(record: dict) -> list[list[float]]:
+    """Return the scores after each epoch of every fold, in percent.
+
+    None of a training that is judged by its trials alone.
+    """
+    curves = record.get("curves") or {"": of_training(record)["curve"]}
+    first = next(iter(curves.values()))[0]
+    column = next((name for name in COLUMNS if name in first), None)
+    if column is None:
+        return []
+    return [[100 * line[column] for line in c] for c in curves.values()]
+
+
+def score_of(runs: pd.DataFrame) -> tuple[float, float]:
+    """Return mean and deviation over seeds, or over the folds of one run."""
+    if len(runs) > 1:
+        return runs["value"].mean(), runs["value"].std()
+    return runs["value"].iloc[0], float(runs["std"].iloc[0] or 0)
+
+
+def panels_of(table: pd.DataFrame, root: Path = ROOT) -> tuple[dict, dict]:
+    """Return curves and scores for the two pictures, from the table of runs."""
+    curves, scores = {}, {}
+    for row in rows_of("small"):
+        runs = runs_of(table, row)
+        if runs.empty:
+            continue
+        title = row.corpus.corpus
+        if row.table == "positions":
+            title += ", class token"
+        scores.setdefault(title, {})[row.model] = score_of(runs)
+        found = [
+            curve
+            for path in runs["record"]
+            for curve in curves_of(json.loads((root / path).read_text("utf-8")))
+        ]
+        if found:
+            split = "test" if row.corpus.valid_clips == 0 else "validation"
+            title += f": {split}"
+            curves.setdefault(title, {})[row.model] = found
+    return curves, scores
+
+
+def draw_confusion(scores: Path, target: Path):
+    """Draw where the clips of a run's ``scores.csv`` went."""
+    table = read_table(scores, ["ID", "target"])
+    columns = [name for name in table if name.startswith(PREFIX)]
+    labels = [name.removeprefix(PREFIX) for name in columns]
+    predicted = table[columns].astype(float).to_numpy().argmax(axis=1)
+    targets = table["target"].map(labels.index).to_numpy()
+    title = f"{len(table)} clips"
+    confusion_picture(target, targets, predicted, labels, title)
+
+
+def main(argv=None):
+    """Draw all pictures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--scores", type=Path, help="of a run's test clips")
+    arguments = parser.parse_args(argv)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    csv = ROOT / "egs_results.csv"
+    curves, scores = panels_of(pd.read_csv(csv, keep_default_na=False))
+    learning_curves_picture(FOLDER / "curves.png", curves)
+    score_bars_picture(FOLDER / "scores.png", scores)
+    if arguments.scores:
+        try:
+            draw_confusion(arguments.scores, FOLDER / "confusion.png")
+        except (OSError, ValueError) as error:
+            sys.exit(f"draw_results.py: {error}")
+    print(f"draw_results.py: wrote {FOLDER.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The pictures of the small tables, and what padding does, for the page."""
+
+import json
+
+from result_tables.rows import ROOT
+
+FOLDER = ROOT / "docs" / "small"
+# Drawn by tools/draw_results.py
+PICTURES = {
+    "scores": "A bar per row",
+    "curves": "Learning curves, with bands of a standard deviation",
+    "confusion": "Confusion matrix of the ten sounds",
+}
+METRICS = ("accuracy", "mAP")
+
+
+def pictures() -> str:
+    """Return those that have been drawn."""
+    found = [
+        f"![{title}](docs/small/{name}.png)"
+        for name, title in PICTURES.items()
+        if (FOLDER / f"{name}.png").is_file()
+    ]
+    return "\n\n".join(found)
+
+
+def padding(markdown) -> str:
+    """Return a line per record of ``tools/padding.py`` and way of its batches.
+
+    ``markdown`` turns lines and headings into a table.
+    """
+    lines = []
+    for path in sorted((FOLDER / "padding").glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for row in record["rows"]:
+            metric = next(name for name in METRICS if name in row)
+            lines.append(
+                {
+                    "model": record["model"],
+                    "clips": record["clips"],
+                    "seconds": f"{record['shortest']:.1f} to "
+                    f"{record['longest']:.1f}",
+                    "batches": row["way"],
+                    metric: f"{row[metric]:.2f}",
+                    "mean difference": f"{row['mean_difference']:.1e}",
+                    "largest difference": f"{row['largest_difference']:.1e}",
+                }
+            )
+    headings = dict.fromkeys(key for line in lines for key in line)
+    return markdown(lines, {key: key for key in headings}) if lines else ""
