@@ -162,7 +162,7 @@ def test_the_command_writes_the_same(trained, corpus, tmp_path, capsys):
     assert "1 of 1 files failed" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="give a beam_size as well"):
         main([*files, *model, "--lm", "words.arpa"])
-    with pytest.raises(SystemExit, match="no folder .*gone here"):
+    with pytest.raises(SystemExit, match="no checkpoint .*gone"):
         main([*files, "--model", str(tmp_path / "gone")])
 
 
