@@ -25,7 +25,13 @@ from audiomamba.training.runs.hparams import load_hparams, read_settings
 logger = get_logger(__name__)
 
 # Objects of a run's YAML that are not needed here, or that open other files
-_NOT_NEEDED = ("wav_augment", "spec_augment", "norm_augment", "checkpointer")
+_NOT_NEEDED = (
+    "wav_augment",
+    "spec_augment",
+    "norm_augment",
+    "train_logger",
+    "checkpointer",
+)
 _ENCODER = "embedding_model"
 
 

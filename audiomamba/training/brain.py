@@ -285,7 +285,7 @@ class RecipeBrain(CarefulBrain):
         self.hparams.epoch_log.write(
             epoch, parts, metrics.headline, self.n_epochs
         )
-        self.log_stats(epoch, parts)
+        self.log_stats({"epoch": epoch}, parts)
         self._keep_best(epoch, stats[metrics.headline])
         if self.checkpointer is None:
             return
@@ -300,25 +300,22 @@ class RecipeBrain(CarefulBrain):
             metrics.higher_is_better,
         )
 
-    def log_stats(self, epoch, parts):
+    def log_stats(self, meta, parts):
         """Pass figures on to a SpeechBrain ``train_logger``, if there is one.
 
         Arguments
         ---------
-        epoch : int
-            The epoch.
+        meta : dict
+            ``epoch``, or of a test ``Epoch loaded``, as in SpeechBrain's
+            recipes; W&B drops what comes with an earlier epoch.
         parts : dict of dict
             Values by name for ``train``, ``valid`` and ``test``, or some of
             them.
         """
         train_logger = getattr(self.hparams, "train_logger", None)
         if train_logger is not None:
-            train_logger.log_stats(
-                {"epoch": epoch},
-                parts.get("train"),
-                parts.get("valid"),
-                parts.get("test"),
-            )
+            names = ("train", "valid", "test")
+            train_logger.log_stats(meta, *map(parts.get, names))
 
     # ------------------------------------------------------------- testing
 
@@ -338,6 +335,31 @@ class RecipeBrain(CarefulBrain):
             )
         self.checkpointer.load_checkpoint(chosen)
         return chosen.meta
+
+    def load_tested(self, protocol):
+        """Load the weights that a protocol tests.
+
+        Arguments
+        ---------
+        protocol : str
+            Key of ``PROTOCOLS``.
+
+        Returns
+        -------
+        dict
+            Their ``epoch``, the ``rule``, and what they were ``chosen_by``.
+        """
+        split, rule = PROTOCOLS[protocol]
+        key = f"{split}_{self.hparams.metrics.headline}" if split else "epoch"
+        chosen = self._load_best(key)
+        if protocol in self.averages:
+            average = self.averages[protocol].module
+            self.model.load_state_dict(average.state_dict())
+        return {
+            "epoch": chosen["epoch"],
+            "rule": rule,
+            "chosen_by": {key: chosen[key]},
+        }
 
     def test(self, test_set, test_loader_kwargs=None):
         """Test the checkpoint that each protocol chooses.
@@ -371,17 +393,8 @@ class RecipeBrain(CarefulBrain):
             return {"init_from": given}
         tested = {}
         for protocol in reversed(self.hparams.protocols):
-            split, rule = PROTOCOLS[protocol]
-            headline = self.hparams.metrics.headline
-            key = f"{split}_{headline}" if split else "epoch"
-            chosen = self._load_best(key)
-            if protocol in self.averages:
-                average = self.averages[protocol].module
-                self.model.load_state_dict(average.state_dict())
             tested[protocol] = {
-                "epoch": chosen["epoch"],
-                "rule": rule,
-                "chosen_by": {key: chosen[key]},
+                **self.load_tested(protocol),
                 "test": self._score(loader, "test"),
             }
         return {name: tested[name] for name in self.hparams.protocols}

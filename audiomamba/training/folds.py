@@ -18,7 +18,8 @@ from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.tables import TABLE_FORMATS, write_table
 from audiomamba.training.results import describe
 from audiomamba.training.runs.environment import command_line
-from audiomamba.training.runs.hparams import parse_arguments, read_settings
+from audiomamba.training.runs.hparams import read_settings
+from audiomamba.training.runs.options import parse_arguments
 
 # What the record of all folds has from that of the first
 SHARED = (
@@ -90,8 +91,11 @@ def _read_options(argv):
     parser.add_argument("--output_folder", type=Path, help="of all folds")
     parser.add_argument("--folds", nargs="+", help="some of them")
     own, further = parser.parse_known_args(argv)
-    if any(option.split("=")[0] == "--fold" for option in further):
+    given = {option.split("=")[0] for option in further}
+    if "--fold" in given:
         parser.error("--fold is set here; --folds 2 3 does some of the folds")
+    if "--hpopt" in given:
+        parser.error("--hpopt is for one run: train.py with --fold")
     if own.output_folder is None:
         name = Path(own.hparams_file).stem
         own.output_folder = Path("results", name, str(own.seed))

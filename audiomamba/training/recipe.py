@@ -26,14 +26,11 @@ from audiomamba.training.finetuning import check_finetuning, class_weights
 from audiomamba.training.protocols import check_averages, check_protocols
 from audiomamba.training.results import run_record, save_results
 from audiomamba.training.runs.environment import command_line
-from audiomamba.training.runs.hparams import (
-    check_options,
-    fit_precision,
-    load_hparams,
-    parse_arguments,
-)
+from audiomamba.training.runs.hparams import fit_precision, load_hparams
 from audiomamba.training.runs.interruption import interruption
+from audiomamba.training.runs.options import check_options, parse_arguments
 from audiomamba.training.runs.run import Run, RunError
+from audiomamba.training.runs.trial import Trial, take_search
 from audiomamba.training.tasks.classification import ClassificationBrain
 
 logger = get_logger(__name__)
@@ -112,9 +109,12 @@ def run_recipe(
     argv : list of str, optional
         Arguments instead of the command line's.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    file, mode, argv = take_search(sys.argv[1:] if argv is None else argv)
     hparams_file, run_opts, overrides = parse_arguments(argv)
     ddp_init_group(run_opts)
+    trial = Trial(file, mode) if file else None
+    if trial:
+        overrides = trial.overrides(hparams_file, overrides)
     run = Run(hparams_file, overrides, run_opts)
     check_options(run.settings, run_opts)
     run.open(run_opts["log_config"])
@@ -127,17 +127,14 @@ def run_recipe(
         checkpointer.add_recoverable("label_encoder", ClassNames(labels))
     load_initial_weights(hparams, labels, run_opts["test_only"])
     datasets = dataio_prep(hparams, labels)
+    if trial:
+        trial.check(datasets)
     if hparams.get("class_weights") is not None:
         hparams["class_weights"] = class_weights(
             hparams["class_weights"], labels, datasets["train"]
         )
-    brain = brain_class(
-        hparams["modules"],
-        hparams["opt_class"],
-        hparams,
-        run_opts,
-        checkpointer,
-    )
+    made = [hparams[key] for key in ("modules", "opt_class")]
+    brain = brain_class(*made, hparams, run_opts, checkpointer)
     brain.try_out(hparams["sample_rate"])
     if hparams.get("distillation") and not run_opts["test_only"]:
         hparams["distillation"].prepare(
@@ -155,6 +152,9 @@ def run_recipe(
         train_loader_kwargs=hparams["train_loader"],
         valid_loader_kwargs=hparams["valid_loader"],
     )
+    if trial:
+        trial.report(brain, datasets["valid"], hparams["valid_loader"])
+        return
     name = dataset(run.settings) if callable(dataset) else dataset
     test_and_record(name, hparams_file, brain, hparams, datasets, labels)
     if finish is not None:

@@ -321,8 +321,10 @@ def save_results(record, brain, folder, labels):
             f"{describe(entry['test'])}"
         )
     try:
-        for entry in record["protocols"].values():
-            brain.log_stats(entry["epoch"], {"test": entry["test"]})
+        # The headline last: loggers show the newest figure
+        for entry in reversed(record["protocols"].values()):
+            meta = {"Epoch loaded": entry["epoch"]}
+            brain.log_stats(meta, {"test": entry["test"]})
         if labels is not None:
             brain.hparams.metrics.write_reports(folder, labels)
     # Whatever the labels and the packages: the run is finished and recorded

@@ -39,7 +39,8 @@ def dataio_prep(hparams, labels):
     Returns
     -------
     dict
-        ``train`` and ``test``, the held-out files -> ClipDataset.
+        ``train``, and the held-out files as ``valid`` and ``test`` ->
+        ClipDataset.
     """
     audio = [hparams[k] for k in ("data_folder", "sample_rate", "max_duration")]
     crops, starts = AudioReader(*audio, hparams["crop"]), AudioReader(*audio)
@@ -48,7 +49,7 @@ def dataio_prep(hparams, labels):
         folders = train.data.columns["folder"]
         train.weights = share_weights(folders, hparams["shares"])
     held_out = ClipDataset(f"{hparams['manifest_folder']}/valid.csv", starts)
-    return {"train": train, "test": held_out}
+    return {"train": train, "valid": held_out, "test": held_out}
 
 
 if __name__ == "__main__":

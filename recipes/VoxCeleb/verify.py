@@ -37,11 +37,8 @@ from audiomamba.inference.verification import (
 )
 from audiomamba.training.recipe import process_group
 from audiomamba.training.runs.environment import environment
-from audiomamba.training.runs.hparams import (
-    load_hparams,
-    parse_arguments,
-    write_settings,
-)
+from audiomamba.training.runs.hparams import load_hparams, write_settings
+from audiomamba.training.runs.options import parse_arguments
 from audiomamba.training.runs.run import open_folder
 
 logger = get_logger("verify")

@@ -88,6 +88,14 @@ def test_the_folds_of_ones_own_list_are_averaged(
     assert by_id[tested["ID"]].tolist() == tested["fold"].tolist()
 
 
+def test_a_search_is_for_one_run(run_recipe):
+    yaml = "hparams/aum_tiny.yaml"
+    output = run_recipe(
+        "Custom", yaml, "--hpopt=True", script="run_folds.py", fails=True
+    )
+    assert "train.py with --fold" in output.splitlines()[-1]
+
+
 def test_one_list_is_asked_for(run_recipe):
     output = run_recipe(
         "Custom", "hparams/aum_tiny.yaml", script="run_folds.py", fails=True

@@ -1,16 +1,14 @@
 """SpeechBrain's options and keys in the recipes here: used or refused."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.training.runs.hparams import (
-    check_options,
-    parse_arguments,
-    read_settings,
-)
+from audiomamba.training.runs.hparams import read_settings
+from audiomamba.training.runs.options import check_options, parse_arguments
 
 from .conftest import TINY
 
@@ -37,8 +35,6 @@ def check(*options, more=""):
 @pytest.mark.parametrize(
     "option, instead",
     [
-        ("--hpopt=search.yaml", "results.json"),
-        ("--hpopt_mode=orion", "results.json"),
         ("--distributed_launch", "torchrun"),
         ("--data_parallel_backend", "torchrun"),
         ("--auto_mix_prec", "precision: fp16"),
@@ -57,6 +53,7 @@ def test_options_without_effect_are_refused(option, instead):
 @pytest.mark.parametrize(
     "key, instead",
     [
+        ("hpopt", "on the command line"),
         ("lr_annealing", "lr_schedule"),
         ("compute_cost", "compute_loss"),
         ("error_stats", "metrics"),
@@ -112,6 +109,35 @@ def test_a_pretrainer_and_a_train_logger_do_their_work(
         for path in (checkpoint, again)
     )
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_search_does_not_choose_by_the_test_clips(start, tmp_path):
+    output = start(tmp_path, "--hpopt=True", fails=True)
+    assert "--hpopt needs a validation split" in output.splitlines()[-1]
+
+
+def test_a_trial_prints_its_result_and_does_not_test(
+    make_corpus, run_recipe, tmp_path
+):
+    corpus = make_corpus("VoxCeleb", n_speakers=3, seconds=1.0).folder
+    search = tmp_path / "search.yaml"
+    search.write_text("number_of_epochs: 1\n")
+    output = run_recipe(
+        "VoxCeleb",
+        "hparams/aum_tiny.yaml",
+        f"--hpopt={search}",
+        data_folder=corpus,
+        output_folder=tmp_path / "out",
+        embedding_model="{embed_dim: 16, depth: 1, drop_path: 0.0}",
+        classifier="{input_size: 16}",
+        num_workers=0,
+    )
+    result = json.loads(output.splitlines()[-1])
+    assert result["objective"] == pytest.approx(1 - result["accuracy"])
+    (trial,) = (tmp_path / "out").iterdir()
+    curve = (trial / "curve.csv").read_text().splitlines()
+    assert len(curve) == 2
+    assert not (trial / "results.json").exists()
 
 
 def test_a_module_that_cannot_be_scripted_is_said(start, tmp_path):

@@ -264,14 +264,19 @@ def test_an_encoder_without_blocks_is_refused(make_run):
         make_run(gradient_checkpointing=True)
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled"])
 @pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS.keys())
-def test_recomputed_blocks_give_the_same_gradients(make):
+def test_recomputed_blocks_give_the_same_gradients(make, compiled):
     """With stochastic depth: the second pass has to draw the same."""
     torch.manual_seed(0)
     encoder = make(0.5).train()
     feats, lengths = torch.randn(4, 32, 128), torch.tensor([1.0, 0.5, 0.8, 1])
 
     def train():
+        torch.compiler.reset()
+        called = encoder
+        if compiled:
+            called = torch.compile(encoder, fullgraph=True, backend="aot_eager")
         torch.manual_seed(1)
         encoder.zero_grad()
         saved = []
@@ -279,7 +284,7 @@ def test_recomputed_blocks_give_the_same_gradients(make):
             lambda tensor: saved.append(tensor.numel()) or tensor,
             lambda tensor: tensor,
         ):
-            loss = encoder(feats, lengths).square().sum()
+            loss = called(feats, lengths).square().sum()
         loss.backward()
         gradients = [p.grad.clone() for p in encoder.parameters()]
         return gradients, torch.rand(1), sum(saved)
@@ -288,7 +293,9 @@ def test_recomputed_blocks_give_the_same_gradients(make):
     recompute_blocks(encoder)
     recomputed, draw_after, n_saved_after = train()
     assert draw_after == next_draw
-    assert n_saved_after < 0.6 * n_saved
+    # A compiled encoder saves its parameters as well
+    n_weights = sum(p.numel() for p in encoder.parameters()) if compiled else 0
+    assert n_saved_after - n_weights < 0.7 * (n_saved - n_weights)
     for one, other in zip(gradients, recomputed, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
     twin = copy.deepcopy(encoder)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from speechbrain.utils.train_logger import WandBLogger
 
 from audiomamba.training.metrics import ClassificationMetrics
 from audiomamba.training.results import run_record, save_results
@@ -69,3 +70,32 @@ def test_without_matplotlib_there_is_no_picture(make_run, monkeypatch):
     assert finish(run)["metric"]["name"] == "accuracy"
     assert (run.folder / "classes.csv").is_file()
     assert not (run.folder / "confusion.png").exists()
+
+
+class Record:
+    """A run of W&B, which drops what comes with an earlier step."""
+
+    def __init__(self):
+        self.step, self.kept = 0, []
+
+    def log(self, figures, step=None):
+        step = self.step if step is None else step
+        if step >= self.step:
+            self.step = step
+            self.kept.append(figures)
+
+
+def test_wandb_keeps_every_epoch_and_every_test(make_run):
+    wandb = Record()
+    logger = WandBLogger(lambda: wandb)
+    run = make_run(protocols=["honest", "last"], train_logger=logger)
+    run.fit()
+    finish(run)
+    epochs = [figures for figures in wandb.kept if "epoch" in figures]
+    assert [figures["epoch"] for figures in epochs] == [1, 2, 3]
+    assert epochs[0]["train"]["loss"] > epochs[2]["train"]["loss"]
+    last, headline = wandb.kept[3:]
+    results = json.loads((run.folder / "results.json").read_text())
+    assert headline["Epoch loaded"] == results["epoch"]
+    assert headline["test"] == results["metrics"]
+    assert last["Epoch loaded"] == 3

@@ -14,9 +14,9 @@ from audiomamba.training.runs import environment, folder, run
 from audiomamba.training.runs.hparams import (
     fit_precision,
     load_hparams,
-    parse_arguments,
     read_settings,
 )
+from audiomamba.training.runs.options import parse_arguments
 from audiomamba.training.runs.run import Run, RunError
 
 YAML = """\
@@ -301,6 +301,22 @@ def test_for_a_missing_yaml_the_existing_ones_are_listed(tmp_path):
         parse_arguments([str(tmp_path / "aum_base.yaml")])
     with pytest.raises(PreparationError, match="has no YAML"):
         load_hparams(tmp_path / "nowhere" / "aum_base.yaml")
+
+
+def test_an_object_that_cannot_be_made_says_why(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("logger: !name:no_such_package.init\n")
+    with pytest.raises(PreparationError, match="no_such_package.*Install the"):
+        load_hparams(path)
+    path.write_text(
+        "logger: !new:speechbrain.utils.train_logger.WandBLogger\n"
+        "    initializer: !name:operator.truediv [1, 0]\n"
+    )
+    with pytest.raises(PreparationError, match="WandBLogger: division by zero"):
+        load_hparams(path)
+    path.write_text("layer: !new:torch.nn.Linear {width: 3}\n")
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        load_hparams(path)
 
 
 def test_a_placeholder_explains_what_is_needed(tmp_path):

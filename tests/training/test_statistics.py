@@ -89,6 +89,14 @@ def test_the_numbers_are_those_of_the_clips_as_the_run_reads_them(
     assert f"feature_mean: {found[0]:.7f}" in text and "auto" not in text
 
 
+def test_a_logger_does_not_start_its_record(start, tmp_path):
+    expected = start()["feature_mean"]
+    (tmp_path / "statistics.json").unlink()
+    with open(tmp_path / "a.yaml", "a") as file:
+        file.write("train_logger: !apply:no_such_package.init []\n")
+    assert start()["feature_mean"] == expected
+
+
 def count_runs(monkeypatch):
     """Count how often clips are read for statistics."""
     calls = []

@@ -24,11 +24,8 @@ from audiomamba.training.runs.folder import (
     check_shared,
     open_folder,
 )
-from audiomamba.training.runs.hparams import (
-    as_yaml,
-    read_settings,
-    write_settings,
-)
+from audiomamba.training.runs.hparams import read_settings, write_settings
+from audiomamba.training.runs.options import as_yaml
 from audiomamba.training.runs.statistics import (
     as_overrides,
     asks_for_statistics,

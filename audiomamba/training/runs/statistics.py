@@ -130,8 +130,9 @@ def _write_statistics(
     if path.is_file() and json.loads(path.read_text())["key"] == key:
         return
     neutral = {"feature_mean": "0.0", "feature_std": "0.5"}
-    if "crop" in settings:
-        neutral["crop"] = "null"
+    # A logger would start its record
+    unused = {"crop", "train_logger"} & settings.keys()
+    neutral |= dict.fromkeys(unused, "null")
     hparams = load_hparams(hparams_file, {**overrides, **neutral})
     mean, std = feature_statistics(
         dataio_prep(hparams, labels)["train"],
