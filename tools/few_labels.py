@@ -11,6 +11,7 @@ models in egs_results.csv. Then python tools/collect_results.py writes the page.
 """
 
 import argparse
+import json
 import logging
 from pathlib import Path
 
@@ -73,18 +74,22 @@ def probe_run(loss: str, seed: int) -> pd.DataFrame:
 
 
 def probe_runs(seeds: list[int]) -> None:
-    """Probe all encoders that there are, and write the figures."""
+    """Probe the encoders of seeds; keep the figures of the others."""
     tables = []
     for seed in seeds:
         for loss in LOSSES:
             if (RUNS / loss / str(seed) / "results.json").is_file():
                 print(f"few_labels.py: {loss}, seed {seed}", flush=True)
                 tables.append(probe_run(loss, seed))
+    known = pd.read_csv(FOLDER / CSV, keep_default_na=False)
+    tables.insert(0, known[~known["seed"].isin(seeds)])
     # A baseline is the same for every loss
     keys = ["encoder", "readout", "probe", "labels", "seed"]
     write_csv(FOLDER / CSV, pd.concat(tables).drop_duplicates(keys))
     kept = {k: v for k, v in environment("cpu").items() if k != "folder"}
-    write_json(FOLDER / "probes.json", kept)
+    path = FOLDER / "probes.json"
+    records = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, records | {str(seed): kept for seed in seeds})
 
 
 def fine_tuned() -> pd.DataFrame:
