@@ -70,7 +70,7 @@ def main(argv=None):
             str(args.manifest),
             args.num_workers,
         )
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         sys.exit(f"compute_statistics.py: {error}")
     print(f"feature_mean: {mean:.7f}")
     print(f"feature_std: {std:.7f}")

@@ -214,11 +214,10 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
 
     Raises
     ------
-    FileNotFoundError
-        If the file is missing.
     PreparationError
-        (a ValueError) If it cannot be read, a column is missing, a number is
-        not one, or an ID is empty or repeated; with the line.
+        (a ValueError) If the file is missing or cannot be read, a column is
+        missing, a number is not one, or an ID is empty or repeated; with the
+        line.
 
     Example
     -------
@@ -252,11 +251,10 @@ def read_labels(path: str | Path, column: str = "label") -> list[str]:
 
     Raises
     ------
-    FileNotFoundError
-        If the file is missing.
     PreparationError
-        (a ValueError) If it cannot be read, a column is missing, the indices
-        are not 0, 1, ... each once, or a name is empty or repeated.
+        (a ValueError) If the file is missing or cannot be read, a column is
+        missing, the indices are not 0, 1, ... each once, or a name is empty or
+        repeated.
 
     Example
     -------
@@ -266,7 +264,7 @@ def read_labels(path: str | Path, column: str = "label") -> list[str]:
     ['yes', 'no']
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise PreparationError(
             f"Label file {path} is missing; it comes with the recipe, or the "
             "preparation writes it (skip_prep: False)"
         )

@@ -96,7 +96,7 @@ def read_rows(path: str | Path) -> ManifestRows:
 
     Raises
     ------
-    FileNotFoundError, PreparationError
+    PreparationError
         As `read_manifest` does.
 
     Example
@@ -107,7 +107,7 @@ def read_rows(path: str | Path) -> ManifestRows:
     {'duration': 2.0, 'wav': 'b.wav'}
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(
+        raise PreparationError(
             f"Manifest {path} is missing; the preparation writes it "
             "(skip_prep: False)"
         )

@@ -49,9 +49,6 @@ class RecipeBrain(CarefulBrain):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         check_protocols(self.hparams.protocols, has_valid=True)
-        patience = self.hparams.patience
-        if patience is not None and patience < 1:
-            raise ValueError(f"patience is {patience}; give 1 or more, or null")
         self.reported_set = None
         self.clips = {}
         # Training may wrap the modules, which share their parameters with these

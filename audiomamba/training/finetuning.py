@@ -56,18 +56,6 @@ module is frozen: give freeze as well, for example embedding_model.
             f"unfreeze_epoch is {start}; it must be an epoch of the run after "
             f"the first, 2 to number_of_epochs: {last}."
         )
-    decay = settings.get("layer_lr_decay")
-    if decay is not None and not 0 < decay < 1:
-        raise PreparationError(
-            f"layer_lr_decay is {decay}; it must be between 0 and 1, for "
-            "example 0.75, or null."
-        )
-    smoothing = settings.get("label_smoothing", 0.0)
-    if not 0 <= smoothing < 1:
-        raise PreparationError(
-            f"label_smoothing is {smoothing}; it must be in [0, 1), for "
-            "example 0.1."
-        )
     for key in ("layer_lr_decay", "gradient_checkpointing"):
         if settings.get(key) and ENCODER in frozen and start is None:
             raise PreparationError(

@@ -192,7 +192,10 @@ class CarefulBrain(ResumableBrain):
             lr_scales=self.lr_scales,
             frozen_now=self.frozen.to_train(),
         )
-        self.optimizer = self.opt_class(groups)
+        try:
+            self.optimizer = self.opt_class(groups)
+        except (TypeError, ValueError) as error:
+            raise PreparationError(f"opt_class: {error}") from error
         scale_learning_rates(self.optimizer)
         self.optimizers_dict = {"opt_class": self.optimizer}
         if self.checkpointer is not None:

@@ -154,7 +154,10 @@ def _read_list(path, split, labels, problems):
     )
     faults = {
         "its samples are not whole numbers of 0 or more": ~(
-            (start >= 0) & (stop >= 0) & (start % 1 == 0) & (stop % 1 == 0)
+            start.between(0, 2**53)
+            & stop.between(0, 2**53)
+            & (start % 1 == 0)
+            & (stop % 1 == 0)
         ),
         "it stops before it starts": stop <= start,
         "its ID is in an earlier line too": (

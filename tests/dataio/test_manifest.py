@@ -147,7 +147,7 @@ def test_invalid_manifests_are_refused(tmp_path, text, words):
 
 def test_missing_files_say_how_to_get_them(tmp_path):
     for read in (read_manifest, read_labels):
-        with pytest.raises(FileNotFoundError, match="skip_prep: False"):
+        with pytest.raises(PreparationError, match="skip_prep: False"):
             read(tmp_path / "none.csv")
 
 

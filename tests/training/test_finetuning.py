@@ -147,8 +147,6 @@ SETTINGS = {
             "unfreeze_epoch is 6.*2 to number_of_epochs: 5",
         ),
         ({"freeze": "embedding_model", "unfreeze_epoch": 1}, "after the first"),
-        ({"layer_lr_decay": 1.0}, "layer_lr_decay is 1.0"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0"),
         (
             {"freeze": "embedding_model", "layer_lr_decay": 0.5},
             "layer_lr_decay has no effect on a frozen embedding_model",

@@ -52,11 +52,6 @@ def test_speechbrains_stopping_counter_is_respected(make_run, warmup, last):
     assert epochs_of(run)[-1] == last
 
 
-def test_patience_without_meaning_is_refused(make_run):
-    with pytest.raises(ValueError, match="patience is 0"):
-        make_run(patience=0)
-
-
 def test_a_plain_counter_runs_to_its_limit(make_run):
     run = make_run(brain_class=Scripted, epochs=1)
     run.brain.fit(EpochCounter(4), *run.sets)

@@ -88,6 +88,8 @@ is no folder ...
     data_folder: Path
     save_folder: Path
     problems: Problems = field(default_factory=Problems, init=False)
+    # What was read, for errors that do not say where a clip is listed
+    read_from: list[Path] = field(default_factory=list, init=False)
     # Audio in other formats, in words
     others: str = field(default="", init=False)
     # All clips that should be there, with split and label, where parse says so
@@ -152,7 +154,8 @@ is no folder ...
         try:
             self._prepare(report_file, allow_missing, max_missing)
         except PreparationError as error:
-            raise self.problems.explain(error, report_file) from error
+            error = self.problems.explain(error, report_file)
+            raise self._with_lists(error) from None
         except AudioError as error:
             raise self.problems.explain(
                 PreparationError(str(error)), report_file
@@ -168,7 +171,8 @@ is no folder ...
     def _prepare(self, report_file, allow_missing, max_missing):
         """Write the manifests; see `prepare`."""
         inputs = self.find()
-        for path in map(Path, inputs.lists):
+        self.read_from = list(map(Path, inputs.lists))
+        for path in self.read_from:
             if path.resolve().parent == self.save_folder.resolve():
                 raise PreparationError(
                     f"{path} is an input in the folder that manifests are "
@@ -192,6 +196,15 @@ is no folder ...
             left_out += report_lost_classes(self.listed, rows, self.class_names)
         splits, labels = self.finish(rows)
         write_manifests(self.save_folder, splits, labels, key, left_out)
+
+    def _with_lists(self, error):
+        """Name the lists, if an error names none of them."""
+        paths = list(map(str, self.read_from))
+        if not paths or any(path in str(error) for path in paths):
+            return error
+        more = f" and {len(paths) - 5} more" if paths[5:] else ""
+        shown = ", ".join(paths[:5])
+        return PreparationError(f"{error}\nThe lists are {shown}{more}.")
 
     @abstractmethod
     def find(self) -> Inputs:

@@ -12,6 +12,14 @@ import torch
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.training.runs.hparams import read_yaml, top_keys
 
+# SpeechBrain's options that the YAMLs have as keys, and then mean those
+_SHARED = (
+    "precision",
+    "max_grad_norm",
+    "nonfinite_patience",
+    "grad_accumulation_factor",
+    "ckpt_interval_minutes",
+)
 # Keys whose values are names of files and folders: text, never YAML
 _PATH_KEY = re.compile(r"\w*_(folder|file|csv|manifest|scores)|init_from")
 _SEARCH = "give it on the command line, or null"
@@ -81,21 +89,38 @@ def parse_arguments(argv):
     if not torch.cuda.is_available():
         # The default, NCCL, needs a GPU; first, so that the user's choice wins
         argv = ["--distributed_backend=gloo", *argv]
-    hparams_file, _, _ = sb.parse_arguments(argv)
-    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
-    for key in dict.fromkeys(top_keys(read_yaml(hparams_file))):
-        parser.add_argument(f"--{key}", default=argparse.SUPPRESS)
-    given, others = parser.parse_known_args(argv)
-    hparams_file, run_opts, unknown = sb.parse_arguments(others)
+    hparams_file, _, _ = sb.parse_arguments(_given(_SHARED, argv)[1])
+    given, others = _given(top_keys(read_yaml(hparams_file)), argv)
+    hparams_file, run_opts, unknown = sb.parse_arguments(_as_python(others))
     check_keys(hparams_file, top_keys(unknown))
     if run_opts["optimizer_step_limit"] is not None:
         # SpeechBrain compares the text with a number
-        limit = int(run_opts["optimizer_step_limit"])
-        run_opts = dataclasses.replace(run_opts, optimizer_step_limit=limit)
+        limit = run_opts["optimizer_step_limit"]
+        if not limit.isdecimal() or int(limit) < 1:
+            raise PreparationError(
+                f"--optimizer_step_limit is {limit}; it must be a whole number "
+                "of at least 1."
+            )
+        run_opts = dataclasses.replace(
+            run_opts, optimizer_step_limit=int(limit)
+        )
     overrides = {
         key: as_yaml(key, text) for key, text in sorted(vars(given).items())
     }
     return hparams_file, run_opts, overrides
+
+
+def _given(keys, argv):
+    """Return the options with these names, and the other arguments."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    for key in dict.fromkeys(keys):
+        parser.add_argument(f"--{key}", default=argparse.SUPPRESS)
+    return parser.parse_known_args(argv)
+
+
+def _as_python(argv):
+    """Write infinity as Python does, for SpeechBrain's options."""
+    return [re.sub(r"^(--\w+=)?\.inf$", r"\1inf", text) for text in argv]
 
 
 def as_yaml(key, text):

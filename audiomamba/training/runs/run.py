@@ -26,6 +26,7 @@ from audiomamba.training.runs.folder import (
 )
 from audiomamba.training.runs.hparams import read_settings, write_settings
 from audiomamba.training.runs.options import as_yaml
+from audiomamba.training.runs.ranges import check_ranges
 from audiomamba.training.runs.statistics import (
     as_overrides,
     asks_for_statistics,
@@ -100,12 +101,15 @@ class Run:
     RunError
         If the folder was trained with other settings, or there is nothing to
         test.
+    PreparationError
+        If a value of the YAML is impossible.
     """
 
     def __init__(self, hparams_file, overrides, run_opts):
         self.hparams_file, self.overrides = str(hparams_file), overrides
         self.debug = run_opts["debug"]
         self.settings = read_settings(hparams_file, overrides)
+        check_ranges(self.settings)
         self.auto = asks_for_statistics(self.settings)
         self.output_folder = Path(self.settings["output_folder"])
         save_folder = Path(self.settings["save_folder"])
