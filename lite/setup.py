@@ -28,6 +28,7 @@ setup(
     package_data={"audiomamba": ["__init__.pyi", "py.typed"]},
     py_modules=[
         "audiomamba.cli.__init__",
+        "audiomamba.cli.ending",
         "audiomamba.cli.events",
         "audiomamba.cli.listing",
         "audiomamba.cli.live",

@@ -4,6 +4,7 @@ import argparse
 import sys
 from importlib.util import find_spec
 
+from audiomamba.cli.ending import command
 from audiomamba.cli.model import add_model_options, load_model
 
 DESCRIPTION = """\
@@ -44,6 +45,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command("audiomamba-demo")
 def main(argv: list[str] | None = None) -> int:
     """Serve the page until it is interrupted.
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiomamba.cli.listing import print_any_name
+from audiomamba.cli.ending import command, seconds
 from audiomamba.cli.model import add_model_options, load_model
 
 DESCRIPTION = """\
@@ -54,14 +54,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--window",
-        type=float,
+        type=seconds,
         metavar="S",
         help="a row per window of this many seconds; default: a row per file, "
         "of what the model hears of it",
     )
     parser.add_argument(
         "--hop",
-        type=float,
+        type=seconds,
         metavar="S",
         help="seconds between windows; default: half a window",
     )
@@ -74,6 +74,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
+@command("audiomamba-embed")
 def main(argv: list[str] | None = None) -> int:
     """Embed the folder on the command line.
 
@@ -92,8 +93,6 @@ def main(argv: list[str] | None = None) -> int:
 
     from audiomamba.inference.embed_folder import FolderEmbedder, embed_folder
     from audiomamba.inference.embed_table import check_target
-
-    print_any_name()
 
     def complain(error):
         tqdm.write(f"audiomamba-embed: {error}", file=sys.stderr)
@@ -114,12 +113,10 @@ def main(argv: list[str] | None = None) -> int:
         if embedder.files.empty:
             raise ValueError(f"{arguments.folder} has no recordings")
         n_rows = embed_folder(embedder, arguments.out)
-    except (ValueError, OSError) as error:
-        sys.exit(f"audiomamba-embed: {error}")
     except KeyboardInterrupt:
         sys.exit("audiomamba-embed: stopped; the same command resumes")
     if embedder.n_failed:
-        complain(f"{embedder.n_failed} of {len(embedder.files)} files failed")
+        complain(f"{embedder.n_failed} of {embedder.n_files} files failed")
     if n_rows:
         print(f"{n_rows} rows in {arguments.out}")
     return 1 if embedder.n_failed else 0

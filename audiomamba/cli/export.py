@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from audiomamba.cli.ending import command
 from audiomamba.cli.model import MODEL_HELP, load_model
 
 DESCRIPTION = """\
@@ -103,6 +104,7 @@ def _export_int8(tagger, arguments):
             )
 
 
+@command("audiomamba-export")
 def main(argv: list[str] | None = None) -> int:
     """Export the model on the command line.
 
@@ -130,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
             _export_int8(tagger, arguments)
         else:
             export_onnx(tagger, arguments.target)
-    except (ModuleNotFoundError, OSError, ValueError) as error:
+    except ModuleNotFoundError as error:
         sys.exit(f"audiomamba-export: {error}")
     size = arguments.target.stat().st_size
     print(f"{arguments.target}: {size / 1e6:.1f} MB")

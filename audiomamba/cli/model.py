@@ -84,6 +84,19 @@ def load_onnx(command: str, path: str) -> "LiteTagger":
         sys.exit(f"{command}: {error}")
 
 
+def _checked_device(command, name):
+    """Return a device that there is, or exit."""
+    import torch
+
+    try:
+        torch.empty(1, device=name).item()
+    # An unknown name, another build of PyTorch, and no such device
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"{command}: --device {name}: {reason}; cpu always works")
+    return name
+
+
 def load_model(
     command: str, arguments: argparse.Namespace, kind: str = "AudioTagger"
 ) -> Any:
@@ -119,7 +132,9 @@ def load_model(
             f"{command}: {model}: only audiomamba-tag takes a model in ONNX; "
             "give the folder that it was exported from."
         )
-    run_opts = {"device": arguments.device} if arguments.device else None
+    run_opts = None
+    if arguments.device:
+        run_opts = {"device": _checked_device(command, arguments.device)}
     try:
         return getattr(inference, kind).from_hparams(model, run_opts=run_opts)
     except (HfHubHTTPError, HFValidationError, OSError) as error:

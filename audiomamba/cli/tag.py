@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from audiomamba.cli.ending import command, seconds
 from audiomamba.cli.events import (
     EventOutput,
     add_event_options,
@@ -19,7 +20,6 @@ from audiomamba.cli.listing import (
     decisions_as_text,
     events_as_text,
     place_in,
-    print_any_name,
 )
 from audiomamba.cli.live import (
     add_live_options,
@@ -91,14 +91,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--window",
-        type=float,
+        type=seconds,
         metavar="S",
         help="tag windows of this many seconds; default: tag the clip as in "
         "training; with --hop or --plot 10 s, or the model's maximum",
     )
     parser.add_argument(
         "--hop",
-        type=float,
+        type=seconds,
         metavar="S",
         help="seconds between windows; default: half a window",
     )
@@ -258,6 +258,7 @@ def _load(arguments):
     return load_model("audiomamba-tag", arguments)
 
 
+@command("audiomamba-tag")
 def main(argv: list[str] | None = None) -> int:
     """Tag the files on the command line.
 
@@ -278,22 +279,20 @@ def main(argv: list[str] | None = None) -> int:
         from audiomamba.inference.plot import require_matplotlib
 
         require_matplotlib()
-    print_any_name()
     failed = []
     files = arguments.files
-    try:
-        tagger = _load(arguments)
-        if is_live(arguments):
-            return tag_live(tagger, arguments)
-        results = _Results(tagger, arguments)
-        for path in tqdm(files, unit="file", disable=len(files) == 1):
-            try:
-                results.give(path)
-            except (AudioError, OSError) as error:
-                failed.append(error)
-                tqdm.write(f"audiomamba-tag: {error}", file=sys.stderr)
-    except (ValueError, OSError) as error:
-        sys.exit(f"audiomamba-tag: {error}")
+    tagger = _load(arguments)
+    if is_live(arguments):
+        return tag_live(tagger, arguments)
+    results = _Results(tagger, arguments)
+    for path in tqdm(files, unit="file", disable=len(files) == 1):
+        try:
+            results.give(path)
+        except BrokenPipeError:
+            raise
+        except (AudioError, OSError) as error:
+            failed.append(error)
+            tqdm.write(f"audiomamba-tag: {error}", file=sys.stderr)
     if failed:
         total = len(arguments.files)
         print(

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audiomamba.cli.ending import command
+
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.training.runs.choices import Choice
 
@@ -187,27 +189,28 @@ def _choices_of(model: str) -> "dict[str, Choice]":
     }
 
 
-def main(argv: list[str] | None = None) -> None:
+@command("audiomamba-train")
+def main(argv: list[str] | None = None) -> int:
     """Train as the command line says.
 
     Arguments
     ---------
     argv : list of str, optional
         Arguments to parse instead of the command line's.
+
+    Returns
+    -------
+    int
+        Exit status, 0.
     """
     arguments, others = parse_arguments(argv)
     from audiomamba.dataio.corpora.custom import dataio_prep
     from audiomamba.dataio.corpora.custom import prepare as prepare_run
-    from audiomamba.dataio.problems import PreparationError
-    from audiomamba.pretrained import CheckpointError
     from audiomamba.training.recipe import run_recipe
 
     path = arguments.source
     if path.suffix not in (".yaml", ".yml"):
-        try:
-            path = prepare(arguments)
-        except (PreparationError, CheckpointError, OSError) as error:
-            sys.exit(f"audiomamba-train: {error}")
+        path = prepare(arguments)
     run_recipe(
         lambda settings: settings["dataset_name"],
         prepare_run,
@@ -215,6 +218,7 @@ def main(argv: list[str] | None = None) -> None:
         finish=_say_how_to_use,
         argv=[str(path), *others],
     )
+    return 0
 
 
 def _say_how_to_use(brain, hparams, datasets):
@@ -224,4 +228,4 @@ def _say_how_to_use(brain, hparams, datasets):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

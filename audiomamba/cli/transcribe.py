@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from audiomamba.cli.listing import print_any_name
+from audiomamba.cli.ending import command, seconds
 from audiomamba.cli.live import (
     add_live_options,
     is_live,
@@ -63,7 +63,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add_model_options(parser)
     parser.add_argument(
         "--window",
-        type=float,
+        type=seconds,
         default=30.0,
         metavar="S",
         help="hear longer files in overlapping windows of this many seconds, "
@@ -121,6 +121,7 @@ def transcribe_live(
     return 0
 
 
+@command("audiomamba-transcribe")
 def main(argv: list[str] | None = None) -> int:
     """Transcribe the files on the command line.
 
@@ -135,27 +136,23 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0, or 1 if a file failed.
     """
     arguments = parse_arguments(argv)
-    print_any_name()
     from audiomamba.dataio.audio import AudioError
 
     transcriber = load_model("audiomamba-transcribe", arguments, "Transcriber")
     n_failed, files = 0, arguments.files
-    try:
-        transcriber.use_beam(arguments.beam, arguments.lm)
-        if is_live(arguments):
-            return transcribe_live(transcriber, arguments)
-        for path in tqdm(files, unit="file", disable=len(files) == 1):
-            try:
-                text = transcriber.transcribe_file(path, arguments.window)
-            except (AudioError, OSError) as error:
-                n_failed += 1
-                tqdm.write(f"audiomamba-transcribe: {error}", file=sys.stderr)
-                continue
-            row = {"file": path, "text": text}
-            line = json.dumps(row, ensure_ascii=False)
-            tqdm.write(line if arguments.json else f"{path}: {text}")
-    except ValueError as error:
-        sys.exit(f"audiomamba-transcribe: {error}")
+    transcriber.use_beam(arguments.beam, arguments.lm)
+    if is_live(arguments):
+        return transcribe_live(transcriber, arguments)
+    for path in tqdm(files, unit="file", disable=len(files) == 1):
+        try:
+            text = transcriber.transcribe_file(path, arguments.window)
+        except (AudioError, OSError) as error:
+            n_failed += 1
+            tqdm.write(f"audiomamba-transcribe: {error}", file=sys.stderr)
+            continue
+        row = {"file": path, "text": text}
+        line = json.dumps(row, ensure_ascii=False)
+        tqdm.write(line if arguments.json else f"{path}: {text}")
     if n_failed:
         print(
             f"audiomamba-transcribe: {n_failed} of {len(files)} files failed",

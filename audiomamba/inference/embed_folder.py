@@ -11,6 +11,7 @@ from tqdm import tqdm
 from audiomamba.dataio.audio import AudioError, audio_info
 from audiomamba.dataio.codecs.formats import SUFFIXES
 from audiomamba.dataio.corpora.corpus import list_audio
+from audiomamba.dataio.problems import Problems
 from audiomamba.inference.embed_table import (
     Rows,
     UnfinishedTable,
@@ -51,7 +52,13 @@ class FolderEmbedder:
         self.model, self.folder = model, Path(folder)
         self.window, self.hop, self.frames = window, hop, frames
         self.complain, self.n_failed = complain, 0
-        self.files = list_audio(self.folder, suffixes=SUFFIXES)
+        problems = Problems()
+        self.files = list_audio(
+            self.folder, suffixes=SUFFIXES, problems=problems
+        )
+        self.n_files = len(self.files) + len(problems.messages)
+        for fault in problems.messages:
+            self._fail(AudioError(fault))
 
     def key(self) -> str:
         """Return a digest of weights, files and options."""
@@ -91,9 +98,12 @@ class FolderEmbedder:
         try:
             return read(self.folder / wav)
         except (AudioError, OSError) as error:
-            self.n_failed += 1
-            self.complain(error)
+            self._fail(error)
             return None
+
+    def _fail(self, error):
+        self.n_failed += 1
+        self.complain(error)
 
     def _whole(self, waiting):
         """Yield a row per file, in batches of similar lengths."""

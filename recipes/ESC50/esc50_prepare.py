@@ -113,6 +113,7 @@ audio/<fold>-<recording>-<take>-<target>.wav
         place = self._place()
         if place is None and self.download:
             archive = self.data_folder / f"{UNPACKED}.tar.gz"
+            archives.check_free(archive, self.data_folder / UNPACKED)
             archives.download(SOURCE, archive, None)
             _unpack(archive, self.data_folder)
             place = self._place()

@@ -215,6 +215,7 @@ _background_noise_/<noise>.wav
                 return place
         archive = self.data_folder / ARCHIVE
         if self.download:
+            archives.check_free(archive, self.data_folder / NAME)
             archives.download(SOURCE, archive, SHA256)
         if not archive.is_file():
             raise self.missing(

@@ -37,8 +37,13 @@ from audiomamba.inference.verification import (
 )
 from audiomamba.training.recipe import process_group
 from audiomamba.training.runs.environment import environment
-from audiomamba.training.runs.hparams import load_hparams, write_settings
+from audiomamba.training.runs.hparams import (
+    load_hparams,
+    read_settings,
+    write_settings,
+)
 from audiomamba.training.runs.options import parse_arguments
+from audiomamba.training.runs.ranges import check_ranges
 from audiomamba.training.runs.run import open_folder
 
 logger = get_logger("verify")
@@ -284,6 +289,7 @@ def main(hparams_file, run_opts, overrides):
     """Prepare, embed, score and write the results."""
     started = time.monotonic()
     check_options(run_opts)
+    check_ranges(read_settings(hparams_file, overrides))
     hparams = load_hparams(hparams_file, overrides)
     open_folder(hparams["output_folder"], run_opts["log_config"])
     write_settings(hparams["output_folder"], hparams_file, overrides)

@@ -119,3 +119,28 @@ def test_a_damaged_archive_leaves_no_files(tmp_path):
     with pytest.raises(PreparationError, match="download it again"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
+
+
+def test_a_half_unpacked_folder_is_named_before_anything_is_unpacked(tmp_path):
+    pack(tmp_path / "a.tar.gz", "b.txt")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "half.wav").touch()
+    with pytest.raises(PreparationError, match="a, which is there, but not"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["a", "a.tar.gz"]
+    (tmp_path / "a" / "half.wav").unlink()
+    unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert (tmp_path / "a" / "good.txt").exists()
+
+
+def test_an_interrupted_unpacking_leaves_no_draft(tmp_path, monkeypatch):
+    pack(tmp_path / "a.tar.gz", "b.txt")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", stop)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]

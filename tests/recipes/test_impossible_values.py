@@ -16,11 +16,8 @@ from ruamel.yaml import YAML
 
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.training.brain import RecipeBrain
-from audiomamba.training.runs.hparams import (
-    as_yaml,
-    parse_arguments,
-    read_settings,
-)
+from audiomamba.training.runs.hparams import read_settings
+from audiomamba.training.runs.options import as_yaml, parse_arguments
 from audiomamba.training.runs.ranges import RANGES, check_ranges
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -147,7 +144,7 @@ def test_infinity_is_written_as_in_the_yaml():
     [
         ("head_lr_scale", "-1", "is -1; it must be a positive number."),
         ("max_grad_norm", "inf", r"YAML writes infinity as \.inf"),
-        ("lr", "0.1.2", "is '0.1.2'; it must be a positive number"),
+        ("lr", "0.1.2", "is '0.1.2'; it must be 0 or a positive number"),
         ("batch_size", "True", "is True; it must be a whole number"),
         ("train_loader", "{batch_size: 0}", r"^train_loader.batch_size is 0"),
         ("train_loader", "{a: 1}", "torch.utils.data.DataLoader"),

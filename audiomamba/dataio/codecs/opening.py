@@ -26,6 +26,7 @@ from audiomamba.dataio.codecs.formats import (
 )
 from audiomamba.dataio.codecs.members import open_bytes, place_of
 
+_NO_FILE = "is not a file; put the audio file in its place"
 GET_AGAIN = "download or extract it again"
 BLOCK = 1 << 16
 # The power spectrum of larger samples overflows in float32
@@ -151,6 +152,8 @@ def opened(path: str | Path) -> Iterator[AudioSource]:
     (800, (200, 1))
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # opening a pipe would wait
+        raise AudioError(f"{path}: {_NO_FILE}")
     try:
         if place_of(path):
             file = _open_member(path)
@@ -231,8 +234,6 @@ def _why_unreadable(path, error, second):
     """
     if not path.exists():
         return "is missing; restore it, or correct the path"
-    if not path.is_file():
-        return "is not a file; put the audio file in its place"
     if not path.stat().st_size:
         return f"is empty (0 bytes); {GET_AGAIN}"
     if not os.access(path, os.R_OK):

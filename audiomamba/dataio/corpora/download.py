@@ -124,6 +124,33 @@ def _verify(path, sha256):
         )
 
 
+def check_free(archive: str | Path, folder: str | Path) -> None:
+    """Refuse a folder that was left over when an archive was unpacked.
+
+    Arguments
+    ---------
+    archive : str or Path
+        What is to be unpacked, downloaded or not.
+    folder : str or Path
+        Where to; must be empty or not exist.
+
+    Raises
+    ------
+    PreparationError
+        If something is in it.
+
+    Example
+    -------
+    >>> check_free("a.tar.gz", getfixture("tmp_path"))
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise PreparationError(
+            f"{archive} would be unpacked to {folder}, which is there, but not "
+            "complete: delete that folder, or move it away, and run again"
+        )
+
+
 def unpack(archive: str | Path, folder: str | Path) -> None:
     """Unpack a tar archive completely or not at all.
 
@@ -140,7 +167,8 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
     Raises
     ------
     PreparationError
-        If the archive is damaged or has refused entries.
+        If the archive is damaged or has refused entries, or the folder is
+        there and not empty: nothing is unpacked then.
 
     Example
     -------
@@ -153,6 +181,7 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
     'content'
     """
     archive, folder = Path(archive), Path(folder)
+    check_free(archive, folder)
     draft = folder.with_name(f"{folder.name}.unpacking")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -161,10 +190,11 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
         with tarfile.open(archive) as entries:
             bar = tqdm(entries, desc="unpacking", unit=" files")
             entries.extractall(draft, members=bar, filter="data")
+        draft.replace(folder)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        shutil.rmtree(draft)
         raise PreparationError(
             f"{archive}: cannot be unpacked: {error}; if it is damaged, "
             "delete it and download it again"
         ) from error
-    draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -189,8 +189,8 @@ def load_hparams(hparams_file, overrides=None):
     ------
     PreparationError
         If there is no such file, a ``!PLACEHOLDER`` was not given, a package
-        is missing, or the features are for another sampling rate than the
-        waveforms.
+        is missing, an object refuses its arguments, or the features are for
+        another sampling rate than the waveforms.
 
     Example
     -------
@@ -200,7 +200,7 @@ def load_hparams(hparams_file, overrides=None):
     {'seed': 2, 'n_classes': 3}
     """
     _check_placeholders(hparams_file, overrides)
-    with _structure_named(hparams_file), _objects_named(hparams_file):
+    with _objects_named(hparams_file), _structure_named(hparams_file):
         hparams = load_hyperpyyaml(
             read_yaml(hparams_file), _lines(overrides or {})
         )
@@ -224,13 +224,14 @@ def _objects_named(hparams_file):
         raise PreparationError(
             f"{hparams_file}: {error}. Install the package, or correct the name"
         ) from error
-    except TypeError as error:
-        # SpeechBrain's WandBLogger fails while it says why it cannot start
-        if error.__context__ is None:
-            raise
-        raise PreparationError(
-            f"{hparams_file}: {error.args[0]}: {error.__context__}"
-        ) from error
+    except PreparationError:
+        raise
+    except (TypeError, ValueError) as error:
+        why = [*map(str, error.args)]
+        if error.__context__ is not None:
+            # SpeechBrain's WandBLogger fails while it says why it cannot start
+            why[1:] = [str(error.__context__)]
+        raise PreparationError(": ".join([str(hparams_file), *why])) from error
 
 
 def fit_precision(hparams, run_opts):

@@ -170,6 +170,7 @@ RANGES = {
         _list_of(COUNT, "the shortest and the longest side: [3, 5]", 2, 2), NULL
     ),
     "mixup": SHARE,
+    "snr": FINITE,
     # Decoding, scores
     "beam_size": _or(COUNT, NULL),
     "lm_weight": NOT_NEGATIVE,
@@ -188,6 +189,9 @@ RANGES = {
     "depth": COUNT,
     "depths": _list_of(COUNT, "a whole number for each of 4 stages", 4, 4),
     "widths": _list_of(COUNT, "a whole number for each of 4 stages", 4, 4),
+    "n_heads": COUNT,
+    "width": COUNT,
+    "channels": _list_of(COUNT, "a list of whole numbers", 1),
     "patch_size": PAIR,
     "stride": PAIR,
     "scan": _one_of(*SCANS),
