@@ -126,9 +126,13 @@ def recomputed(tensor: torch.Tensor, compute: Callable[[], torch.Tensor]):
     spared, size = weakref.ref(tensor), tensor.numel()
 
     def pack(saved):
-        origin = saved if saved._base is None else saved._base
+        origin = spared()
+        # A function in Python saves an alias that is no view.
+        same = origin is not None and (
+            saved.untyped_storage() is origin.untyped_storage()
+        )
         whole = saved.is_contiguous() and saved.numel() == size
-        if origin is spared() and whole:
+        if same and whole:
             return saved.shape, saved.dtype
         return saved
 

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from audiomamba.nnet.block import DropPath
 from audiomamba.nnet.grid import GridConv, GridNorm
 from audiomamba.nnet.lengths import padding_mask
+from audiomamba.nnet.linear import Linear
 from audiomamba.nnet.mixer import STEP_FLOOR, STEP_MAX, STEP_MIN
-from audiomamba.ops import selective_scan
+from audiomamba.ops import linear, selective_scan
 
 # Softplus makes no step of it: the state passes padding unchanged.
 NO_STEP = -1e4
@@ -42,7 +43,7 @@ class CrossScan(torch.nn.Module):
         super().__init__()
         self.step_rank, self.state_size = math.ceil(width / 16), state_size
         selected = self.step_rank + 2 * state_size
-        self.in_proj = torch.nn.Linear(width, width, bias=False)
+        self.in_proj = Linear(width, width, bias=False)
         self.conv2d = GridConv(width, width, groups=width, bias=False)
         self.x_proj_weight = self._new_weight(4, selected, width)
         self.dt_projs_weight = self._new_weight(4, width, self.step_rank)
@@ -51,7 +52,7 @@ class CrossScan(torch.nn.Module):
         self.A_logs = torch.nn.Parameter(rates.log().repeat(4 * width, 1))
         self.Ds = torch.nn.Parameter(torch.ones(4 * width))
         self.out_norm = GridNorm(width)
-        self.out_proj = torch.nn.Linear(width, width, bias=False)
+        self.out_proj = Linear(width, width, bias=False)
 
     @staticmethod
     def _new_weight(*shape):
@@ -89,7 +90,7 @@ class CrossScan(torch.nn.Module):
         padding = None
         if n_columns is not None:
             padding = padding_mask(n_columns, grid.shape[2])[:, None, :, None]
-        selected = F.linear(u, self.x_proj_weight.flatten(0, 1)).chunk(4, -1)
+        selected = linear(u, self.x_proj_weight.flatten(0, 1)).chunk(4, -1)
         y = self._scan(u, selected[0], padding, 0)
         y = y.to(self.Ds.dtype)  # the sum in float32, even if u is not
         for direction in (1, 2, 3):
@@ -100,7 +101,7 @@ class CrossScan(torch.nn.Module):
         """Scan u [B, F, T, D] in one direction."""
         sizes = (self.step_rank, self.state_size, self.state_size)
         dt, B, C = selected.split(sizes, dim=-1)
-        delta = F.linear(dt, self.dt_projs_weight[direction])
+        delta = linear(dt, self.dt_projs_weight[direction])
         if padding is not None:
             delta = delta.masked_fill(padding, NO_STEP)
         # The scan takes row after row: bins of a frame, or frames of a bin.
@@ -137,8 +138,8 @@ class Perceptron(torch.nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.fc1 = torch.nn.Linear(width, 4 * width)
-        self.fc2 = torch.nn.Linear(4 * width, width)
+        self.fc1 = Linear(width, 4 * width)
+        self.fc2 = Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return [..., D] for x [..., D]."""

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.nnet.lengths import check_choice
-from audiomamba.ops import mamba_inner
+from audiomamba.nnet.linear import Linear
+from audiomamba.ops import linear, mamba_inner
 from audiomamba.ops.arguments import InnerArguments
 from audiomamba.ops.stepping import InnerState, first_state, inner_steps
 
@@ -97,15 +98,13 @@ class BidirectionalMamba(torch.nn.Module):
         self.scan, self.state_size = scan, state_size
         self.inner_dim = expansion * embed_dim
         self.step_rank = math.ceil(embed_dim / 16)
-        self.in_proj = torch.nn.Linear(
-            embed_dim, 2 * self.inner_dim, bias=False
-        )
+        self.in_proj = Linear(embed_dim, 2 * self.inner_dim, bias=False)
         self._add_direction("", conv_size)
         if scan == "fo_bi":
             self.A_b_log = self._new_decay()
         elif scan == "bi_bi":
             self._add_direction("_b", conv_size)
-        self.out_proj = torch.nn.Linear(self.inner_dim, embed_dim, bias=False)
+        self.out_proj = Linear(self.inner_dim, embed_dim, bias=False)
 
     def _add_direction(self, suffix, conv_size):
         """Create the parameters of one direction, named as the authors do."""
@@ -255,11 +254,11 @@ class BidirectionalMamba(torch.nn.Module):
             [B, L, D], as from `forward` with ``norm(x)``.
         """
         weight, gate_weight = self.in_proj.weight.split(self.inner_dim)
-        y = in_pieces(lambda x: F.linear(norm(x), weight), x)
+        y = in_pieces(lambda x: linear(norm(x), weight), x)
         y = self._scan_all(y, lengths)
 
         def gate_and_project(x, y):
-            gate = F.silu(F.linear(norm(x), gate_weight))
+            gate = F.silu(linear(norm(x), gate_weight))
             return self.out_proj(y * gate)
 
         return in_pieces(gate_and_project, x, y)

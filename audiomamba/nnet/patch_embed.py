@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
+from audiomamba.ops import linear
+
 # A size in both directions, or in (bins, frames).
 Size = int | Sequence[int]
 Steps = TypeVar("Steps", int, torch.Tensor)
@@ -208,4 +210,4 @@ class PatchEmbed(torch.nn.Module):
         patches = cut_patches(
             feats, weight.shape[2:], stride or self.proj.stride
         )
-        return F.linear(patches, weight.flatten(1), self.proj.bias)
+        return linear(patches, weight.flatten(1), self.proj.bias)

@@ -27,6 +27,7 @@ from audiomamba.ops.engines import (
     use_engine,
 )
 from audiomamba.ops.mamba_inner import mamba_inner
+from audiomamba.ops.products import linear
 from audiomamba.ops.rms_norm import rms_norm
 from audiomamba.ops.selective_scan import bidirectional_scan, selective_scan
 
@@ -35,6 +36,7 @@ __all__ = [
     "bidirectional_scan",
     "causal_conv1d",
     "current_engine",
+    "linear",
     "mamba_inner",
     "operators",
     "rms_norm",

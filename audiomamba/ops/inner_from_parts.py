@@ -1,9 +1,9 @@
 """A mixer's inside, from an engine's convolution and its scan."""
 
 import torch
-import torch.nn.functional as F
 
 from audiomamba.ops.arguments import ConvArguments, ScanArguments
+from audiomamba.ops.products import linear, multiply
 
 
 def decay_rates(A_log):
@@ -52,7 +52,7 @@ def before_scan(inner, conv_forward):
     u = conv_forward(conv)
     rank = inner.dt_proj.shape[1]
     n_state = (inner.x_proj.shape[0] - rank) // 2
-    selected = F.linear(u, inner.x_proj)
+    selected = linear(u, inner.x_proj)
     dt, B, C = selected.split([rank, n_state, n_state], dim=-1)
     scan = ScanArguments(
         u, dt, A, A_b, B, C, inner.D, z, inner.dt_bias, True, inner.lengths
@@ -68,8 +68,8 @@ def weight_gradient(grad_output, inputs):
     grad_output, inputs = grad_output.flatten(0, 1), inputs.flatten(0, 1)
     # Libraries multiply fastest with the wider matrix on the right.
     if inputs.shape[1] < grad_output.shape[1]:
-        return (inputs.t() @ grad_output).t()
-    return grad_output.t() @ inputs
+        return multiply(inputs.t(), grad_output).t()
+    return multiply(grad_output.t(), inputs)
 
 
 def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):
@@ -98,17 +98,20 @@ def compose_inner(scan_forward, scan_backward, conv_forward, conv_backward):
 
     def inner_forward(inner):
         _, scan = before_scan(inner, conv_forward)
-        delta = F.linear(scan.delta, inner.dt_proj)
+        delta = linear(scan.delta, inner.dt_proj)
         return scan_forward(scan._replace(delta=delta))
 
     def inner_backward(grad_output, inner):
         conv, scan = before_scan(inner, conv_forward)
-        dt, delta = scan.delta, F.linear(scan.delta, inner.dt_proj)
+        dt, delta = scan.delta, linear(scan.delta, inner.dt_proj)
         du, d_delta, dA, dA_b, dB, dC, dD, dz, d_bias = scan_backward(
             grad_output, scan._replace(delta=delta)
         )
-        d_selected = torch.cat((d_delta @ inner.dt_proj, dB, dC), dim=-1)
-        dx, *d_conv = conv_backward(du + d_selected @ inner.x_proj, conv)
+        d_dt = multiply(d_delta, inner.dt_proj)
+        d_selected = torch.cat((d_dt, dB, dC), dim=-1)
+        dx, *d_conv = conv_backward(
+            du + multiply(d_selected, inner.x_proj), conv
+        )
         return [
             dx if dz is None else torch.cat((dx, dz), dim=-1),
             *d_conv,

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from audiomamba.ops import (
     bidirectional_scan,
     causal_conv1d,
+    linear,
     mamba_inner,
     selective_scan,
     use_engine,
@@ -49,8 +50,8 @@ def in_parts(
     u = causal_conv1d(
         x, conv_weight, conv_bias, reverse=A is None, lengths=lengths
     )
-    dt, B, C = F.linear(u, x_proj).split([RANK, STATES, STATES], -1)
-    inputs = (u, F.linear(dt, dt_proj))
+    dt, B, C = linear(u, x_proj).split([RANK, STATES, STATES], -1)
+    inputs = (u, linear(dt, dt_proj))
     options = dict(
         D=D, z=z, delta_bias=dt_bias, delta_softplus=True, lengths=lengths
     )

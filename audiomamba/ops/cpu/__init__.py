@@ -20,6 +20,7 @@ from audiomamba.ops.inner_from_parts import (
     weight_gradient,
 )
 from audiomamba.ops.optional_gradients import cast_like
+from audiomamba.ops.products import multiply
 
 with kernel_cache():
     from audiomamba.ops.cpu import conv as conv_kernels
@@ -183,9 +184,9 @@ def inner_backward(grad_output, inner):
         grad_output, scan, inner.dt_proj, du, d_delta, dz
     )
     d_delta = d_delta.to(dtype)
-    parts = (d_delta @ inner.dt_proj, dB.to(dtype), dC.to(dtype))
+    parts = (multiply(d_delta, inner.dt_proj), dB.to(dtype), dC.to(dtype))
     d_selected = torch.cat(parts, dim=-1)
-    du += d_selected @ inner.x_proj
+    du += multiply(d_selected, inner.x_proj)
     found = (
         d_xz,
         *_conv_gradients(du, dx, conv),
