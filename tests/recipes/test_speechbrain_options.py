@@ -65,6 +65,12 @@ def test_keys_that_only_speechbrains_scripts_read_are_refused(key, instead):
         check(more=key)
 
 
+@pytest.mark.parametrize("kind", ["compile", "jit"])
+def test_modules_that_are_not_there_are_refused(kind):
+    with pytest.raises(PreparationError, match="keys encoder.*embedding_model"):
+        check(f"--{kind}", f"--{kind}_module_keys", "classifier", "encoder")
+
+
 def test_options_with_effect_pass():
     check("--compile", "--compile_module_keys", "embedding_model")
     check("--jit", "--jit_module_keys", "classifier")

@@ -210,6 +210,12 @@ in the recipes here: give lr_schedule.
             raise PreparationError(
                 f"--{keys} has no effect without --{kind}: give both."
             )
+        for name in given.get(keys) or ():
+            if name not in settings["modules"]:
+                known = ", ".join(settings["modules"])
+                raise PreparationError(
+                    f"--{keys} {name}: there is no such module, but {known}."
+                )
     if given.get("jit") and given.get("jit_module_keys") is None:
         raise PreparationError(
             "--jit is for every module, and not all of them can be scripted: "

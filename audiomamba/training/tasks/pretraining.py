@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from speechbrain.core import Stage
 
+from audiomamba.dataio.problems import PreparationError
 from audiomamba.lobes.dass import DASS
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.lengths import clear_padding
@@ -113,7 +114,7 @@ class PretrainingBrain(RecipeBrain):
 
     Raises
     ------
-    ValueError
+    PreparationError
         If the encoder cannot hide patches, or its patches overlap.
     """
 
@@ -123,13 +124,13 @@ class PretrainingBrain(RecipeBrain):
         super().__init__(*args, **kwargs)
         self.encoder = self.model["embedding_model"]
         if not isinstance(self.encoder, (PatchEncoder, DASS)):
-            raise ValueError(
+            raise PreparationError(
                 f"{type(self.encoder).__name__} cannot hide patches; pre-train "
                 "AudioMamba, AudioSpectrogramTransformer or DASS."
             )
         patch_size, stride = self.encoder.patch_size, self.encoder.stride
         if stride[0] < patch_size[0] or stride[1] < patch_size[1]:
-            raise ValueError(
+            raise PreparationError(
                 f"stride {list(stride)} is smaller than patch_size "
                 f"{list(patch_size)}: what is hidden in one patch would be "
                 "seen in its neighbours. Pre-train without overlap, and give "
