@@ -31,6 +31,7 @@ from audiomamba.training.runs.interruption import interruption
 from audiomamba.training.runs.options import check_options, parse_arguments
 from audiomamba.training.runs.run import Run, RunError
 from audiomamba.training.runs.trial import Trial, take_search
+from audiomamba.training.runs.watch import process_watch
 from audiomamba.training.tasks.classification import ClassificationBrain
 
 logger = get_logger(__name__)
@@ -65,6 +66,7 @@ def process_group():
             resume = f"The same command resumes: {command_line()}"
             _end(f"{why} {resume}", interruption.status)
         finally:
+            process_watch.stop()
             if torch.distributed.is_initialized():
                 gc.collect()  # models of DistributedDataParallel refer to it
                 torch.distributed.destroy_process_group()

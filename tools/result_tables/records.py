@@ -14,7 +14,8 @@ from result_tables.schema import RecordError, check_record
 NEUTRAL = (
     "seed data_folder output_folder manifest_folder save_folder num_workers "
     "skip_prep download label_file allow_missing max_missing "
-    "ckpt_interval_minutes precision device noprogressbar test_only meta_file"
+    "ckpt_interval_minutes process_timeout precision device noprogressbar "
+    "test_only meta_file"
 ).split()
 # Protocols that never look at the reported clips
 HONEST = ("honest", "last", "cosine")

@@ -32,6 +32,7 @@ from audiomamba.training.runs.statistics import (
     asks_for_statistics,
     training_statistics,
 )
+from audiomamba.training.runs.watch import process_watch
 
 logger = get_logger(__name__)
 
@@ -45,6 +46,7 @@ FREE = (
     "skip_prep",
     "download",
     "ckpt_interval_minutes",
+    "process_timeout",
     "test_scores",
 )
 GROWS = "number_of_epochs"
@@ -208,6 +210,7 @@ class Run:
         RunError
             If another run owns the folder, or a machine does not see it.
         """
+        process_watch.start(self.settings.get("process_timeout"))
         if not self.looks:
             self.lock = FolderLock(self.folder)
             run_on_main(self.lock.take)

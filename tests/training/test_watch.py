@@ -1,0 +1,38 @@
+"""When a process counts as stopped."""
+
+import pytest
+
+from audiomamba.dataio.problems import PreparationError
+from audiomamba.training.runs.watch import (
+    FINISHED,
+    ProcessWatch,
+    silent_ranks,
+)
+
+
+def test_only_what_was_silent_for_too_long_is_named():
+    seen = {}
+    for now in range(0, 20, 2):
+        counts = {0: now, 1: min(now, 6), 2: min(now, 14)}
+        found = silent_ranks(counts, seen, now, timeout=5)
+        assert found == ([1] if now > 11 else []), now
+
+
+def test_a_finished_process_may_be_silent():
+    seen = {}
+    assert silent_ranks({0: 5, 1: FINISHED + 5}, seen, 0, timeout=1) == []
+    assert silent_ranks({0: 6, 1: FINISHED + 5}, seen, 9, timeout=1) == []
+
+
+@pytest.mark.parametrize("timeout", [0, -1, "soon", True, float("nan")])
+def test_a_timeout_is_a_positive_number(timeout):
+    with pytest.raises(PreparationError, match="process_timeout is"):
+        ProcessWatch().start(timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, 1.0])
+def test_a_single_process_watches_nobody(timeout):
+    watch = ProcessWatch()
+    watch.start(timeout)
+    assert watch._thread is None
+    watch.stop()
