@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from result_tables.records import of_training, runs_of
+from result_tables.records import runs_of
 from result_tables.rows import ROOT
 from result_tables.small import FOLDER
 from run_table import rows_of
@@ -41,7 +41,8 @@ def curves_of(record: dict) -> list[list[float]]:
 
     None of a training that is judged by its trials alone.
     """
-    curves = record.get("curves") or {"": of_training(record)["curve"]}
+    training = record.get("training", record)
+    curves = record.get("curves") or {"": training["curve"]}
     first = next(iter(curves.values()))[0]
     column = next((name for name in COLUMNS if name in first), None)
     if column is None:

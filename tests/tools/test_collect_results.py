@@ -92,6 +92,7 @@ def verified(**changes):
         "seed": 2,
         "command": f"python train_embeddings.py x.yaml {options} --seed=2",
         "wall_time_s": 300.0,
+        "clips": {"train": 703, "test": 223},
     }
     return {
         **RECORD,

@@ -125,8 +125,11 @@ def recipe_of(record: dict) -> str:
 
 
 def of_training(record: dict) -> dict:
-    """Return a record as its training's, where trials were tested after it."""
-    return {**record, **record.get("training", {})}
+    """Return a record as its training's, where trials were tested after it.
+
+    The clips that count are still those of the trials.
+    """
+    return {**record, **record.get("training", {}), "clips": record["clips"]}
 
 
 def rows_of(record: dict) -> list[Row]:
