@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Probe the encoders of the experiment with few labels, and draw its picture.
 
-    python tools/few_labels.py --seeds 1 2
+    python tools/few_labels.py --seeds 1 2 3
     python tools/few_labels.py             # only draw the picture again
 
 egs_results.md says which runs come before. The encoders in
