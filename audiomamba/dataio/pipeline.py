@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 
-from audiomamba.dataio.audio import read_window
+from audiomamba.dataio.audio import AudioError, read_window
+from audiomamba.dataio.batches import FAULT, Fault
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.rows import read_rows
 from audiomamba.dataio.samplers import label_weights
 from audiomamba.nnet.lengths import check_positive, check_sizes
+
+# Samples of what stands for a clip that cannot be read: any length will do
+_STAND_IN = 16000
 
 
 class ClipDataset(DynamicItemDataset):
@@ -73,6 +77,30 @@ class ClipDataset(DynamicItemDataset):
             self.add_dynamic_item(encoder, *encoder.ITEM)
             keys.append("target")
         self.set_output_keys(keys)
+        self.split, self.leaves_out = None, False
+
+    def leave_out_bad(self, split):
+        """Give what stands for a clip that cannot be read, and no error.
+
+        Arguments
+        ---------
+        split : str
+            The name of these clips; see `audiomamba.dataio.batches.ClipBatch`.
+        """
+        self.split, self.leaves_out = split, True
+
+    def __getitem__(self, index):
+        try:
+            return super().__getitem__(index)
+        except (AudioError, OSError) as error:
+            if not self.leaves_out:
+                raise
+            fault = Fault(str(error), self.split, len(self))
+        row = {"id": self.data_ids[index]}
+        row |= self.data[row["id"]]
+        keys = [key for key in self.pipeline.output_mapping if key != "sig"]
+        others = self.pipeline.compute_specific(keys, row)
+        return {**others, "sig": torch.arange(_STAND_IN).sin(), FAULT: fault}
 
     def set_epoch(self, epoch):
         """Choose the epoch that random crops are drawn for."""

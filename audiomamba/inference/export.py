@@ -10,7 +10,11 @@ from ruamel.yaml import YAML
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import class_names, inputs_key
 from audiomamba.inference.exported.card import model_card
-from audiomamba.inference.exported.folder import ExportError, new_folder
+from audiomamba.inference.exported.folder import (
+    LOCAL,
+    ExportError,
+    new_folder,
+)
 from audiomamba.inference.exported.model_yaml import (
     EMB_MEAN,
     PARTS,
@@ -362,7 +366,7 @@ def export_run(
         started / settings["data_folder"],
     )
     # Do not publish a path on this machine
-    record = {k: v for k, v in record.items() if k != "folder"}
+    record = {k: v for k, v in record.items() if k not in LOCAL}
     return write_model(
         target,
         parts,

@@ -51,6 +51,7 @@ def feature_statistics(
     name: str,
     num_workers: int = 0,
     progress: bool = True,
+    skip_bad: bool = False,
 ) -> tuple[float, float]:
     """Compute mean and standard deviation over every bin of every frame.
 
@@ -70,6 +71,8 @@ def feature_statistics(
         Loader processes; the result does not depend on it.
     progress : bool
         Show a progress bar.
+    skip_bad : bool
+        Leave out clips that cannot be read.
 
     Returns
     -------
@@ -109,7 +112,7 @@ def feature_statistics(
             total += moments
             faults += wrong
             bar.update(min(_CHUNK, len(clips) - bar.n))
-    if faults:
+    if faults and not (skip_bad and total[0]):
         lines = "".join(f"\n  {fault}" for fault in dict.fromkeys(faults))
         raise PreparationError(
             f"{len(faults)} of {len(clips)} clips of {name} cannot be read:"

@@ -1,5 +1,8 @@
 """The clips of a run that cannot be read: left out, counted and named."""
 
+import json
+import os
+
 import torch
 from speechbrain.utils.logger import get_logger
 
@@ -15,13 +18,15 @@ class BadClips:
 
     Arguments
     ---------
+    skips : bool
+        Whether to go on without them; otherwise the first one ends the run.
     max_share : float
         The largest share of a split that may be left out, in [0, 1].
 
     Example
     -------
     >>> from audiomamba.dataio.batches import Fault
-    >>> bad = BadClips(max_share=0.5)
+    >>> bad = BadClips(skips=True, max_share=0.5)
     >>> clip = {"sig": torch.ones(3)}
     >>> fault = Fault("a.wav: is empty", "train", 3)
     >>> bad.note(ClipBatch([{**clip, "id": "a", "fault": fault}]))
@@ -35,8 +40,8 @@ class BadClips:
     audiomamba.training.runs.folder.RunError: 2 of 3 clips of train cannot ...
     """
 
-    def __init__(self, max_share):
-        self.max_share = max_share
+    def __init__(self, skips, max_share):
+        self.skips, self.max_share = skips, max_share
         self.found, self.sizes = {}, {}
 
     def restore(self, found):
@@ -44,10 +49,22 @@ class BadClips:
 
         Arguments
         ---------
-        found : dict
-            From `gather`.
+        found : str
+            From `as_text`.
         """
-        self.found = {split: dict(clips) for split, clips in found.items()}
+        self.found = json.loads(found)
+
+    def as_text(self):
+        """Share what was left out, and return it for a checkpoint.
+
+        All processes must call it.
+
+        Returns
+        -------
+        str
+            JSON.
+        """
+        return json.dumps(self.gather(), ensure_ascii=False)
 
     def note(self, batch):
         """Note what was left out of a batch; warn once of each clip.
@@ -56,10 +73,17 @@ class BadClips:
         ---------
         batch : object
             A `ClipBatch`, or another batch, of which nothing was.
+
+        Raises
+        ------
+        RunError
+            Naming the clip, unless bad clips are skipped.
         """
         if not isinstance(batch, ClipBatch):
             return
         for clip, fault in batch.faults.items():
+            if not self.skips:
+                raise _stop(fault.why)
             self.sizes[fault.split] = fault.n_clips
             known = self.found.setdefault(fault.split, {})
             if clip not in known:
@@ -103,6 +127,20 @@ class BadClips:
                     "the same command resumes."
                 )
         return self.found
+
+
+def _stop(why):
+    """Return the error for a bad clip; other processes than the first say it.
+
+    An error that all processes have is said by the first one.
+    """
+    message = (
+        f"{why}. Or pass --on_bad_clip skip to go on without such clips; the "
+        "same command resumes."
+    )
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        logger.error(message, main_process_only=False)
+    return RunError(message)
 
 
 def no_loss(outputs):

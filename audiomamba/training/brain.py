@@ -233,6 +233,7 @@ class RecipeBrain(CarefulBrain):
             self.evaluate_batch(batch, Stage.TEST)
             if self.debug and count == self.debug_batches:
                 break
+        self.bad_clips.gather()
         self.hparams.metrics.gather()
         return self.hparams.metrics.summarise()
 

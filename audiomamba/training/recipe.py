@@ -129,6 +129,8 @@ def run_recipe(
         checkpointer.add_recoverable("label_encoder", ClassNames(labels))
     load_initial_weights(hparams, labels, run_opts["test_only"])
     datasets = dataio_prep(hparams, labels)
+    for split, clips in datasets.items():
+        clips.leave_out_bad(split)
     if trial:
         trial.check(datasets)
     if hparams.get("class_weights") is not None:

@@ -286,6 +286,7 @@ def run_record(dataset, hparams_file, tested, brain, hparams):
         **{key: hparams[key] for key in STATISTICS if key in hparams},
         "n_classes": hparams.get("n_classes"),
         "clips": brain.clips,
+        "bad_clips": brain.bad_clips.found,
         "parameters": sum(p.numel() for p in brain.modules.parameters()),
         "flops_per_clip": flops_per_clip(brain, hparams),
         "wall_time_s": round(brain.train_seconds(), 1),

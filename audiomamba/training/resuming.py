@@ -12,6 +12,8 @@ from speechbrain.utils.distributed import ddp_barrier
 from speechbrain.utils.logger import get_logger
 from torch.utils.data import IterableDataset
 
+from audiomamba.dataio.batches import ClipBatch
+from audiomamba.dataio.pipeline import ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.samplers import EpochBatchSampler
 from audiomamba.training.runs.interruption import Interrupted, interruption
@@ -104,6 +106,8 @@ class ResumableBrain(sb.Brain):
                 self.rank, len(dataset), self._n_processes()
             )
         loader_kwargs.setdefault("worker_init_fn", interruption.watch_in_worker)
+        if isinstance(dataset, ClipDataset):
+            loader_kwargs.setdefault("collate_fn", ClipBatch)
         return super().make_dataloader(
             dataset, stage, ckpt_prefix, **loader_kwargs
         )

@@ -11,6 +11,7 @@ from speechbrain.utils.logger import get_logger
 from torch.nn.parallel import DistributedDataParallel
 
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.training.bad_clips import BadClips, no_loss
 from audiomamba.training.finetuning import (
     ENCODER,
     Frozen,
@@ -127,6 +128,11 @@ class CarefulBrain(ResumableBrain):
             )
         self.max_grad_norm = checked_max_norm(self.max_grad_norm)
         self.skipped_steps, self.skipped_in_row = 0, 0
+        # Users' own YAMLs may lack the keys
+        self.bad_clips = BadClips(
+            getattr(self.hparams, "on_bad_clip", "stop") == "skip",
+            getattr(self.hparams, "max_bad_share", 0.0),
+        )
         self.frozen = Frozen(
             self.modules, self.hparams.freeze, self.hparams.unfreeze_epoch
         )
@@ -225,12 +231,16 @@ class CarefulBrain(ResumableBrain):
         torch.Tensor
             The detached loss, on the CPU.
         """
+        self.bad_clips.note(batch)
         should_step, group_size = self._group_of_step()
         self.on_fit_batch_start(batch, should_step)
         with self.no_sync(not should_step):
             with self.training_ctx:
                 outputs = self.compute_forward(batch, Stage.TRAIN)
-                loss = self.compute_objectives(outputs, batch, Stage.TRAIN)
+                if getattr(batch, "is_empty", False):
+                    loss = no_loss(outputs)
+                else:
+                    loss = self.compute_objectives(outputs, batch, Stage.TRAIN)
             self.group_ids += map(str, getattr(batch, "id", ()))
             self.scaler.scale(loss / group_size).backward()
         if should_step:
@@ -238,6 +248,26 @@ class CarefulBrain(ResumableBrain):
             self.group_ids = []
         self.on_fit_batch_end(batch, outputs, loss, should_step)
         return loss.detach().cpu()
+
+    def evaluate_batch(self, batch, stage):
+        """Evaluate a batch, unless no clip of it could be read.
+
+        Arguments
+        ---------
+        batch : PaddedBatch
+            As for `compute_forward`.
+        stage : Stage
+            Where in the run.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss, on the CPU.
+        """
+        self.bad_clips.note(batch)
+        if getattr(batch, "is_empty", False):
+            return torch.zeros(())
+        return super().evaluate_batch(batch, stage)
 
     def optimizers_step(self):
         """Set the learning rates, clip over all groups, step if finite."""
@@ -286,13 +316,19 @@ class CarefulBrain(ResumableBrain):
         log(f"{what}: this step is skipped.")
 
     def on_fit_start(self):
-        """Recover, and how many steps were skipped as well."""
+        """Recover, and what was skipped and left out as well."""
         super().on_fit_start()
-        self.skipped_steps = self._latest().get("skipped_steps", 0)
+        latest = self._latest()
+        self.skipped_steps = latest.get("skipped_steps", 0)
+        self.bad_clips.restore(latest.get("bad_clips", "{}"))
 
     def _meta(self):
-        """Add the number of skipped steps."""
-        return {**super()._meta(), "skipped_steps": self.skipped_steps}
+        """Add the number of skipped steps, and the clips left out."""
+        return {
+            **super()._meta(),
+            "skipped_steps": self.skipped_steps,
+            "bad_clips": self.bad_clips.as_text(),
+        }
 
     def progress(self, loader, title, enable=None, total=None):
         """Wrap a loader in a `Progress`, shown by the main process only."""

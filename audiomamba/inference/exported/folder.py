@@ -8,6 +8,9 @@ from pathlib import Path
 from audiomamba.dataio.files import write_sums
 from audiomamba.pretrained.wholeness import FREE
 
+# Of results.json: they name files of this machine
+LOCAL = ("folder", "bad_clips")
+
 
 class ExportError(ValueError):
     """A model cannot be exported; the message says why and what to do."""

@@ -7,7 +7,11 @@ import torch
 
 from audiomamba.dataio.files import write_json
 from audiomamba.inference.exported.card import recognizer_card
-from audiomamba.inference.exported.folder import ExportError, new_folder
+from audiomamba.inference.exported.folder import (
+    LOCAL,
+    ExportError,
+    new_folder,
+)
 from audiomamba.inference.exported.model_yaml import PARTS, dump, plain
 from audiomamba.pretrained.sources import HPARAMS_FILE, TOKENIZER_FILE
 
@@ -80,7 +84,7 @@ def write_recognizer(
     """
     options = {"sample_rate": settings["sample_rate"]}
     parts = {name: plain(settings[name]) for name in PARTS}
-    record = {k: v for k, v in record.items() if k != "folder"}
+    record = {k: v for k, v in record.items() if k not in LOCAL}
     encoder = parts["embedding_model"]["encoder"]
     scan = {"scan": encoder.get("scan", "fo_bi")}
     card = recognizer_card(

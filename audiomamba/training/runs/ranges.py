@@ -112,6 +112,8 @@ RANGES = {
     "skip_prep": SWITCH,
     "allow_missing": SWITCH,
     "max_missing": SHARE,
+    "on_bad_clip": _one_of("stop", "skip"),
+    "max_bad_share": SHARE,
     "valid_share": BELOW_1,
     "sample_rate": COUNT,
     "max_duration": _or(POSITIVE._replace(words="seconds above 0"), NULL),

@@ -48,6 +48,8 @@ FREE = (
     "ckpt_interval_minutes",
     "process_timeout",
     "test_scores",
+    "on_bad_clip",
+    "max_bad_share",
 )
 GROWS = "number_of_epochs"
 # The place in an epoch is kept in clips, so how many make a step may change

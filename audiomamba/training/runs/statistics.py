@@ -140,6 +140,7 @@ def _write_statistics(
         str(_manifest(settings)),
         hparams.get("num_workers", 0),
         progress,
+        settings.get("on_bad_clip") == "skip",
     )
     write_json(path, {"key": key, **dict(zip(KEYS, (mean, std)))})
 
