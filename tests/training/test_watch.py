@@ -2,7 +2,6 @@
 
 import pytest
 
-from audiomamba.dataio.problems import PreparationError
 from audiomamba.training.runs.watch import (
     FINISHED,
     ProcessWatch,
@@ -22,12 +21,6 @@ def test_a_finished_process_may_be_silent():
     seen = {}
     assert silent_ranks({0: 5, 1: FINISHED + 5}, seen, 0, timeout=1) == []
     assert silent_ranks({0: 6, 1: FINISHED + 5}, seen, 9, timeout=1) == []
-
-
-@pytest.mark.parametrize("timeout", [0, -1, "soon", True, float("nan")])
-def test_a_timeout_is_a_positive_number(timeout):
-    with pytest.raises(PreparationError, match="process_timeout is"):
-        ProcessWatch().start(timeout)
 
 
 @pytest.mark.parametrize("timeout", [None, 1.0])

@@ -150,6 +150,7 @@ RANGES = {
     "nonfinite_patience": _whole(0),
     "precision": _one_of("fp32", "fp16", "bf16"),
     "ckpt_interval_minutes": NOT_NEGATIVE,
+    "process_timeout": _or(POSITIVE._replace(words="seconds above 0"), NULL),
     "protocols": _list_of(TEXT, "a list of names, the headline first", 1),
     "average_from": _or(COUNT, NULL),
     "ema_decay": _or(INSIDE, NULL),

@@ -17,7 +17,6 @@ from datetime import timedelta
 import torch
 from speechbrain.utils.logger import get_logger
 
-from audiomamba.dataio.problems import PreparationError
 from audiomamba.training.runs.environment import all_gather, command_line
 
 logger = get_logger(__name__)
@@ -77,20 +76,8 @@ class ProcessWatch:
         ---------
         timeout : float or None
             Seconds without a sign of life; None does not watch.
-
-        Raises
-        ------
-        PreparationError
-            If it is not positive.
         """
-        if timeout is None:
-            return
-        if isinstance(timeout, (str, bool)) or not timeout > 0:
-            raise PreparationError(
-                f"process_timeout is {timeout}; give a number of seconds above "
-                "0, or null"
-            )
-        if not torch.distributed.is_initialized():
+        if timeout is None or not torch.distributed.is_initialized():
             return
         self._timeout = timeout
         self._names = all_gather(
