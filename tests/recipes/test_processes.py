@@ -1,4 +1,4 @@
-"""Processes that stop, under torchrun."""
+"""Processes that stop or die, under torchrun."""
 
 import os
 import signal
@@ -23,6 +23,11 @@ TINY = {
     "ckpt_interval_steps": 1,
 }
 SECONDS = 300
+# Without the second, restarted processes cannot always reach each other
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,7 @@ def launch(sounds):
             process = subprocess.Popen(
                 command,
                 cwd=RECIPE,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **ENVIRONMENT},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -116,3 +121,20 @@ def test_a_stopped_process_ends_the_run_and_is_named(launch, tmp_path, rank):
     assert "no sign of life for 4 s (process_timeout)" in text
     assert f"rank {1 - rank} (process" not in text
     assert "the same command resumes: torchrun" in text
+
+
+def test_a_killed_process_is_restarted_and_nothing_differs(
+    launch, tmp_path, read_results
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert launch(whole, number_of_epochs=4).wait(SECONDS) == 0
+    run = launch(cut, "--max-restarts=1", number_of_epochs=4)
+    wait_for(run, cut / "train_log.txt", "epoch 1")
+    os.kill(process_of_rank(run, 1), signal.SIGKILL)
+    assert run.wait(SECONDS) == 0, Path(f"{cut}.log").read_text()[-3000:]
+    first, second = read_results(whole), read_results(cut)
+    assert first["protocols"] == second["protocols"]
+    for one, other in zip(first["curve"], second["curve"]):
+        assert one["train_loss"] == other["train_loss"]
+        assert one["valid_loss"] == other["valid_loss"]
+    assert len(second["curve"]) == 4
