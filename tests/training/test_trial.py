@@ -69,8 +69,10 @@ def test_the_file_may_name_the_folder_as_in_speechbrain(make_trial, tmp_path):
         ("ckpt_enable: False", "search.yaml: ckpt_enable has no effect"),
         ("learning_rate: 1", "no key learning_rate to change by .*search.yaml"),
         ("lr: [1", "search.yaml: while parsing"),
+        ("# lr: 1", "search.yaml: there is no line such as"),
         ("lr: !ref <rate>", "search.yaml: .*rate"),
         ("protocols: [paper]", "choose by the clips that are reported"),
+        ("protocols: [best]", "protocols: .*best.*a list of honest"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(make_trial, content, message):
@@ -80,7 +82,7 @@ def test_a_file_that_cannot_be_used_is_named(make_trial, content, message):
 
 
 def test_a_file_that_is_not_there_is_named(make_trial):
-    path, _ = make_trial("")
+    path, _ = make_trial("lr: 1")
     with pytest.raises(PreparationError, match="--hpopt b.yaml: No such file"):
         Trial("b.yaml", "generic").overrides(path, {})
 

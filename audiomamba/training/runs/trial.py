@@ -18,7 +18,7 @@ from speechbrain.utils.hpopt import (
 )
 
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.training.protocols import PROTOCOLS
+from audiomamba.training.protocols import PROTOCOLS, check_protocols
 from audiomamba.training.runs.environment import all_gather
 from audiomamba.training.runs.hparams import plain, read_settings
 from audiomamba.training.runs.options import as_yaml, check_keys
@@ -138,6 +138,7 @@ class Trial:
         """
         overrides = {**self._read(hparams_file), **given}
         settings = read_settings(hparams_file, overrides)
+        check_protocols(settings["protocols"], has_valid=True)
         _protocol(settings["protocols"])
         folder = Path(settings["output_folder"])
         if self.id not in folder.parts:
@@ -150,8 +151,10 @@ class Trial:
         if self.file in NO_FILE:
             return {}
         try:
-            with open(self.file, encoding="utf-8") as file:
-                stream = resolve_references(file, {"trial_id": self.id})
+            text = Path(self.file).read_text(encoding="utf-8")
+            if not isinstance(YAML().load(text), dict):
+                raise ValueError("there is no line such as number_of_epochs: 5")
+            stream = resolve_references(text, {"trial_id": self.id})
             values = plain(YAML().load(stream))
         except OSError as error:
             raise PreparationError(
