@@ -16,41 +16,12 @@ from pathlib import Path
 
 import onnxruntime
 import torch
-from speechbrain.dataio.encoder import CategoricalEncoder
+from benchmarking.taggers import MODELS, RATE, new_tagger
 
-from audiomamba import aum_tiny
-from audiomamba.inference import AudioTagger, export_onnx
-from audiomamba.inference.waveforms import WaveformNormalizer
-from audiomamba.lobes import KaldiFbank, SpectrogramNorm, dass_small
-from audiomamba.nnet.classifier import LinearClassifier
+from audiomamba.inference import export_onnx
 
-# As published: AudioSet's classes and statistics, 1024 frames
-MODELS = {
-    "aum_tiny": aum_tiny,
-    "dass_small": lambda: dass_small(mask_padding=False),
-}
-SECONDS, RATE, N_CLASSES = 10, 16000, 527
-
-
-def new_tagger(name):
-    """Return a model with random weights."""
-    encoder = MODELS[name]()
-    labels = CategoricalEncoder()
-    labels.update_from_iterable(map(str, range(N_CLASSES)))
-    return AudioTagger(
-        modules={
-            "compute_features": KaldiFbank(n_frames=1024),
-            "mean_var_norm": SpectrogramNorm(-4.27, 4.57),
-            "embedding_model": encoder,
-            "classifier": LinearClassifier(encoder.embed_dim, N_CLASSES),
-        },
-        hparams={
-            "label_encoder": labels,
-            "activation": "sigmoid",
-            "audio_normalizer": WaveformNormalizer(RATE),
-        },
-        run_opts={"device": "cpu"},
-    )
+SECONDS = 10
+MEASURED = ["aum_tiny", "dass_small"]
 
 
 def open_session(tagger):
@@ -85,13 +56,13 @@ def main(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MEASURED)
     parser.add_argument("--rounds", type=int, default=12)
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     for name in arguments.models:
         torch.manual_seed(0)
-        tagger = new_tagger(name)
+        tagger = new_tagger(MODELS[name]())
         onnx, engine = measure(tagger, open_session(tagger), arguments.rounds)
         print(
             f"{name}: onnxruntime {1e3 * onnx:.0f} ms, engine "

@@ -62,12 +62,17 @@ def summarise(seconds):
     }
 
 
-def _resident(field):
+def resident(field):
     """Return a size from this process' status in bytes."""
     for line in STATUS.read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"{STATUS} has no line {field}.")
+
+
+def reset_peak():
+    """Reset the peak of the resident size, VmHWM (Linux' proc(5))."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def host_peak(cell):
@@ -78,13 +83,12 @@ def host_peak(cell):
     """
     new_step(cell.miniature())()
     gc.collect()
-    before = _resident("VmRSS")
-    # Writing 5 resets the peak, VmHWM (Linux' proc(5)).
-    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    reset_peak()
     step = new_step(cell)
     step()
     step()
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
 def _send_host_peak(cell, n_threads, answer):

@@ -176,9 +176,9 @@ _INTEGERS = (
 ).split()
 
 
+# Longer tiles spill registers: tools/inspect_kernels.py counts them.
 @tuned(
     dict(GROUPS=4, TILE=2),
-    dict(GROUPS=2, TILE=4),
     dict(GROUPS=2, TILE=2),
     key=["size", "n_state"],
 )

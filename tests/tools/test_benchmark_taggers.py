@@ -1,0 +1,30 @@
+"""The table of clips per second and memory, on one short clip."""
+
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("numba")
+
+
+def test_the_table_has_a_row_per_model_and_form(tmp_path, capsys):
+    from benchmark_taggers import main
+
+    out = tmp_path / "new" / "table.md"
+    options = ["--models", "aum_tiny", "--seconds", "0.5", "--rounds", "1"]
+    main([*options, "--forms", "fp32", "bf16", "--out", str(out)])
+    text = out.read_text()
+    *_, header, _, single, half = text.strip().splitlines()
+    assert header == "| model | form | 0.5 s: clips/s | 0.5 s: MiB |"
+    for line, form in ((single, "fp32"), (half, "bf16")):
+        name, kind, rate, memory = line.strip("| ").split(" | ")
+        assert (name, kind) == ("aum_tiny", form)
+        assert float(rate) > 0 and float(memory) > 0
+    assert "one thread; batches of 1" in text and "commit" in text
+    assert text in capsys.readouterr().out
+
+
+def test_ast_has_no_form_in_onnx(tmp_path):
+    from benchmark_taggers import write_onnx
+
+    assert write_onnx("ast_base", ["onnx", "int8"], tmp_path) == {}
+    assert write_onnx("aum_tiny", ["fp32"], tmp_path) == {}
