@@ -179,3 +179,17 @@ def test_any_format_is_accepted_by_default(corpus):
     problems = Problems()
     assert len(measure(rows, corpus, problems)) == 1
     assert not problems.messages
+
+
+def test_clips_shorter_than_a_frame_are_named(tmp_path, caplog):
+    for name, n_samples in (("a", 100), ("b", 200), ("c", 8000)):
+        wave = np.zeros(n_samples)
+        soundfile.write(tmp_path / f"{name}.wav", wave, 8000)
+    rows = pd.DataFrame({"wav": ["a.wav", "b.wav", "c.wav"], "split": "train"})
+    problems = Problems()
+    assert len(measure(rows, tmp_path, problems)) == 3
+    assert not problems.messages
+    (warning,) = caplog.messages
+    assert warning.startswith(
+        "1 clips are shorter than a frame of 25 ms: a.wav"
+    )

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Files per task: keeps the number of pending tasks small for millions of files
 _CHUNK = 512
+# Of the features of every recipe, in seconds
+_FRAME_S = 0.025
 # The threads wait for the disk most of the time
 _THREADS = min(32, 4 * (os.cpu_count() or 1))
 # Folders that are no part of a corpus
@@ -320,7 +322,23 @@ def measure(
         n_frames, fits = _segments(rows, n_frames, usable, problems)
         usable &= fits
     duration = (n_frames / headers["sample_rate"]).round(6)
+    _warn_of_short(rows[usable], duration[usable])
     return rows.assign(duration=duration)[usable].reset_index(drop=True)
+
+
+def _warn_of_short(rows, duration):
+    """Name clips that are shorter than a frame of the features."""
+    short = rows["wav"][duration < _FRAME_S]
+    if len(short):
+        more = f" and {len(short) - 5} more" if len(short) > 5 else ""
+        logger.warning(
+            "%d clips are shorter than a frame of %g ms: %s%s; they are used, "
+            "padded with silence",
+            len(short),
+            1000 * _FRAME_S,
+            ", ".join(short[:5]),
+            more,
+        )
 
 
 def _common_rate(headers, sample_rate, data_folder):
