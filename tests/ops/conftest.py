@@ -15,10 +15,10 @@ def device(request):
 
 
 def pytest_generate_tests(metafunc):
-    """Run a test on every `engine` of the device, or on every `kernel`."""
+    """Run a test on every `engine` of the device, or on all with `kernels`."""
     engines = available_engines(metafunc.config.getoption("--device"))
     if "engine" in metafunc.fixturenames:
         metafunc.parametrize("engine", engines)
-    if "kernel" in metafunc.fixturenames:
-        kernels = [name for name in engines if name != "reference"]
-        metafunc.parametrize("kernel", kernels)
+    if "kernels" in metafunc.fixturenames:
+        compiled = [name for name in engines if name != "reference"]
+        metafunc.parametrize("kernels", compiled)

@@ -34,7 +34,7 @@ def run(engine, dtype, tensors, grad, **options):
     ids=str,
 )
 def test_kernels_match_the_float64_reference(
-    kernel, reverse, activation, shape
+    kernels, reverse, activation, shape
 ):
     *sizes, lengths = shape
     tensors = make_inputs(*sizes)
@@ -45,7 +45,7 @@ def test_kernels_match_the_float64_reference(
     )
     torch.manual_seed(1)
     grad = torch.randn(*sizes)
-    found = run(kernel, torch.float32, tensors, grad, **options)
+    found = run(kernels, torch.float32, tensors, grad, **options)
     wanted = run("reference", torch.float64, tensors, grad, **options)
     limits = (1e-5, 1e-4, 1e-4, 1e-4)
     for f, w, limit in zip(found, wanted, limits):

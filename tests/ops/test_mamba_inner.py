@@ -91,7 +91,7 @@ def test_it_equals_its_parts(directions, lengths):
 @pytest.mark.parametrize("n_steps, n_channels", [(5, 70), (33, 8), (1, 3)])
 @pytest.mark.parametrize("directions", DIRECTIONS)
 def test_kernels_against_the_reference(
-    kernel, directions, n_steps, n_channels, lengths
+    kernels, directions, n_steps, n_channels, lengths
 ):
     shape = dict(n_steps=n_steps, n_channels=n_channels)
     inputs = make_inputs(torch.float32, *directions, **shape)
@@ -102,12 +102,12 @@ def test_kernels_against_the_reference(
             for i, n in enumerate(lengths):
                 inputs["xz"][i, n:] = torch.nan
     found = {}
-    for name in (kernel, "reference"):
+    for name in (kernels, "reference"):
         with use_engine(name):
             y = mamba_inner(**inputs, lengths=lengths)
             loss = y.square().sum()
             found[name] = (y, *torch.autograd.grad(loss, inputs.values()))
-    for result, wanted in zip(found[kernel], found["reference"]):
+    for result, wanted in zip(found[kernels], found["reference"]):
         error = (result - wanted).abs().max()
         assert error <= 1e-5 * wanted.abs().max()
 

@@ -70,7 +70,7 @@ SHAPES = [
 @pytest.mark.parametrize("ways", ["forward", "backward", "both"])
 @pytest.mark.parametrize("softplus", [True, False])
 def test_kernels_match_the_float64_reference(
-    kernel, step, shape, ways, softplus
+    kernels, step, shape, ways, softplus
 ):
     batch, length, width, lengths = shape
     tensors = make_inputs(batch, length, width, step=step)
@@ -82,7 +82,7 @@ def test_kernels_match_the_float64_reference(
     torch.manual_seed(1)
     grad = torch.randn(batch, length, width)
     arguments = (tensors, softplus, lengths, grad)
-    y, gradients = run(kernel, torch.float32, *arguments)
+    y, gradients = run(kernels, torch.float32, *arguments)
     wanted, wanted_gradients = run("reference", torch.float64, *arguments)
     assert relative(y, wanted) < 1e-5
     for name, gradient in gradients.items():
@@ -158,14 +158,14 @@ def test_padding_is_ignored_and_gives_zero(engine):
         assert torch.isfinite(t.grad).all(), name
 
 
-def test_gradients_do_not_depend_on_the_number_of_threads(kernel):
+def test_gradients_do_not_depend_on_the_number_of_threads(kernels):
     tensors = make_inputs(3, 40, 200)
     grad = torch.ones(3, 40, 200)
     before = torch.get_num_threads()
     results = []
     for n_threads in (1, 2):
         torch.set_num_threads(n_threads)
-        results.append(run(kernel, torch.float32, tensors, True, None, grad))
+        results.append(run(kernels, torch.float32, tensors, True, None, grad))
     torch.set_num_threads(before)
     (one, one_gradients), (two, two_gradients) = results
     assert torch.equal(one, two)
