@@ -103,7 +103,7 @@ RANGES = {
     "seed": _whole(0, 2**32 - 1),
     "dataset_name": TEXT,
     "n_classes": COUNT,
-    "fold": COUNT,
+    "fold": _or(COUNT, TEXT),
     "n_folds": _whole(2),
     "subset": _one_of("esc50", "esc10"),
     "task": _one_of(35, 12),
