@@ -4,6 +4,7 @@ Files that cannot be trained on (empty, truncated, not audio, NaN) raise an
 `AudioError` that names the file, what is wrong and the remedy.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,9 @@ from audiomamba.dataio.codecs.opening import (
     rate_ratio,
 )
 from audiomamba.nnet.lengths import check_sizes
+
+# Two steps of 16 bits, which dither and codecs add to silence
+_SILENT_RANGE = 2**-14
 
 
 class AudioInfo(NamedTuple):
@@ -65,13 +69,80 @@ def audio_info(path: str | Path, verify: bool = False) -> AudioInfo:
     """
     with opened(path) as source:
         if verify and not source.is_raw:
-            for block in source.blocks(BLOCK):
-                check_finite(block, path)
-            if source.file.format == "OGG" and is_cut_ogg(path):
-                raise AudioError(
-                    f"{path}: truncated, its end is missing; {GET_AGAIN}"
-                )
+            for _ in _checked_blocks(source):
+                pass
         return AudioInfo(source.n_frames, source.sample_rate, source.channels)
+
+
+def decode_audio(path: str | Path) -> tuple[AudioInfo, bool]:
+    """Decode an audio file to its end, plain PCM as well, and check it.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    info : AudioInfo
+        See `audio_info`.
+    silent : bool
+        See `is_silent`.
+
+    Raises
+    ------
+    AudioError
+        As `audio_info` with ``verify``.
+
+    Example
+    -------
+    >>> import soundfile
+    >>> path = getfixture("tmp_path") / "a.wav"
+    >>> soundfile.write(path, [0.0] * 800, 8000)
+    >>> info, silent = decode_audio(path)
+    >>> info.n_frames, silent
+    (800, True)
+    """
+    with opened(path) as source:
+        silent = is_silent(_checked_blocks(source))
+        info = AudioInfo(source.n_frames, source.sample_rate, source.channels)
+        return info, silent
+
+
+def is_silent(blocks: Iterable) -> bool:
+    """Whether no sound is in some samples: all have about the same value.
+
+    Arguments
+    ---------
+    blocks : iterable of np.ndarray or torch.Tensor
+        The samples in [-1, 1], of any shape; all blocks are taken.
+
+    Returns
+    -------
+    bool
+
+    Example
+    -------
+    >>> is_silent([torch.zeros(3), torch.zeros(2)])
+    True
+    >>> is_silent([torch.zeros(3), torch.ones(2)])
+    False
+    """
+    low, high = math.inf, -math.inf
+    for block in blocks:
+        low, high = min(low, block.min()), max(high, block.max())
+    return bool(high - low <= _SILENT_RANGE)
+
+
+def _checked_blocks(source):
+    """Yield all frames of an open file, or raise what is wrong with them."""
+    for block in source.blocks(BLOCK):
+        check_finite(block, source.path)
+        yield block
+    if source.file.format == "OGG" and is_cut_ogg(source.path):
+        raise AudioError(
+            f"{source.path}: truncated, its end is missing; {GET_AGAIN}"
+        )
 
 
 def read_audio(

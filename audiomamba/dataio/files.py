@@ -227,6 +227,38 @@ def changed_files(
     return changed
 
 
+def unused_folder(folder: Path) -> Path:
+    """Return a folder if it is empty or not there, else a new one beside it.
+
+    Arguments
+    ---------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    Path
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path") / "data"
+    >>> folder.mkdir()
+    >>> unused_folder(folder).name
+    'data'
+    >>> _ = (folder / "a.txt").write_text("")
+    >>> unused_folder(folder).name
+    'data_mini'
+    """
+    candidate, number = folder, 1
+    while candidate.exists() and not (
+        candidate.is_dir() and not any(candidate.iterdir())
+    ):
+        suffix = f"_mini{number if number > 1 else ''}"
+        candidate = folder.parent / (folder.resolve().name + suffix)
+        number += 1
+    return candidate
+
+
 def file_digest(path: str | Path) -> str:
     """Return the SHA-256 of a file, hexadecimal.
 

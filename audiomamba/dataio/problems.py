@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audiomamba.dataio.files import printable, replaced_file
@@ -203,3 +203,38 @@ def _headline(messages, report_file=None):
         where = f"; all are listed in {report_file}" if report_file else ""
         lines.append(more + where)
     return "\n".join(lines)
+
+
+def warn_of(names: Sequence[str], fault: str, remedy: str) -> None:
+    """Log how many clips have a fault that is no problem, and the first ones.
+
+    Arguments
+    ---------
+    names : sequence of str
+        The clips; nothing is logged without any.
+    fault : str
+        What they are, after their number.
+    remedy : str
+        What becomes of them, or what to do.
+    """
+    if len(names):
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        shown = printable(", ".join(names[:5])) + more
+        logger.warning("%d %s: %s; %s", len(names), fault, shown, remedy)
+
+
+def warn_of_silence(names: Sequence[str], kind: str = "files") -> None:
+    """Name files, or other clips, that are silent throughout.
+
+    Arguments
+    ---------
+    names : sequence of str
+        Those that are.
+    kind : str
+        What they are.
+    """
+    warn_of(
+        names,
+        f"{kind} are silent throughout",
+        "they are used; if they should have sound, get them again",
+    )

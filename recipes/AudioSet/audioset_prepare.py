@@ -49,6 +49,7 @@ def prepare_audioset(
     valid_share: float = 0.01,
     max_missing: float = 0.25,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and coverage.csv.
 
@@ -61,7 +62,7 @@ def prepare_audioset(
     ---------
     data_folder : str or Path
         The segment lists, and the clips in any folders.
-    save_folder, skip_prep
+    save_folder, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     label_file : str or Path
         The classes, with their ids in the column ``mid``.
@@ -80,7 +81,7 @@ def prepare_audioset(
     corpus = AudioSet(
         data_folder, save_folder, label_file, train_lists, valid_share
     )
-    corpus.prepare(skip_prep, allow_missing=True, max_missing=max_missing)
+    corpus.prepare(skip_prep, True, max_missing, check_audio)
 
 
 @dataclass

@@ -22,6 +22,7 @@ def prepare(settings):
         settings["valid_share"],
         settings["max_missing"],
         settings["skip_prep"],
+        settings["check_audio"],
     )
 
 

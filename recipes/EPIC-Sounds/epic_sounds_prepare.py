@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from audiomamba.dataio.audio import AudioError
+from audiomamba.dataio.audio import AudioError, is_silent
 from audiomamba.dataio.columns import read_table
 from audiomamba.dataio.corpora.clips import near_names
 from audiomamba.dataio.corpora.preparation import Corpus, Inputs, by_split
 from audiomamba.dataio.corpora.splits import held_out_as, report_overlaps
 from audiomamba.dataio.hdf5 import HDF5Audio
 from audiomamba.dataio.manifest import read_labels
+from audiomamba.dataio.problems import warn_of_silence
 
 AUDIO = "EPIC_audio.hdf5"
 LISTS = {
@@ -40,9 +41,9 @@ def prepare_epic_sounds(
     save_folder: str | Path,
     label_file: str | Path,
     valid_share: float = 0.05,
-    check_samples: bool = True,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    check_audio: str = "decode",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and challenge.csv.
 
@@ -56,25 +57,21 @@ def prepare_epic_sounds(
     ---------
     data_folder : str or Path
         With ``EPIC_audio.hdf5`` and the three lists.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     label_file : str or Path
         The class names by ``class_id``.
     valid_share : float
         Share of the training videos that is held out; 0 for none, and no
         valid.csv.
-    check_samples : bool
-        Read all segments once, to find NaN now and not in training.
 
     Raises
     ------
     PreparationError
         If the corpus is not found, or with everything that is wrong with it.
     """
-    corpus = EPICSounds(
-        data_folder, save_folder, label_file, valid_share, check_samples
-    )
-    corpus.prepare(skip_prep, allow_missing)
+    corpus = EPICSounds(data_folder, save_folder, label_file, valid_share)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 @dataclass
@@ -83,7 +80,6 @@ class EPICSounds(Corpus):
 
     label_file: str | Path
     valid_share: float
-    check_samples: bool
 
     name = "EPIC-Sounds"
     recipe = __file__
@@ -107,10 +103,7 @@ EPIC_Sounds_recognition_test_timestamps.csv
         self.require(audio, *lists)
         stat = audio.stat()
         table = {"wav": AUDIO, "size": stat.st_size, "mtime": stat.st_mtime_ns}
-        options = {
-            "check_samples": self.check_samples,
-            "valid_share": self.valid_share,
-        }
+        options = {"valid_share": self.valid_share}
         return Inputs([*lists, self.label_file], pd.DataFrame([table]), options)
 
     def parse(self, inputs):
@@ -131,7 +124,7 @@ EPIC_Sounds_recognition_test_timestamps.csv
     def measure(self, rows):
         """Drop unusable segments; the lists say where the others are."""
         audio = HDF5Audio(self.data_folder / AUDIO)
-        return _locate(rows, audio, self.problems, self.check_samples)
+        return _locate(rows, audio, self.problems, self.decode)
 
     def finish(self, rows):
         """Hold whole videos out for validation."""
@@ -193,12 +186,12 @@ def _read_list(path, split, labels, problems):
     )
 
 
-def _locate(rows, audio, problems, check_samples):
+def _locate(rows, audio, problems, decode):
     """The segments that can be read, cut to the end of their recording."""
     rows = rows[rows["usable"]].drop(columns="usable")
     present = set(audio.names())
     hint = near_names(present - set(rows["recording"]), whole=True)
-    kept = []
+    kept, silent = [], []
     for name, group in tqdm(
         rows.groupby("recording"), desc="reading segments", unit=" videos"
     ):
@@ -214,18 +207,30 @@ def _locate(rows, audio, problems, check_samples):
         except AudioError as error:
             problems.add(str(error), counts)
             continue
-        kept += [
-            row._replace(stop=min(row.stop, n_samples))
-            for row in group.itertuples(index=False)
-            if _is_readable(row, n_samples, audio, problems, check_samples)
-        ]
+        for row in group.itertuples(index=False):
+            if not _is_inside(row, n_samples, audio, problems):
+                continue
+            row = row._replace(stop=min(row.stop, n_samples))
+            try:
+                if decode and is_silent(_read(row, audio)):
+                    silent.append(row.ID)
+                kept.append(row)
+            except AudioError as error:
+                problems.add(f"{row.ID}: {error}", {row.split: 1})
+    warn_of_silence(silent, "segments")
     rows = pd.DataFrame(kept, columns=rows.columns)
     seconds = (rows["stop"] - rows["start"]) / SAMPLE_RATE
     return rows.assign(duration=seconds.round(6))
 
 
-def _is_readable(row, n_samples, audio, problems, check_samples):
-    """Whether a segment can be read; if not, report it."""
+def _read(row, audio):
+    """Yield the samples of a segment in blocks."""
+    for first in range(row.start, row.stop, _BLOCK):
+        yield audio.read(row.recording, first, min(first + _BLOCK, row.stop))
+
+
+def _is_inside(row, n_samples, audio, problems):
+    """Whether a recording has a segment; if not, report it."""
     if row.start >= n_samples or row.stop > n_samples + OVERSHOOT:
         problems.add(
             f"{row.ID}: goes from sample {row.start} to {row.stop}, but "
@@ -235,12 +240,4 @@ def _is_readable(row, n_samples, audio, problems, check_samples):
             {row.split: 1},
         )
         return False
-    if check_samples:
-        stop = min(row.stop, n_samples)
-        try:
-            for first in range(row.start, stop, _BLOCK):
-                audio.read(row.recording, first, min(first + _BLOCK, stop))
-        except AudioError as error:
-            problems.add(f"{row.ID}: {error}", {row.split: 1})
-            return False
     return True

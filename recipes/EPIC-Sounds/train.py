@@ -22,6 +22,7 @@ def prepare(settings):
         valid_share=settings["valid_share"],
         allow_missing=settings["allow_missing"],
         skip_prep=settings["skip_prep"],
+        check_audio=settings["check_audio"],
     )
 
 

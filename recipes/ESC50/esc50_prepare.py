@@ -44,6 +44,7 @@ def prepare_esc50(
     allow_missing: bool = False,
     skip_prep: bool = False,
     download: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, test.csv and labels.csv.
 
@@ -55,7 +56,7 @@ def prepare_esc50(
     ---------
     data_folder : str or Path
         ESC-50, with ``audio`` and ``meta``.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     fold : int
         The fold to test on.
@@ -80,7 +81,7 @@ def prepare_esc50(
     corpus = ESC50(
         data_folder, save_folder, str(fold), subset, meta_file, download
     )
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 @dataclass

@@ -25,6 +25,7 @@ def prepare(settings):
         meta_file=settings["meta_file"],
         allow_missing=settings["allow_missing"],
         skip_prep=settings["skip_prep"],
+        check_audio=settings["check_audio"],
         download=settings["download"],
     )
 

@@ -26,6 +26,7 @@ def prepare_librispeech(
     splits: Mapping[str, Sequence[str]],
     allow_missing: bool = False,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv and test.csv, whose labels are transcripts.
 
@@ -37,7 +38,7 @@ def prepare_librispeech(
     data_folder : str or Path
         Holds the folders of the subsets, or the folder ``LibriSpeech`` with
         them, as the archives have it.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     splits : dict
         ``train``, ``valid`` and ``test`` -> names of subsets; without any for
@@ -60,7 +61,7 @@ def prepare_librispeech(
         )
     splits = {split: names for split, names in splits.items() if names}
     corpus = LibriSpeech(data_folder, save_folder, splits)
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 @dataclass

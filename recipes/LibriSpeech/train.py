@@ -32,6 +32,7 @@ def prepare(settings):
         },
         allow_missing=settings["allow_missing"],
         skip_prep=settings["skip_prep"],
+        check_audio=settings["check_audio"],
     )
     train_tokenizer(
         Path(settings["manifest_folder"], "train.csv"),

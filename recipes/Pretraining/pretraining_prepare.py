@@ -14,7 +14,7 @@ import pandas as pd
 from audiomamba.dataio.corpora.corpus import read_headers
 from audiomamba.dataio.corpora.preparation import Corpus, Inputs
 from audiomamba.dataio.corpora.splits import held_out_as
-from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.problems import PreparationError, warn_of_silence
 
 
 def prepare_pretraining(
@@ -25,6 +25,7 @@ def prepare_pretraining(
     part_duration: float = 30.0,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv and valid.csv, without labels.
 
@@ -32,7 +33,7 @@ def prepare_pretraining(
     ---------
     data_folder : str or Path
         Searched at any depth.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     shares : dict, optional
         Folder, relative to ``data_folder`` or absolute -> its share of the
@@ -58,7 +59,7 @@ def prepare_pretraining(
     corpus = Unlabelled(
         data_folder, save_folder, folders, valid_share, part_duration
     )
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 def share_weights(
@@ -138,7 +139,10 @@ class Unlabelled(Corpus):
 
     def measure(self, rows):
         """Drop unusable files, and cut the others into parts."""
-        headers, errors = read_headers(self.data_folder, rows["wav"].tolist())
+        headers, errors = read_headers(
+            self.data_folder, rows["wav"].tolist(), self.decode
+        )
+        warn_of_silence(rows["wav"][headers["silent"] > 0].tolist())
         for row, fault in errors.items():
             self.problems.add(fault, {rows["split"][row]: 1})
         rows = rows.join(headers).drop(index=list(errors))

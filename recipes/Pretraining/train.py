@@ -23,6 +23,7 @@ def prepare(settings):
         settings["part_duration"],
         settings["allow_missing"],
         settings["skip_prep"],
+        settings["check_audio"],
     )
 
 

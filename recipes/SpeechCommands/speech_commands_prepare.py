@@ -59,6 +59,7 @@ def prepare_speech_commands(
     allow_missing: bool = False,
     skip_prep: bool = False,
     task: int | str = 35,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv.
 
@@ -70,7 +71,7 @@ def prepare_speech_commands(
     ---------
     data_folder : str or Path
         Speech Commands, unpacked or as the archive.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     download : bool
         Download the archive (2.4 GB) if the corpus is not found.
@@ -90,7 +91,7 @@ def prepare_speech_commands(
             f"task: {task}; it is one of {', '.join(CLASSES)} (classes)"
         )
     corpus = SpeechCommands(data_folder, save_folder, download, str(task))
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 @dataclass

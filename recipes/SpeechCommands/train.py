@@ -21,6 +21,7 @@ def prepare(settings):
         download=settings["download"],
         allow_missing=settings["allow_missing"],
         skip_prep=settings["skip_prep"],
+        check_audio=settings["check_audio"],
         task=settings["task"],
     )
 

@@ -20,6 +20,7 @@ def prepare(settings):
         valid_share=settings["valid_share"],
         max_missing=settings["max_missing"],
         skip_prep=settings["skip_prep"],
+        check_audio=settings["check_audio"],
     )
 
 

@@ -38,6 +38,7 @@ def prepare_vggsound(
     valid_share: float = 0.02,
     max_missing: float = 0.2,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and coverage.csv.
 
@@ -51,7 +52,7 @@ def prepare_vggsound(
     data_folder : str or Path
         ``vggsound.csv``, perhaps ``test.csv``, and the audio of the clips in
         any folders.
-    save_folder, skip_prep
+    save_folder, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     label_file : str or Path
         The classes.
@@ -67,7 +68,7 @@ def prepare_vggsound(
         If the corpus is not found, or too much of it is unusable.
     """
     corpus = VGGSound(data_folder, save_folder, label_file, valid_share)
-    corpus.prepare(skip_prep, allow_missing=True, max_missing=max_missing)
+    corpus.prepare(skip_prep, True, max_missing, check_audio)
 
 
 @dataclass

@@ -18,6 +18,7 @@ def prepare(settings):
         settings["manifest_folder"],
         allow_missing=settings["allow_missing"],
         skip_prep=settings["skip_prep"],
+        check_audio=settings["check_audio"],
     )
 
 

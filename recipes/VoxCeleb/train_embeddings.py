@@ -27,6 +27,7 @@ def prepare(settings):
         settings["valid_share"],
         settings["allow_missing"],
         settings["skip_prep"],
+        settings["check_audio"],
     )
 
 

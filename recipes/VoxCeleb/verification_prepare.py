@@ -50,6 +50,7 @@ def prepare_speakers(
     valid_share: float = 0.05,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv.
 
@@ -66,7 +67,7 @@ def prepare_speakers(
         ``vox1_dev_wav``, ``vox1_test_wav``, ``vox2_dev_wav``,
         ``vox2_test_wav``, ``dev`` and ``test`` (VoxCeleb2 comes as m4a:
         convert it to wav).
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     held_out : sequence of str
         Trial lists in ``data_folder`` whose speakers are not trained on.
@@ -80,7 +81,7 @@ def prepare_speakers(
         If the corpus is not found, or with everything that is wrong with it.
     """
     corpus = Speakers(data_folder, save_folder, held_out, valid_share)
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 def prepare_trials(
@@ -91,6 +92,7 @@ def prepare_trials(
     cohort_size: int = 20000,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write files.csv and cohort.csv, the utterances to embed.
 
@@ -99,7 +101,7 @@ def prepare_trials(
     data_folder : str or Path
         As for `prepare_speakers`; or a folder of any recordings, which the
         lists name from there.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     lists : sequence of str
         Trial lists in ``data_folder``, or absolute paths.
@@ -118,7 +120,7 @@ def prepare_trials(
     """
     kind = OwnTrials if has_own_files(data_folder, lists) else Trials
     corpus = kind(data_folder, save_folder, lists, cohort_manifest, cohort_size)
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 def has_own_files(data_folder: str | Path, lists: Sequence[str]) -> bool:

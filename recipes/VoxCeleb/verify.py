@@ -303,6 +303,7 @@ def main(hparams_file, run_opts, overrides):
         hparams["cohort_size"],
         hparams["allow_missing"],
         hparams["skip_prep"],
+        hparams["check_audio"],
     )
     device = run_opts["device"] or infer_device()
     embedder, weights = load_embedder(hparams["model_folder"], device)

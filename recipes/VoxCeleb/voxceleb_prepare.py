@@ -30,6 +30,7 @@ def prepare_voxceleb(
     split_file: str | Path | None = None,
     allow_missing: bool = False,
     skip_prep: bool = False,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv.
 
@@ -43,7 +44,7 @@ def prepare_voxceleb(
         VoxCeleb1: ``wav/<speaker>/<session>/<utterance>.wav``, or
         ``vox1_dev_wav`` and ``vox1_test_wav`` side by side, with or without
         ``wav`` in them, or ``dev/wav`` and ``test/wav``.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     split_file : str or Path, optional
         By default ``iden_split.txt`` in ``data_folder``.
@@ -55,7 +56,7 @@ def prepare_voxceleb(
     """
     split_file = Path(split_file or Path(data_folder, SPLIT_FILE))
     corpus = Identification(data_folder, save_folder, split_file)
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 class VoxCeleb(Corpus):

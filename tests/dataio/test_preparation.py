@@ -225,3 +225,31 @@ def test_what_the_system_refuses_is_explained(corpus, tmp_path):
 def test_a_share_is_between_0_and_1(corpus, tmp_path, max_missing):
     with pytest.raises(PreparationError, match=r"max_missing.*\[0, 1\]"):
         Tones(corpus, tmp_path / "save").prepare(max_missing=max_missing)
+
+
+def test_decoding_finds_what_headers_hide_once(corpus, tmp_path, caplog):
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 8000)
+    for wav in corpus.rglob("*.wav"):
+        soundfile.write(wav, noise, 8000)
+    cut = corpus / "train" / "a_0.wav"
+    soundfile.write(cut, noise, 8000, format="SDS", subtype="PCM_16")
+    cut.write_bytes(cut.read_bytes()[:4000])
+    soundfile.write(corpus / "test" / "b_0.wav", np.full(800, 0.25), 8000)
+    Tones(corpus, tmp_path / "save").prepare()
+    assert not caplog.messages
+    with pytest.raises(PreparationError, match="a_0.wav: truncated"):
+        Tones(corpus, tmp_path / "save").prepare(check_audio="decode")
+    (warning,) = caplog.messages
+    assert warning.startswith("1 files are silent throughout: test/b_0.wav;")
+    decode = {"check_audio": "decode", "allow_missing": True}
+    Tones(corpus, tmp_path / "save").prepare(**decode)
+    assert len(read_manifest(tmp_path / "save" / "train.csv")) == 2
+    caplog.set_level("INFO")
+    caplog.clear()
+    Tones(corpus, tmp_path / "save").prepare(**decode)
+    assert caplog.messages[0].startswith("Nothing has changed")
+
+
+def test_an_unknown_check_is_refused(corpus, tmp_path):
+    with pytest.raises(PreparationError, match="check_audio is all"):
+        Tones(corpus, tmp_path / "save").prepare(check_audio="all")

@@ -61,6 +61,7 @@ def prepare_folds(corpus, tmp_path):
             "seed": 1,
             "multi_label": False,
             "allow_missing": False,
+            "check_audio": "headers",
             "skip_prep": False,
         }
     )

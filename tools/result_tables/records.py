@@ -13,7 +13,7 @@ from result_tables.schema import RecordError, check_record
 # Options that do not change what is measured
 NEUTRAL = (
     "seed data_folder output_folder manifest_folder save_folder num_workers "
-    "skip_prep download label_file allow_missing max_missing "
+    "skip_prep download label_file allow_missing max_missing check_audio "
     "ckpt_interval_minutes process_timeout precision device noprogressbar "
     "test_only meta_file"
 ).split()

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from audiomamba.dataio.audio import AudioError, audio_info
-from audiomamba.dataio.problems import Problems
+from audiomamba.dataio.audio import AudioError, audio_info, decode_audio
+from audiomamba.dataio.problems import Problems, warn_of, warn_of_silence
 
 logger = logging.getLogger(__name__)
 
-# Files per task: keeps the number of pending tasks small for millions of files
-_CHUNK = 512
+# Files per task: enough that millions of files are not as many pending tasks
+_CHUNK = 64
 # Of the features of every recipe, in seconds
 _FRAME_S = 0.025
 # The threads wait for the disk most of the time
@@ -192,7 +192,7 @@ def _is_loop(entry, here):
 
 
 def read_headers(
-    data_folder: str | Path, wavs: Sequence[str]
+    data_folder: str | Path, wavs: Sequence[str], decode: bool = False
 ) -> tuple[pd.DataFrame, dict[int, str]]:
     """Read the headers of many files in parallel, and check the files.
 
@@ -202,12 +202,14 @@ def read_headers(
         The corpus.
     wavs : sequence of str
         Paths relative to ``data_folder``.
+    decode : bool
+        Decode plain PCM, too, and tell which files are silent.
 
     Returns
     -------
     headers : pandas.DataFrame
-        ``n_frames``, ``sample_rate``, ``channels``, a row per file in the
-        order of ``wavs``; all 0 where a file cannot be used.
+        ``n_frames``, ``sample_rate``, ``channels``, ``silent``, a row per file
+        in the order of ``wavs``; all 0 where a file cannot be used.
     errors : dict
         Row -> what is wrong with its file.
 
@@ -218,14 +220,18 @@ def read_headers(
     >>> soundfile.write(folder / "a.wav", [0.0] * 800, 8000)
     >>> headers, errors = read_headers(folder, ["a.wav", "b.wav"])
     >>> headers.values.tolist(), list(errors)
-    ([[800, 8000, 1], [0, 0, 0]], [1])
+    ([[800, 8000, 1, 0], [0, 0, 0, 0]], [1])
     """
-    headers = np.zeros((len(wavs), 3), dtype=np.int64)
+    headers = np.zeros((len(wavs), 4), dtype=np.int64)
     errors = {}
 
     def read(path):
+        path = os.path.join(data_folder, path)
         try:
-            return audio_info(os.path.join(data_folder, path), verify=True)
+            if not decode:
+                return *audio_info(path, verify=True), False
+            info, silent = decode_audio(path)
+            return *info, silent
         except AudioError as error:
             return str(error)
 
@@ -233,7 +239,7 @@ def read_headers(
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(
             total=len(wavs),
-            desc="reading headers",
+            desc="decoding" if decode else "reading headers",
             unit=" files",
             leave=False,
         ) as bar,
@@ -245,7 +251,7 @@ def read_headers(
             else:
                 headers[row] = found
             bar.update()
-    columns = ["n_frames", "sample_rate", "channels"]
+    columns = ["n_frames", "sample_rate", "channels", "silent"]
     return pd.DataFrame(headers, columns=columns), errors
 
 
@@ -263,6 +269,7 @@ def measure(
     sample_rate: int | None = None,
     channels: int | None = None,
     may_be_resampled: bool = False,
+    decode: bool = False,
 ) -> pd.DataFrame:
     """Add the durations of audio files; drop and report unusable ones.
 
@@ -283,6 +290,8 @@ def measure(
         Likewise, the number of channels.
     may_be_resampled : bool
         Accept another rate, with a warning, if it is that of all files.
+    decode : bool
+        See `read_headers`; silent files are named in a warning.
 
     Returns
     -------
@@ -303,7 +312,7 @@ def measure(
     """
     # a file may have many rows, and is read once
     wavs, places = np.unique(rows["wav"].astype(str), return_inverse=True)
-    headers, errors = read_headers(data_folder, wavs.tolist())
+    headers, errors = read_headers(data_folder, wavs.tolist(), decode)
     if may_be_resampled:
         sample_rate = _common_rate(headers, sample_rate, data_folder)
     wanted = {"sample_rate": sample_rate, "channels": channels}
@@ -322,23 +331,14 @@ def measure(
         n_frames, fits = _segments(rows, n_frames, usable, problems)
         usable &= fits
     duration = (n_frames / headers["sample_rate"]).round(6)
-    _warn_of_short(rows[usable], duration[usable])
+    is_short = usable & (duration < _FRAME_S)
+    warn_of(
+        rows["wav"][is_short],
+        f"clips are shorter than a frame of {1000 * _FRAME_S:g} ms",
+        "they are used, padded with silence",
+    )
+    warn_of_silence(rows["wav"][usable & (headers["silent"] > 0)].unique())
     return rows.assign(duration=duration)[usable].reset_index(drop=True)
-
-
-def _warn_of_short(rows, duration):
-    """Name clips that are shorter than a frame of the features."""
-    short = rows["wav"][duration < _FRAME_S]
-    if len(short):
-        more = f" and {len(short) - 5} more" if len(short) > 5 else ""
-        logger.warning(
-            "%d clips are shorter than a frame of %g ms: %s%s; they are used, "
-            "padded with silence",
-            len(short),
-            1000 * _FRAME_S,
-            ", ".join(short[:5]),
-            more,
-        )
 
 
 def _common_rate(headers, sample_rate, data_folder):

@@ -63,6 +63,7 @@ def prepare(settings: Mapping) -> None:
         settings["skip_prep"],
         settings.get("strong_csv"),
         folds,
+        settings["check_audio"],
     )
 
 
@@ -125,6 +126,7 @@ def prepare_custom(
     skip_prep: bool = False,
     strong_csv: str | Path | None = None,
     folds: Folds | None = None,
+    check_audio: str = "headers",
 ) -> None:
     """Write train.csv, valid.csv, test.csv and labels.csv, checked.
 
@@ -135,7 +137,7 @@ def prepare_custom(
     ---------
     data_folder : str or Path
         The folder that ``wav`` in the lists is relative to.
-    save_folder, allow_missing, skip_prep
+    save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
     lists : dict
         Split -> its CSV.
@@ -154,7 +156,7 @@ def prepare_custom(
     """
     folders = Path(data_folder), Path(save_folder)
     corpus = Custom(*folders, lists, multi_label, strong_csv, folds)
-    corpus.prepare(skip_prep, allow_missing)
+    corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
 @dataclass

@@ -19,6 +19,7 @@ from audiomamba.dataio.codecs.decoder import PYAV_READS, has_decoder
 from audiomamba.dataio.codecs.formats import SUFFIXES, convert_all
 from audiomamba.dataio.corpora import corpus
 from audiomamba.dataio.corpora.clips import report_lost_classes
+from audiomamba.dataio.files import unused_folder
 from audiomamba.dataio.manifest import (
     COLUMNS,
     inputs_key,
@@ -94,6 +95,8 @@ is no folder ...
     others: str = field(default="", init=False)
     # All clips that should be there, with split and label, where parse says so
     listed: pd.DataFrame | None = field(default=None, init=False)
+    # Whether to decode all files; see prepare
+    decode: bool = field(default=False, init=False)
     # Class -> readable name, where parse knows one
     class_names: Mapping[str, str] = field(default_factory=dict, init=False)
 
@@ -123,6 +126,7 @@ is no folder ...
         skip_prep: bool = False,
         allow_missing: bool = False,
         max_missing: float = 1.0,
+        check_audio: str = "headers",
     ) -> None:
         """Write the manifests, unless those of the same inputs exist.
 
@@ -134,6 +138,9 @@ is no folder ...
             Leave out files that are missing or unusable, and count them.
         max_missing : float
             The largest share of a split that may be left out, in [0, 1].
+        check_audio : str
+            ``headers``, and what is compressed or floating-point is decoded;
+            or ``decode``: all is, and silent files are named in a warning.
 
         Raises
         ------
@@ -150,6 +157,11 @@ is no folder ...
             raise PreparationError(
                 f"max_missing is {max_missing}; it must be in [0, 1]"
             )
+        if check_audio not in ("headers", "decode"):
+            raise PreparationError(
+                f"check_audio is {check_audio}; it must be headers or decode"
+            )
+        self.decode = check_audio == "decode"
         report_file = self.save_folder / "problems.txt"
         try:
             self._prepare(report_file, allow_missing, max_missing)
@@ -183,6 +195,7 @@ is no folder ...
             **inputs.options,
             "allow_missing": allow_missing,
             "max_missing": max_missing,
+            "decode": self.decode,
         }
         key = inputs_key(options, inputs.lists, inputs.audio)
         if is_prepared(self.save_folder, key):
@@ -251,6 +264,7 @@ is no folder ...
             self.sample_rate,
             self.channels,
             self.may_be_resampled,
+            self.decode,
         )
 
     def finish(
@@ -349,7 +363,7 @@ is no folder ...
         if self.recipe:
             tools = Path(self.recipe).resolve().parents[2] / "tools"
             tool = os.path.relpath(tools / "make_mini_corpus.py")
-            folder = _unused(self.data_folder)
+            folder = unused_folder(self.data_folder)
             lines += [
                 "For a first try, make a miniature of synthetic sounds:",
                 f"  python {tool} {self.name} {folder}",
@@ -357,20 +371,6 @@ is no folder ...
             if folder != self.data_folder:
                 lines.append(f"and pass --data_folder {folder}")
         return PreparationError("\n".join(lines))
-
-
-def _unused(folder):
-    """The folder if it is empty or not there, else a new one beside it."""
-    candidate, number = folder, 1
-    while candidate.exists() and not _is_empty_folder(candidate):
-        suffix = f"_mini{number if number > 1 else ''}"
-        candidate = folder.parent / (folder.resolve().name + suffix)
-        number += 1
-    return candidate
-
-
-def _is_empty_folder(path):
-    return path.is_dir() and not any(path.iterdir())
 
 
 def by_split(

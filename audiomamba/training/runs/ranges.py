@@ -112,6 +112,7 @@ RANGES = {
     "skip_prep": SWITCH,
     "allow_missing": SWITCH,
     "max_missing": SHARE,
+    "check_audio": _one_of("headers", "decode"),
     "on_bad_clip": _one_of("stop", "skip"),
     "max_bad_share": SHARE,
     "valid_share": BELOW_1,

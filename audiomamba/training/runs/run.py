@@ -45,6 +45,7 @@ FREE = (
     "num_workers",
     "skip_prep",
     "download",
+    "check_audio",
     "ckpt_interval_minutes",
     "process_timeout",
     "test_scores",
