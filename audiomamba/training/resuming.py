@@ -16,6 +16,7 @@ from audiomamba.dataio.batches import ClipBatch
 from audiomamba.dataio.pipeline import ClipDataset
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.samplers import EpochBatchSampler
+from audiomamba.training.runs.environment import all_gather
 from audiomamba.training.runs.interruption import Interrupted, interruption
 
 logger = get_logger(__name__)
@@ -185,6 +186,9 @@ class ResumableBrain(sb.Brain):
                 batches = self.step - self.step_at_start
                 meta["in_epoch"] = self.epoch
                 meta["clips"] = self.train_sampler.n_drawn(batches)
+            # Only the main process saves; each loads what stands for all
+            losses = all_gather(self.avg_train_loss)
+            self.avg_train_loss = sum(losses) / len(losses)
             self.checkpointer.save_checkpoint(meta, end_of_epoch=False)
             # All arguments: SpeechBrain's defaults are lists that grow
             self.checkpointer.delete_checkpoints(

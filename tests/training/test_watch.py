@@ -1,5 +1,7 @@
 """When a process counts as stopped."""
 
+import threading
+
 import pytest
 
 from audiomamba.training.runs.watch import (
@@ -29,3 +31,19 @@ def test_a_single_process_watches_nobody(timeout):
     watch.start(timeout)
     assert watch._thread is None
     watch.stop()
+
+
+def test_a_store_that_does_not_answer_is_a_silent_rank_0(monkeypatch):
+    # rank 0 keeps the store where torchrun is told not to share its own
+    watch, named = ProcessWatch(), threading.Event()
+
+    def end(silent):
+        assert silent == [0]
+        named.set()
+        watch._ended.set()
+
+    monkeypatch.setattr(watch, "_end", end)
+    monkeypatch.setattr(watch, "_connect", threading.Event().wait)
+    watch._timeout, watch._rank, watch._names = 0.2, 1, ["a", "b"]
+    watch._watch()
+    assert named.is_set()

@@ -113,29 +113,45 @@ class ProcessWatch:
 
     def _watch(self):
         interval = min(INTERVAL, self._timeout / 4)
-        store, seen, before = None, {}, time.monotonic()
-        while True:
-            ended = self._ended.wait(interval)
-            if ended and store is None:
-                return
-            try:
-                store = store or self._connect()
-                self._count(store, self._rank, FINISHED if ended else 1)
-                counts = {
-                    rank: self._count(store, rank)
-                    for rank in range(len(self._names))
-                }
-            except RuntimeError:
-                # what cannot be asked has not answered
-                store, counts = None, {r: c for r, (c, _) in seen.items()}
-            if ended:
-                return
-            now = time.monotonic()
-            if now - before > self._timeout:
-                seen.clear()  # it was this process that had stopped
-            before = now
-            if silent := silent_ranks(counts, seen, now, self._timeout):
-                self._end(silent)
+        self._store, self._seen = None, {}
+        self._before, asking, unanswered = time.monotonic(), None, 0.0
+        while not self._ended.wait(interval):
+            if asking is not None and asking.is_alive():
+                # rank 0 may keep the store.  Intervals are counted, as the
+                # clock goes on while this process itself is stopped.
+                unanswered += interval
+                if unanswered > self._timeout:
+                    self._end([0])
+                continue
+            unanswered = 0.0
+            asking = threading.Thread(target=self._ask, daemon=True)
+            asking.start()
+        if asking is not None:
+            asking.join(interval)
+            if not asking.is_alive() and self._store is not None:
+                self._ask(ended=True)
+
+    def _ask(self, ended=False):
+        """Give a sign of life, and look for those of the others."""
+        try:
+            self._store = self._store or self._connect()
+            self._count(self._store, self._rank, FINISHED if ended else 1)
+            counts = {
+                rank: self._count(self._store, rank)
+                for rank in range(len(self._names))
+            }
+        except RuntimeError:
+            # what cannot be asked has not answered
+            self._store = None
+            counts = {rank: count for rank, (count, _) in self._seen.items()}
+        if ended:
+            return
+        now = time.monotonic()
+        if now - self._before > self._timeout:
+            self._seen.clear()  # it was this process that had stopped
+        self._before = now
+        if silent := silent_ranks(counts, self._seen, now, self._timeout):
+            self._end(silent)
 
     def _end(self, silent):
         """End this process: its other threads wait for the silent ones."""
