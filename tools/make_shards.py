@@ -9,8 +9,8 @@
 The first folder has the manifests that a recipe's preparation wrote: train.csv,
 valid.csv and test.csv, or some of them. In the second one every clip is a
 member of a shard, train-000000.tar and so on, with its bytes as they are, and
-the new manifests say where it begins. The same command again goes on where it
-was stopped; sha256sum -c SHA256SUMS in the folder checks everything.
+the new manifests point to it. Run the same command again to resume;
+sha256sum -c SHA256SUMS in the folder checks everything.
 
 webdataset reads the shards as well: a sample is the audio file and json, with
 the rows of the manifest that are about it. Clips are in random order.

@@ -1,5 +1,6 @@
 """From scores of tokens to text: by the best path, or a beam search."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +16,10 @@ from audiomamba.nnet.lengths import absolute_lengths, check_positive
 LM_PACKAGES = ("kenlm", "pygtrie")
 
 
-class Decoder:
+class Decoder(ABC):
     """From scores to text."""
 
+    @abstractmethod
     def __call__(
         self, log_probs: torch.Tensor, lengths: torch.Tensor
     ) -> list[str]:
@@ -34,7 +36,6 @@ class Decoder:
         -------
         list of str
         """
-        raise NotImplementedError
 
     def write(self, parts: Iterable[torch.Tensor]) -> Iterator[str]:
         """Write down one utterance whose scores come in parts.

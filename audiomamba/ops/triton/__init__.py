@@ -15,7 +15,8 @@ from audiomamba.ops.inner_from_parts import compose_inner
 from audiomamba.ops.optional_gradients import cast_like
 
 # Only for the interpreter: on a GPU the norm is PyTorch's own.
-from audiomamba.ops.reference import norm_backward, norm_forward  # noqa: F401
+from audiomamba.ops.reference import norm_backward as norm_backward
+from audiomamba.ops.reference import norm_forward as norm_forward
 from audiomamba.ops.triton import adjoint as adjoint_kernels
 from audiomamba.ops.triton import conv as conv_kernels
 from audiomamba.ops.triton import scan as scan_kernels
