@@ -12,6 +12,7 @@ from audiomamba.nnet.lengths import (
     check_sizes,
     clear_padding,
 )
+from audiomamba.nnet.parameters import exempt_from_decay
 from audiomamba.nnet.patch_embed import (
     PatchEmbed,
     Size,
@@ -64,8 +65,7 @@ class PatchEncoder(BlockEncoder):
         for name in tokens:
             token = torch.nn.Parameter(torch.empty(1, 1, embed_dim))
             torch.nn.init.trunc_normal_(token, std=0.02)
-            token._no_weight_decay = True  # type: ignore[attr-defined]
-            self.register_parameter(name, token)
+            self.register_parameter(name, exempt_from_decay(token))
         self.patch_embed = self._new_patch_embed()
         self.pos_embed = PositionEmbedding(
             self._table_grid(self.patch_size, self.stride),

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from audiomamba.nnet.lengths import check_choice
 from audiomamba.nnet.linear import Linear
+from audiomamba.nnet.parameters import exempt_from_decay
 from audiomamba.ops import linear, mamba_inner
 from audiomamba.ops.arguments import InnerArguments
 from audiomamba.ops.stepping import InnerState, first_state, inner_steps
@@ -121,15 +122,13 @@ class BidirectionalMamba(torch.nn.Module):
         decay_name = "A_b_log" if suffix else "A_log"
         setattr(self, decay_name, self._new_decay())
         skip = torch.nn.Parameter(torch.ones(inner))
-        skip._no_weight_decay = True
-        setattr(self, "D" + suffix, skip)
+        setattr(self, "D" + suffix, exempt_from_decay(skip))
 
     def _new_decay(self):
         """Return log(1..N) for every channel (S4D-real initialisation)."""
         rates = torch.arange(1, self.state_size + 1, dtype=torch.float32)
         decay = torch.nn.Parameter(rates.log().repeat(self.inner_dim, 1))
-        decay._no_weight_decay = True
-        return decay
+        return exempt_from_decay(decay)
 
     def _new_step_projection(self):
         """Return a layer whose softplus starts log-uniform in its range."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from audiomamba.nnet.parameters import exempt_from_decay
 from audiomamba.nnet.patch_embed import Size, to_pair
 
 # Under the root, as in masked autoencoders: a silent patch stays finite.
@@ -87,7 +88,7 @@ class PretextHeads(torch.nn.Module):
         self.normalise_targets = normalise_targets
         self.mask_token = torch.nn.Parameter(torch.empty(mask_dim or embed_dim))
         torch.nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self.mask_token._no_weight_decay = True  # type: ignore[attr-defined]
+        exempt_from_decay(self.mask_token)
         sizes = (embed_dim, math.prod(to_pair(patch_size)))
         self.generative = _head(*sizes) if generative else None
         self.contrastive = _head(*sizes) if contrastive else None

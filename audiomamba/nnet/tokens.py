@@ -8,6 +8,8 @@ is alone.
 import torch
 import torch.nn.functional as F
 
+from audiomamba.nnet.parameters import exempt_from_decay
+
 # Place of the class tokens -> their number.
 CLS_TOKENS = {"front": 1, "middle": 1, "end": 1, "both": 2, None: 0}
 TOKEN_ORDERS = ("frequency", "time")
@@ -121,7 +123,7 @@ class PositionEmbedding(torch.nn.Module):
             torch.empty(1, n_positions, embed_dim)
         )
         torch.nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        self.pos_embed._no_weight_decay = True  # type: ignore[attr-defined]
+        exempt_from_decay(self.pos_embed)
 
     def forward(
         self,
