@@ -178,7 +178,7 @@ class PatchEmbed(torch.nn.Module):
         torch.nn.init.trunc_normal_(
             self.proj.weight, std=std, a=-2 * std, b=2 * std
         )
-        torch.nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
+        torch.nn.init.zeros_(self.proj.get_parameter("bias"))
 
     def forward(
         self,
