@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
 ROOT = Path(__file__).parents[2]
 # A model and a training that take seconds on a CPU.
@@ -169,3 +172,25 @@ def load_script():
         return module
 
     return load
+
+
+@pytest.fixture(scope="session")
+def write_tones():
+    """Write tones of two pitches in noise, and the lists of recipes/Custom."""
+
+    def write(folder, n_train, seconds, ending):
+        generator = np.random.default_rng(0)
+        rows = []
+        for number in range(n_train + 8):
+            times = np.arange(round(16000 * seconds)) / 16000
+            wave = np.sin(2 * np.pi * (300, 2500)[number % 2] * times)
+            wave = 0.2 * wave + 0.1 * generator.standard_normal(len(times))
+            name = f"{number:02}.{ending}"
+            soundfile.write(folder / name, wave, 16000)
+            rows.append((f"{number:02}", seconds, name, number % 2))
+        table = pd.DataFrame(rows, columns=["ID", "duration", "wav", "label"])
+        table[:n_train].to_csv(folder / "train.csv", index=False)
+        table[n_train:-4].to_csv(folder / "valid.csv", index=False)
+        table[-4:].to_csv(folder / "test.csv", index=False)
+
+    return write

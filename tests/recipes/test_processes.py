@@ -7,10 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-import soundfile
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "Custom"
 TINY = {
@@ -31,21 +28,10 @@ ENVIRONMENT = {
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory):
+def sounds(tmp_path_factory, write_tones):
     """Write clips of two tones, and the three lists."""
     folder = tmp_path_factory.mktemp("sounds")
-    generator = np.random.default_rng(0)
-    rows = []
-    for number in range(24):
-        times = np.arange(4000) / 16000
-        wave = np.sin(2 * np.pi * (300, 2500)[number % 2] * times)
-        wave = 0.2 * wave + 0.1 * generator.standard_normal(4000)
-        soundfile.write(folder / f"{number:02}.wav", wave, 16000)
-        rows.append((f"{number:02}", 0.25, f"{number:02}.wav", number % 2))
-    table = pd.DataFrame(rows, columns=["ID", "duration", "wav", "label"])
-    parts = {"train": slice(16), "valid": slice(16, 20), "test": slice(20, 24)}
-    for split, part in parts.items():
-        table[part].to_csv(folder / f"{split}.csv", index=False)
+    write_tones(folder, n_train=16, seconds=0.25, ending="wav")
     return folder
 
 

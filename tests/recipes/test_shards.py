@@ -4,10 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import soundfile
-
 TOOL = Path(__file__).parents[2] / "tools" / "make_shards.py"
 TINY = {
     "embed_dim": 32,
@@ -19,26 +15,12 @@ TINY = {
 }
 
 
-def make_sounds(folder):
-    """Write tones of two pitches in noise, and the three lists."""
-    generator = np.random.default_rng(0)
-    rows = []
-    for number in range(16):
-        times = np.arange(8000) / 16000
-        wave = np.sin(2 * np.pi * (300, 2500)[number % 2] * times)
-        wave = 0.2 * wave + 0.1 * generator.standard_normal(8000)
-        soundfile.write(folder / f"{number:02}.flac", wave, 16000)
-        rows.append((f"{number:02}", 0.5, f"{number:02}.flac", number % 2))
-    table = pd.DataFrame(rows, columns=["ID", "duration", "wav", "label"])
-    parts = {"train": slice(8), "valid": slice(8, 12), "test": slice(12, 16)}
-    for split, part in parts.items():
-        table[part].to_csv(folder / f"{split}.csv", index=False)
-
-
-def test_shards_train_as_loose_files_do(run_recipe, read_results, tmp_path):
+def test_shards_train_as_loose_files_do(
+    run_recipe, read_results, write_tones, tmp_path
+):
     sounds, shards = tmp_path / "sounds", tmp_path / "shards"
     sounds.mkdir()
-    make_sounds(sounds)
+    write_tones(sounds, n_train=8, seconds=0.5, ending="flac")
     outs = [tmp_path / "loose", tmp_path / "packed"]
     yaml = "hparams/aum_tiny.yaml"
     folders = {"data_folder": sounds, "output_folder": outs[0]}
