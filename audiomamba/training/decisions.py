@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from speechbrain.utils.logger import get_logger
 
 from audiomamba.pictures import precision_recall_picture
-from audiomamba.training.measures import multi_hot
+from audiomamba.training.measures import f1_scores, multi_hot
 from audiomamba.training.metrics import ClassificationMetrics
 
 logger = get_logger(__name__)
@@ -150,6 +150,31 @@ def learn_decisions(brain, dataset, loader_kwargs) -> dict | None:
             round(best_threshold(score, row), 4)
             for score, row in zip(scores.T, rows.T)
         ],
+    }
+
+
+def f1_of_decisions(metrics: ClassificationMetrics, decisions: dict) -> dict:
+    """Compute the F1 on the test clips, by the thresholds and by one half.
+
+    Arguments
+    ---------
+    metrics : ClassificationMetrics
+        With the scores of the test.
+    decisions : dict
+        From `learn_decisions`.
+
+    Returns
+    -------
+    dict
+        ``thresholds`` and ``one_half`` -> ``macro`` and ``micro``, see
+        `f1_scores`. The temperature does not move one half.
+    """
+    _, scores, targets = metrics.arrays()
+    rows = multi_hot(targets, scores.shape[1])
+    scores = scaled(scores, decisions["temperature"])
+    return {
+        "thresholds": f1_scores(scores >= decisions["thresholds"], rows),
+        "one_half": f1_scores(scores >= 0.5, rows),
     }
 
 

@@ -94,6 +94,36 @@ def areas_under_curve(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return _per_class(roc_auc_score, scores, rows, mixed)
 
 
+def f1_scores(said: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+    """Compute the F1 of decisions: of each class, and of all together.
+
+    Arguments
+    ---------
+    said : np.ndarray
+        Whether a clip is said to have a class, [clips, classes].
+    rows : np.ndarray
+        Whether it has, [clips, classes].
+
+    Returns
+    -------
+    dict
+        ``macro``, the mean over the classes with positive clips (NaN without
+        any), and ``micro``, over all decisions.
+
+    Example
+    -------
+    >>> rows = np.array([[1, 0, 0], [1, 1, 0]])
+    >>> said = np.array([[1, 0, 0], [0, 1, 1]])
+    >>> {name: round(f1, 3) for name, f1 in f1_scores(said, rows).items()}
+    {'macro': 0.833, 'micro': 0.667}
+    """
+    from sklearn.metrics import f1_score
+
+    each = _per_class(f1_score, said, rows, rows.any(axis=0))
+    together = f1_score(rows.ravel(), said.ravel(), zero_division=0.0)
+    return {"macro": mean_of_defined(each), "micro": float(together)}
+
+
 def _per_class(metric, scores, rows, defined):
     """Return the metric per class, NaN where it is not defined."""
     result = np.full(rows.shape[1], np.nan)

@@ -21,7 +21,11 @@ from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import ClassNames
-from audiomamba.training.decisions import draw_decisions, learn_decisions
+from audiomamba.training.decisions import (
+    draw_decisions,
+    f1_of_decisions,
+    learn_decisions,
+)
 from audiomamba.training.finetuning import check_finetuning, class_weights
 from audiomamba.training.protocols import check_averages, check_protocols
 from audiomamba.training.results import run_record, save_results
@@ -186,6 +190,7 @@ def test_and_record(name, hparams_file, brain, hparams, datasets, labels):
     )
     if decisions:
         record["decisions"] = decisions
+        record["f1"] = f1_of_decisions(brain.hparams.metrics, decisions)
     folder = hparams["output_folder"]
     save_results(record, brain, folder, labels)
     if decisions:

@@ -347,6 +347,7 @@ def test_clips_with_several_labels_can_be_learned(
     assert sorted(scores["target"])[0] == "high"
     assert list(scores)[2:] == ["score:high", "score:low"]
     assert results["clips"] == {"train": 6, "valid": 2, "test": 4}
+    assert results["f1"].keys() == {"thresholds", "one_half"}
 
 
 def test_frames_are_trained_on_events_and_tell_when(

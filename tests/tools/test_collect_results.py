@@ -152,6 +152,20 @@ def test_the_deviation_over_folds_is_shown(tmp_path):
     assert headline(pd.DataFrame([line])) == "91.00±4.00"
 
 
+def test_f1_with_thresholds_is_beside_that_at_one_half(tmp_path):
+    from result_tables.page import measured
+    from result_tables.records import describe, read_record
+
+    way = {"macro": 0.4, "micro": 0.6}
+    half = {"macro": None, "micro": 0.25}
+    record = {**RECORD, "f1": {"thresholds": way, "one_half": half}}
+    line = describe(read_record(save(tmp_path / "r.json", record)), "r.json")
+    shown = measured(pd.DataFrame([line]))
+    assert (shown["macro_f1"], shown["micro_f1"]) == ("40.00", "60.00")
+    assert shown["micro_f1_half"] == "25.00" and "macro_f1_half" not in shown
+    assert "micro_f1" not in measured(pd.DataFrame([describe(RECORD, "r")]))
+
+
 def test_a_single_process_under_torchrun_belongs_to_a_row(rows):
     line = "torchrun --nproc_per_node=1 train.py hparams/aum_base.yaml"
     assert len(rows(command=line)) == 1
@@ -293,6 +307,7 @@ BAD = [
     ({"clips__test": 12000}, "clips.test is 12000; .* at most 11005"),
     ({"parameters": "many"}, "parameters is 'many'"),
     ({"flops_per_clip": {"forward": "1"}}, "flops_per_clip is"),
+    ({"f1": {"one_half": {}}}, "has no f1.thresholds"),
     ({"wall_time_s": -1.0}, "wall_time_s is -1.0"),
     ({"hardware__processes": 0}, "hardware.processes is 0"),
     ({"hardware__name": "A\nB"}, "hardware.name is"),

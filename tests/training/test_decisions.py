@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import f1_score
 
 from audiomamba.pictures import precision_recall_picture
@@ -9,8 +10,10 @@ from audiomamba.training.decisions import (
     UNKNOWN,
     best_temperature,
     best_threshold,
+    f1_of_decisions,
     scaled,
 )
+from audiomamba.training.metrics import ClassificationMetrics
 
 
 def clips(n=300, temperature=1.0, seed=0):
@@ -50,6 +53,26 @@ def test_a_class_without_evidence_keeps_one_half():
     scores = np.array([0.2, 0.9])
     assert best_threshold(scores, np.array([0, 0])) == UNKNOWN
     assert best_threshold(scores, np.array([1, 1])) == UNKNOWN
+
+
+def test_thresholds_are_judged_on_the_test_clips():
+    metrics = ClassificationMetrics(multi_label=True)
+    scores, rows = clips(60)
+    rows[:, 3] = False  # no mean counts a class without clips
+    logits = torch.logit(torch.from_numpy(scores))
+    metrics.append([*map(str, range(60))], logits, torch.from_numpy(rows), 0.0)
+    thresholds = [0.3, 0.5, 0.7, 0.9]
+    decisions = {"temperature": 2.0, "thresholds": thresholds}
+    found = f1_of_decisions(metrics, decisions)
+    for way, said in (
+        ("thresholds", scaled(scores, 2.0) >= thresholds),
+        ("one_half", scores >= 0.5),
+    ):
+        macro = f1_score(rows[:, :3], said[:, :3], average="macro")
+        assert found[way]["macro"] == pytest.approx(macro)
+        micro = f1_score(rows, said, average="micro")
+        assert found[way]["micro"] == pytest.approx(micro)
+    assert found["thresholds"] != found["one_half"]
 
 
 def test_curves_of_chosen_classes_are_drawn(tmp_path):

@@ -22,6 +22,10 @@ HEADINGS = {
     "best": "best epoch on the test clips",
     "average": "average",
     "minDCF": "minDCF",
+    "macro_f1": "macro F1",
+    "macro_f1_half": "at 0.5",
+    "micro_f1": "micro F1",
+    "micro_f1_half": "at 0.5",
     "seeds": "seeds",
     "parameters": "M parameters",
     "gflop": "GFLOP",
@@ -47,6 +51,10 @@ FURTHER = {
     "best": "paper",
     "average": "average",
     "minDCF": "minDCF",
+    "macro_f1": "macro_f1",
+    "macro_f1_half": "macro_f1_half",
+    "micro_f1": "micro_f1",
+    "micro_f1_half": "micro_f1_half",
 }
 # Around the table in a recipe's README
 OPEN, CLOSE = "<!-- rows -->", "<!-- end of rows -->"

@@ -28,8 +28,8 @@ RECIPES = {"ESC-50": "ESC50", "ESC-10": "ESC50", "ESC10": "ESC50"}
 RECIPES["SpeechCommands-12"] = "SpeechCommands"
 COLUMNS = (
     "recipe hparams overrides corpus seed metric value std protocol epoch "
-    "honest paper average minDCF parameters gflop hardware hours commit "
-    "command record"
+    "honest paper average minDCF macro_f1 macro_f1_half micro_f1 micro_f1_half "
+    "parameters gflop hardware hours commit command record"
 ).split()
 
 
@@ -188,6 +188,7 @@ def describe(record: dict, path: str) -> dict:
         "paper": score("paper"),
         "average": score("average"),
         "minDCF": record["metrics"]["minDCF"] if metric == "EER" else "",
+        **f1_of(record),
         "parameters": record["parameters"],
         "gflop": round(flops["forward"] / 1e9, 3) if flops else "",
         "hardware": hardware_words(record["hardware"]),
@@ -196,6 +197,21 @@ def describe(record: dict, path: str) -> dict:
         "command": record["command"],
         "record": path,
     }
+
+
+def f1_of(record: dict) -> dict:
+    """Return F1 with the learned thresholds, and at one half, in percent.
+
+    Of a record without decisions, and where F1 is not defined, it is empty.
+    """
+    found = {}
+    for kind in ("macro", "micro"):
+        for suffix, way in (("", "thresholds"), ("_half", "one_half")):
+            value = record.get("f1", {}).get(way, {}).get(kind)
+            found[f"{kind}_f1{suffix}"] = (
+                "" if value is None else round(100 * value, 4)
+            )
+    return found
 
 
 def hardware_words(hardware: dict) -> str:

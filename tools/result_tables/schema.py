@@ -165,6 +165,9 @@ TRAINING = {
     key: SCHEMA[key]
     for key in ("hparams_file", "seed", "command", "wall_time_s")
 }
+# Of clips with several labels; a class may have no test clip
+_F1 = {kind: _or_null(_number(0, 1)) for kind in ("macro", "micro")}
+F1 = {"thresholds": _F1, "one_half": _F1}
 # Of a record of several folds
 _STD = _or_null(_number(0, 1e6))
 
@@ -185,6 +188,8 @@ def check_record(path, record: Mapping) -> None:
     _check(path, "metric.std", metric.get("std"), _STD)
     if "training" in record:
         _check(path, "training", record["training"], TRAINING)
+    if "f1" in record:
+        _check(path, "f1", record["f1"], F1)
     if name == "EER":
         cost = {"minDCF": _number(0, 1e6)}
         _check(path, "metrics", record.get("metrics"), cost)
