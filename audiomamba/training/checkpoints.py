@@ -45,6 +45,8 @@ logger = get_logger(__name__)
 
 UNFINISHED = "unfinished-"
 DAMAGED = "damaged-"
+# In the meta: whether its scores are accuracies or error rates
+HIGHER_IS_BETTER = "higher_is_better"
 
 
 def plain_scalars(meta):
@@ -310,7 +312,7 @@ class AtomicCheckpointer(Checkpointer):
         higher_is_better : bool
             False for error rates.
         """
-        self.save_checkpoint(meta=meta)
+        self.save_checkpoint({**meta, HIGHER_IS_BETTER: higher_is_better})
         best = [best_first(key, higher_is_better) for key in keys]
         self.delete_checkpoints(
             importance_keys=[ckpt_recency, *best], verbosity=logging.DEBUG
@@ -339,7 +341,8 @@ def find_checkpoint(folder, protocol):
     # a run has one score per split, its headline
     wanted = {key for key in names if key.startswith(f"{split}_")}
     key = next(iter(wanted if split else {"epoch"}), None)
-    return checkpointer.find_checkpoint(
-        importance_key=best_first(key),
-        ckpt_predicate=lambda ckpt: key in ckpt.meta,
+    scored = [ckpt for ckpt in checkpoints if key in ckpt.meta]
+    higher = key == "epoch" or all(
+        ckpt.meta.get(HIGHER_IS_BETTER, True) for ckpt in scored
     )
+    return max(scored, key=best_first(key, higher), default=None)

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from audiomamba.pretrained.weights import CheckpointError
-from audiomamba.training.checkpoints import AtomicCheckpointer, plain_scalars
+from audiomamba.training.checkpoints import (
+    AtomicCheckpointer,
+    find_checkpoint,
+    plain_scalars,
+)
 
 
 class Killed(BaseException):
@@ -191,3 +195,17 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_kept(
     assert f"{newer.name} is kept" in str(error.value)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {older.name, newer.name}
+
+
+@pytest.mark.parametrize("higher_is_better, epoch", [(True, 2), (False, 1)])
+def test_the_best_epoch_is_found_by_accuracy_or_error_rate(
+    tmp_path, higher_is_better, epoch
+):
+    """Once the epoch with the highest error rate was taken for the best."""
+    checkpointer = AtomicCheckpointer(tmp_path, {})
+    for number, score in enumerate((0.3, 0.9, 0.5), start=1):
+        meta = {"epoch": number, "valid_score": score}
+        checkpointer.save_and_keep_best(meta, ["valid_score"], higher_is_better)
+    assert find_checkpoint(tmp_path, "honest").meta["epoch"] == epoch
+    assert find_checkpoint(tmp_path, "last").meta["epoch"] == 3
+    assert find_checkpoint(tmp_path, "paper") is None
