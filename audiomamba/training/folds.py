@@ -21,6 +21,8 @@ from audiomamba.training.runs.environment import command_line
 from audiomamba.training.runs.hparams import read_settings
 from audiomamba.training.runs.options import parse_arguments
 
+# With these options, a run writes to the folder of that name within its own
+LOOKS = ("debug", "test_only")
 # What the record of all folds has from that of the first
 SHARED = (
     "dataset",
@@ -72,9 +74,10 @@ def run_folds(list_folds, argv=None):
         if status:
             sys.exit(f"run_folds.py: fold {fold} ended with status {status}")
         folders[fold] = _tested_folder(folder, further)
-    # Testing trained folds again does not replace the record of their training
-    looked = {folder.name for folder in folders.values()} == {"test_only"}
-    place = own.output_folder / "test_only" if looked else own.output_folder
+    # The record of the folds' training stays, as those of the folds do
+    (name, *others) = {folder.name for folder in folders.values()}
+    looked = name in LOOKS and not others
+    place = own.output_folder / name if looked else own.output_folder
     _write_average(place, folders)
 
 
@@ -115,10 +118,11 @@ def _chosen(wanted, folds):
 
 
 def _tested_folder(folder, further):
-    """Return where a fold's results are: of a mere test, in ``test_only``."""
-    looked = folder / "test_only"
-    if "--test_only" in further and (looked / "results.json").is_file():
-        return looked
+    """Return where a fold's results are."""
+    for name in LOOKS:
+        looked = folder / name
+        if f"--{name}" in further and (looked / "results.json").is_file():
+            return looked
     return folder
 
 

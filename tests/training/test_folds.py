@@ -1,10 +1,15 @@
 """Folds are averaged by the rule of each protocol."""
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from audiomamba.training.folds import (
+    SHARED,
     average_best_epoch,
     average_tested,
     run_folds,
@@ -59,3 +64,35 @@ def test_folds_that_are_not_there_are_named(tmp_path):
         run_folds(lambda settings: [1, 2, 3], [str(path), "--folds", "4"])
     with pytest.raises(SystemExit, match="There is no .*b.yaml"):
         run_folds(lambda settings: [1], [str(tmp_path / "b.yaml")])
+
+
+@pytest.mark.parametrize("look", ["debug", "test_only"])
+def test_a_look_at_the_folds_is_averaged_beside_their_training(
+    tmp_path, monkeypatch, look
+):
+    """Once --debug ended in an error: there was no results.json."""
+
+    def train(command, check):
+        options = dict(text.split("=") for text in command if "=" in text)
+        folder = Path(options["--output_folder"], look)
+        folder.mkdir(parents=True)
+        tested = {"epoch": 2, "rule": "last epoch", "test": {"accuracy": 0.5}}
+        record = {
+            **dict.fromkeys(SHARED),
+            "metric": {"name": "accuracy"},
+            "protocol": "last",
+            "protocols": {"last": tested},
+            "curve": [],
+            "wall_time_s": 1.0,
+        }
+        (folder / "results.json").write_text(json.dumps(record))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr("subprocess.run", train)
+    path = tmp_path / "a.yaml"
+    path.write_text("seed: 1\n")
+    out = f"--output_folder={tmp_path / 'out'}"
+    run_folds(lambda settings: [1, 2], [str(path), out, f"--{look}"])
+    record = json.loads((tmp_path / "out" / look / "results.json").read_text())
+    assert record["metric"]["value"] == 0.5
+    assert not (tmp_path / "out" / "results.json").exists()
