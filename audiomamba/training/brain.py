@@ -379,6 +379,8 @@ class RecipeBrain(CarefulBrain):
             Protocol -> ``epoch``, ``rule`` and the metrics on ``test``.
         """
         self.clips["test"] = len(test_set)
+        if self.test_only:
+            self.restore_counts()
         loader = self._evaluation_loader(test_set, test_loader_kwargs)
         source = getattr(self.hparams, "init_from", None)
         if self.test_only and source and not self._latest():

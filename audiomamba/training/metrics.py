@@ -22,6 +22,7 @@ from audiomamba.training.measures import (
 )
 from audiomamba.training.results import readable
 from audiomamba.training.runs.environment import all_gather
+from audiomamba.training.runs.folder import RunError
 
 logger = get_logger(__name__)
 
@@ -31,6 +32,39 @@ ACTIVATIONS = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}
 def default_activation(multi_label: bool) -> str:
     """Return the activation that fits the number of labels per clip."""
     return "sigmoid" if multi_label else "softmax"
+
+
+def check_scores(ids: list[str], scores: np.ndarray) -> None:
+    """Refuse scores that are NaN or infinite.
+
+    Arguments
+    ---------
+    ids : list of str
+        The clips.
+    scores : np.ndarray
+        [clips, classes].
+
+    Raises
+    ------
+    RunError
+        Naming the first clip.
+
+    Example
+    -------
+    >>> check_scores(["a", "b"], np.array([[0.5], [np.nan]]))
+    Traceback (most recent call last):
+        ...
+    audiomamba.training.runs.folder.RunError: 1 of 2 clips have scores that \
+are not finite; the first is 'b'. Check it, or lower lr or set max_grad_norm \
+if training diverged.
+    """
+    broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if broken.size:
+        raise RunError(
+            f"{broken.size} of {len(ids)} clips have scores that are not "
+            f"finite; the first is {ids[broken[0]]!r}. Check it, or lower lr "
+            "or set max_grad_norm if training diverged."
+        )
 
 
 class ClassificationMetrics:
@@ -143,18 +177,14 @@ class ClassificationMetrics:
         Raises
         ------
         ValueError
-            If no clip was collected, or a score is not finite.
+            If no clip was collected.
+        RunError
+            If a score is not finite; names the clip.
         """
         if not self.ids:
             raise ValueError("No clip was evaluated: the split is empty.")
         scores = np.concatenate(self.scores)
-        broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if broken.size:
-            raise ValueError(
-                f"{broken.size} of {len(scores)} clips have scores that are "
-                f"not finite; the first is {self.ids[broken[0]]!r}. Check it, "
-                "or lower lr or set max_grad_norm if training diverged."
-            )
+        check_scores(self.ids, scores)
         return self.ids, scores, np.concatenate(self.targets)
 
     def summarise(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Training steps that can be repeated and trusted."""
 
 import random
+from itertools import chain
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from audiomamba.training.optim import (
 )
 from audiomamba.training.results import Progress
 from audiomamba.training.resuming import ResumableBrain
+from audiomamba.training.runs.environment import all_gather
+from audiomamba.training.runs.folder import RunError
 from audiomamba.training.runs.interruption import interruption
 
 logger = get_logger(__name__)
@@ -296,7 +299,8 @@ class CarefulBrain(ResumableBrain):
         """Count a step that changes no weight; give up after too many."""
         self.skipped_steps += 1
         self.skipped_in_row += 1
-        ids = ", ".join(self.group_ids)
+        # of all ranks, as only one of them may have the clip that is at fault
+        ids = ", ".join(chain.from_iterable(all_gather(self.group_ids)))
         where = f"Epoch {self.epoch}, step {self.step}"
         what = f"{where}: the gradient is not finite" + (
             f" on clips {ids}" if ids else ""
@@ -305,9 +309,9 @@ class CarefulBrain(ResumableBrain):
             self.scaler.get_scale() < SMALLEST_SCALE
         )
         if floor or self.skipped_in_row > self.nonfinite_patience:
-            raise ValueError(
+            raise RunError(
                 f"{what}, number {self.skipped_in_row} in a row "
-                f"(nonfinite_patience: {self.nonfinite_patience}).  Check "
+                f"(nonfinite_patience: {self.nonfinite_patience}). Check "
                 "these clips, lower lr, set max_grad_norm (for example 1.0), "
                 "or train with --precision fp32 or bf16."
             )
@@ -318,6 +322,10 @@ class CarefulBrain(ResumableBrain):
     def on_fit_start(self):
         """Recover, and what was skipped and left out as well."""
         super().on_fit_start()
+        self.restore_counts()
+
+    def restore_counts(self):
+        """Go on counting skipped steps and clips that are left out."""
         latest = self._latest()
         self.skipped_steps = latest.get("skipped_steps", 0)
         self.bad_clips.restore(latest.get("bad_clips", "{}"))

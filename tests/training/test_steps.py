@@ -1,6 +1,7 @@
 """Clipping, weight decay, learning rates, accumulation, broken losses."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.optim import parameter_groups
 from audiomamba.training.results import run_record
+from audiomamba.training.runs.folder import RunError
 from audiomamba.training.tasks.classification import ClassificationBrain
 
 
@@ -180,10 +182,22 @@ def test_a_broken_step_changes_no_weight(make_run, target):
 def test_too_many_broken_steps_stop_the_run(make_run):
     run = make_run(compute_loss=broken_at(range(1, 99)), nonfinite_patience=2)
     before = run.weights()
-    with pytest.raises(ValueError, match="clips clip.*number 3"):
+    with pytest.raises(RunError, match="clips clip.*number 3"):
         run.fit()
     for name, value in run.weights().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_broken_step_names_the_clips_of_all_processes(
+    make_run, monkeypatch, caplog
+):
+    """Once only those of the first, which need not be the ones at fault."""
+    run = make_run(epochs=1, compute_loss=broken_at({3}))
+    monkeypatch.setattr(
+        "audiomamba.training.steps.all_gather", lambda ids: [ids, ["theirs"]]
+    )
+    run.fit()
+    assert re.search(r"step 3: .* on clips clip.*, theirs: this", caplog.text)
 
 
 def test_skipped_steps_are_reported(make_run):
@@ -195,6 +209,12 @@ def test_skipped_steps_are_reported(make_run):
     assert "2 steps skipped" in lines[1]
     record = run_record(
         "Miniature", "a.yaml", run.test(), run.brain, run.hparams
+    )
+    assert record["skipped_steps"] == 2
+    again = make_run(epochs=2, test_only=True)
+    again.fit()
+    record = run_record(
+        "Miniature", "a.yaml", again.test(), again.brain, again.hparams
     )
     assert record["skipped_steps"] == 2
 

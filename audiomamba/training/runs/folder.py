@@ -24,7 +24,7 @@ logger = get_logger(__name__)
 
 
 class RunError(ValueError):
-    """A folder that answers for another run; names what differs."""
+    """A run that cannot start or go on; says why and what to do."""
 
 
 class FolderLock:

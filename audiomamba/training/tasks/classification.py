@@ -19,6 +19,7 @@ from audiomamba.training.losses import (
     loss_options,
     plain_targets,
 )
+from audiomamba.training.metrics import check_scores
 from audiomamba.training.runs.environment import all_gather
 
 
@@ -260,7 +261,7 @@ class ClassificationBrain(RecipeBrain):
 
         Raises
         ------
-        ValueError
+        RunError
             If a logit is not finite; names the clip.
         """
         loader = self._evaluation_loader(dataset, loader_kwargs)
@@ -273,11 +274,5 @@ class ClassificationBrain(RecipeBrain):
         found = {k: row for part in all_gather(own) for k, row in part.items()}
         ids = sorted(found)
         scores = np.stack([found[name] for name in ids])
-        broken = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if broken.size:
-            raise ValueError(
-                f"{broken.size} of {len(ids)} clips have non-finite scores, "
-                f"the first is {ids[broken[0]]!r}: the clip is damaged, or the "
-                "training diverged."
-            )
+        check_scores(ids, scores)
         return ids, scores

@@ -18,6 +18,7 @@ from audiomamba.nnet.patch_mask import seed_of_clip
 from audiomamba.training.brain import RecipeBrain
 from audiomamba.training.results import describe
 from audiomamba.training.runs.environment import all_gather
+from audiomamba.training.runs.folder import RunError
 
 
 class PretextMetrics:
@@ -80,14 +81,14 @@ class PretextMetrics:
 
         Raises
         ------
-        ValueError
+        RunError
             If a loss is not finite; names the clip.
         """
         # In one order, whatever the number of processes
         table = pd.DataFrame.from_dict(self.clips, orient="index").sort_index()
         broken = table.index[~np.isfinite(table["loss"])]
         if len(broken):
-            raise ValueError(
+            raise RunError(
                 f"{len(broken)} of {len(table)} clips have losses that are not "
                 f"finite; the first is {broken[0]!r}. Check it, or lower lr if "
                 "training diverged."
