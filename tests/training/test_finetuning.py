@@ -358,6 +358,12 @@ def test_options_of_the_loss_are_for_training_only(make_run):
     assert {call[1:] for call in calls if call[0]} == {(0.1, weights)}
 
 
+def test_class_weights_are_where_the_model_is(make_run):
+    """Once on the CPU, so that training with them failed on a GPU."""
+    brain = make_run(class_weights=torch.ones(3), device="meta").brain
+    assert brain.loss_options["class_weights"].is_meta
+
+
 @pytest.mark.parametrize("key", ["label_smoothing", "class_weights"])
 def test_a_loss_that_ignores_an_option_is_named(make_run, key):
     value = 0.1 if key == "label_smoothing" else torch.ones(3)

@@ -107,10 +107,13 @@ class ClassificationBrain(RecipeBrain):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        names = ("label_smoothing", "class_weights")
+        weights = self.hparams.class_weights
+        if weights is not None:
+            weights = weights.to(self.device)
+        smoothing = self.hparams.label_smoothing
         self.loss_options = loss_options(
             self.hparams.compute_loss,
-            {name: getattr(self.hparams, name) for name in names},
+            {"label_smoothing": smoothing, "class_weights": weights},
         )
         if isinstance(self.hparams.wav_augment, Augmenter):
             self.hparams.wav_augment = WithTargets(self.hparams.wav_augment)
