@@ -117,6 +117,9 @@ class CarefulBrain(ResumableBrain):
         "gradient_checkpointing",
     )
 
+    # The module that ``head_lr_scale`` is for
+    HEAD = "classifier"
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         missing = [
@@ -197,6 +200,7 @@ class CarefulBrain(ResumableBrain):
             raise ValueError("layer_lr_decay needs try_out() before fit().")
         groups = parameter_groups(
             self.modules,
+            head=self.HEAD,
             head_lr_scale=self.hparams.head_lr_scale,
             lr_scales=self.lr_scales,
             frozen_now=self.frozen.to_train(),

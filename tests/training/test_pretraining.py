@@ -157,3 +157,17 @@ def test_a_loss_that_is_not_finite_is_named(pretrain):
         brain.evaluate_batch(batch_of(4000), Stage.VALID)
     with pytest.raises(ValueError, match="'clip4000'"):
         brain.hparams.metrics.summarise()
+
+
+def test_the_heads_have_their_own_learning_rate(pretrain):
+    """Once ``head_lr_scale`` had no effect here: there is no classifier."""
+    run = pretrain(epochs=1, head_lr_scale=10.0)
+    run.fit()
+    scales = {
+        id(parameter): group["lr_scale"]
+        for group in run.brain.optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, scale in (("pretext", 10.0), ("embedding_model", 1.0)):
+        parameters = run.brain.modules[name].parameters()
+        assert {scales[id(parameter)] for parameter in parameters} == {scale}

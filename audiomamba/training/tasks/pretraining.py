@@ -120,6 +120,7 @@ class PretrainingBrain(RecipeBrain):
     """
 
     REQUIRED = (*RecipeBrain.REQUIRED, "patch_mask")
+    HEAD = "pretext"
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
