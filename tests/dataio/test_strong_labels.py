@@ -42,6 +42,15 @@ def test_events_are_kept_with_their_clips(rows, tmp_path):
     assert found["events"][1:].tolist() == ["", ""] and not problems.messages
 
 
+@pytest.mark.parametrize("start", [0.25, 0.75])
+def test_a_half_covered_frame_has_the_event(start):
+    """Once only frames of an even number had, by Python's rounding."""
+    event = json.dumps([[start, start + 0.5, "dog"]])
+    found = EventRows(["dog"], step=0.5)("a", 2.0, event)[:, 0]
+    first = int(start / 0.5)
+    assert found.nonzero()[:, 0].tolist() == [first, first + 1]
+
+
 @pytest.mark.parametrize(
     "line, complaint",
     [

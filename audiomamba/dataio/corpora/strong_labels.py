@@ -169,7 +169,8 @@ class EventRows:
             return torch.full(shape, math.nan)
         rows = torch.zeros(shape)
         for start, stop, label in json.loads(events):
-            first, last = round(start / self.step), round(stop / self.step)
+            first = math.ceil(start / self.step - 0.5)
+            last = math.floor(stop / self.step + 0.5)
             # An event shorter than a frame has the one that it begins in
             if first == last:
                 first, last = int(start / self.step), int(start / self.step) + 1
