@@ -148,7 +148,7 @@ class Problems:
             for split in sorted(self.lost)
         ]
         return (
-            f"{len(self.messages)} problems, left out: "
+            f"{_counted(self.messages)}, left out: "
             f"{', '.join(parts) or 'no row'}"
         )
 
@@ -193,10 +193,14 @@ def _write_report(report_file, messages):
     return report_file
 
 
+def _counted(messages):
+    """The number of problems, in words."""
+    return f"{len(messages)} problem" + "s" * (len(messages) != 1)
+
+
 def _headline(messages, report_file=None):
     """The number of problems and the first of them."""
-    noun = "problem" if len(messages) == 1 else "problems"
-    lines = [f"{len(messages)} {noun} with the data:"]
+    lines = [f"{_counted(messages)} with the data:"]
     lines += [f"  {message}" for message in messages[:_SHOWN]]
     if len(messages) > _SHOWN:
         more = f"  ... and {len(messages) - _SHOWN} more"

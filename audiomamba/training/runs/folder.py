@@ -64,10 +64,13 @@ class FolderLock:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
+            # one that started just now has not yet written its name
+            named = self.owner.is_file()
+            owner = self.owner.read_text("utf-8") if named else "another run"
             raise RunError(
-                f"{self.folder} is in use: {self.owner.read_text('utf-8')} "
-                "trains there. Wait for it, or choose another --output_folder. "
-                "After its first epoch, --test_only can test what is there."
+                f"{self.folder} is in use: {owner} trains there. Wait for "
+                "it, or choose another --output_folder. After its first "
+                "epoch, --test_only can test what is there."
             ) from None
         except NotImplementedError:  # what filelock says of such disks
             logger.warning(
