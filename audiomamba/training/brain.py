@@ -13,6 +13,7 @@ from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.protocols import (
     PROTOCOLS,
     best_first,
+    check_averaged,
     check_averages,
     check_protocols,
     make_averages,
@@ -72,8 +73,6 @@ class RecipeBrain(CarefulBrain):
     def clip_encoder(self, stage):
         """Return features, normalisation and encoder as one module."""
         return ClipEncoder(*(self.module(name, stage) for name in PARTS))
-
-    # ------------------------------------------------------------ training
 
     def _compile(self):
         """Script or compile modules; say it if one cannot be scripted."""
@@ -163,15 +162,16 @@ class RecipeBrain(CarefulBrain):
 
         The patience is that of the YAML, or of SpeechBrain's stopping counter,
         which takes an equal score for a better one and forgets a stop when it
-        is loaded, so it is not asked itself.
+        is loaded, so it is not asked itself.  A mean of weights has to begin.
         """
         patience, ignored = self.hparams.patience or math.inf, 0
+        earliest = self.hparams.average_from or 0
         if isinstance(counter, EpochCounterWithStopper):
             patience = min(patience, counter.limit_to_stop)
             ignored = counter.limit_warmup
         while counter.current < counter.limit:
             waited = counter.current - max(self.best_epoch, ignored)
-            if waited >= patience:
+            if waited >= patience and counter.current >= earliest:
                 self.hparams.epoch_log.note(
                     f"stopped early: epoch {self.best_epoch} is the best, "
                     f"patience {patience}"
@@ -315,10 +315,8 @@ class RecipeBrain(CarefulBrain):
             names = ("train", "valid", "test")
             train_logger.log_stats(meta, *map(parts.get, names))
 
-    # ------------------------------------------------------------- testing
-
     def _load_best(self, key):
-        """Load the best checkpoint for a key; return its meta."""
+        """Load the best checkpoint for a key, and return it."""
         better = key == "epoch" or self.hparams.metrics.higher_is_better
         chosen = self.checkpointer.find_checkpoint(
             importance_key=best_first(key, better),
@@ -332,7 +330,7 @@ class RecipeBrain(CarefulBrain):
                 "test given weights with --init_from."
             )
         self.checkpointer.load_checkpoint(chosen)
-        return chosen.meta
+        return chosen
 
     def load_tested(self, protocol):
         """Load the weights that a protocol tests.
@@ -351,12 +349,13 @@ class RecipeBrain(CarefulBrain):
         key = f"{split}_{self.hparams.metrics.headline}" if split else "epoch"
         chosen = self._load_best(key)
         if protocol in self.averages:
-            average = self.averages[protocol].module
-            self.model.load_state_dict(average.state_dict())
+            average = self.averages[protocol]
+            check_averaged(average.n_averaged, chosen.path)
+            self.model.load_state_dict(average.module.state_dict())
         return {
-            "epoch": chosen["epoch"],
+            "epoch": chosen.meta["epoch"],
             "rule": rule,
-            "chosen_by": {key: chosen[key]},
+            "chosen_by": {key: chosen.meta[key]},
         }
 
     def test(self, test_set, test_loader_kwargs=None):

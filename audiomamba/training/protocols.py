@@ -205,6 +205,28 @@ def weights_of(checkpoint, protocol):
     }
 
 
+def check_averaged(n_averaged, path):
+    """Refuse an average of nothing, as before the epoch ``average_from``.
+
+    Arguments
+    ---------
+    n_averaged : int
+        How many weights were averaged.
+    path : str or Path
+        The checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If there were none.
+    """
+    if n_averaged == 0:
+        raise CheckpointError(
+            f"{path} has no average yet: train until the epoch average_from, "
+            "or longer."
+        )
+
+
 def module_weights(path, name):
     """Read a module's weights from its own file, or from that of an average.
 
@@ -223,16 +245,12 @@ def module_weights(path, name):
     Raises
     ------
     CheckpointError
-        If it is an average of nothing, as before the epoch ``average_from``.
+        If it is an average of nothing.
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
     if "n_averaged" not in state:
         return state
-    if state["n_averaged"] == 0:
-        raise CheckpointError(
-            f"{path} has no average yet: train until the epoch average_from, "
-            "or longer."
-        )
+    check_averaged(state["n_averaged"], path)
     prefix = f"module.{name}."
     return {
         key.removeprefix(prefix): value

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.protocols import check_averages, weights_of
 from audiomamba.training.tasks.classification import ClassificationBrain
 
@@ -95,6 +96,23 @@ def test_a_checkpoint_gives_the_weights_of_a_protocol(trained):
             assert state
             for name, value in state.items():
                 assert torch.equal(value, weights[f"{part}.{name}"])
+
+
+class Stopping(ClassificationBrain):
+    """Stops after its first epoch."""
+
+    def _end_epoch(self, epoch, stats):
+        super()._end_epoch(epoch, stats)
+        raise KeyboardInterrupt
+
+
+def test_an_average_of_nothing_is_not_tested(make_run):
+    """Once the initial weights were, in silence."""
+    with pytest.raises(KeyboardInterrupt):
+        make_run(brain_class=Stopping, **OPTIONS).fit()
+    stopped = make_run(test_only=True, **OPTIONS)
+    with pytest.raises(CheckpointError, match="until the epoch average_from"):
+        stopped.test()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,15 @@ def test_an_equal_score_is_not_a_better_one(make_run, patience, last):
     assert ("stopped early: epoch 2 is the best" in log) == (last < 8)
 
 
+def test_a_mean_of_weights_begins_before_the_run_ends(make_run):
+    """Once epoch 3 was the last, and the mean was that of no weights."""
+    averaged = {"average_from": 6, "protocols": ["average"]}
+    run = make_run(brain_class=Scripted, epochs=8, patience=1, **averaged)
+    run.fit()
+    assert epochs_of(run)[-1] == 6
+    assert run.test()["average"]["epoch"] == 6
+
+
 def test_a_stopped_run_stays_stopped(make_run):
     make_run("a", brain_class=Scripted, epochs=8, patience=2).fit()
     again = make_run("a", brain_class=Scripted, epochs=8, patience=2)
