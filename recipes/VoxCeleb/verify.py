@@ -3,11 +3,11 @@
     python verify.py hparams/verify.yaml --data_folder /path/to/VoxCeleb \
         --model_folder results/aum_embeddings/1
 
-With ``--trials mine.txt`` those of a list of your own, of any recordings.  One
-process, on one GPU or on the CPU.  Of VoxCeleb1's lists, those in
-``data_folder`` are scored.  Every file is embedded once, as a whole,
-in batches of similar length that do not affect the result; a later start with
-the same model and files reuses the embeddings.
+Of VoxCeleb1's lists, those in ``data_folder`` are scored; with ``--trials
+mine.txt`` a list of your own, of any recordings.  One process, on one GPU or on
+the CPU.  Every file is embedded once, as a whole, in batches of similar length
+that do not affect the result; a later start with the same model and files
+reuses the embeddings.
 """
 
 import json
@@ -37,6 +37,7 @@ from audiomamba.inference.verification import (
 )
 from audiomamba.training.recipe import process_group
 from audiomamba.training.runs.environment import environment
+from audiomamba.training.runs.folder import open_folder
 from audiomamba.training.runs.hparams import (
     load_hparams,
     read_settings,
@@ -44,7 +45,6 @@ from audiomamba.training.runs.hparams import (
 )
 from audiomamba.training.runs.options import parse_arguments
 from audiomamba.training.runs.ranges import check_ranges
-from audiomamba.training.runs.run import open_folder
 
 logger = get_logger("verify")
 
