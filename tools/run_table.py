@@ -9,13 +9,13 @@
 
 Tables: 1, 2 (scan x position of the class token), 3, 4, ESC50, DASS,
 comparison, distillation, few_labels, recognition, ESC-10, positions,
-verification, orders; their rows are in tools/result_tables/rows.csv. `small` is
-all those of the tables that a CPU runs in hours, on real sounds which anyone
-can download: comparison, ESC-10, verification, orders, positions. Each row is
-run with three seeds, or on all folds. Runs with a results.json are skipped and
-stopped ones resumed, so the same command again runs what is left. Options after
--- are passed on to every training: -- --precision bf16. --dry_run prints the
-commands, one per line, ready for a shell or a cluster's queue.
+verification, orders, transfer; their rows are in tools/result_tables/rows.csv.
+`small` is all those of the tables that a CPU runs in hours, on real sounds
+which anyone can download: comparison, ESC-10, verification, orders, positions.
+Each row is run with three seeds, or on all folds. Runs with a results.json are
+skipped and stopped ones resumed, so the same command again runs what is left.
+Options after -- are passed on to every training: -- --precision bf16. --dry_run
+prints the commands, one per line, ready for a shell or a cluster's queue.
 """
 
 import argparse

@@ -1,6 +1,8 @@
 """Train and test on the folds of a corpus, one after the other, and average.
 
-Every fold is a run of the recipe's ``train.py`` in a folder of its own.
+Every fold is a run of the recipe's ``train.py`` in a folder of its own. In its
+options ``<fold>`` stands for the fold's name, as in
+``--init_from 'pretrained/fold<fold>'``.
 """
 
 import argparse
@@ -65,7 +67,7 @@ def run_folds(list_folds, argv=None):
         command = [
             sys.executable,
             "train.py",
-            *arguments,
+            *(text.replace("<fold>", str(fold)) for text in arguments),
             f"--fold={json.dumps(fold)}",
             f"--output_folder={folder}",
         ]

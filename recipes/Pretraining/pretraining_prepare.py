@@ -1,7 +1,8 @@
 """Find the audio in any folders, to pre-train on; nothing needs a label.
 
-Long files are cut into parts of equal length, so that an hour counts as more
-than a second. A share of the files is held out, each with all its parts.
+A list may choose some of them, such as a recipe's training clips. Long files
+are cut into parts of equal length, so that an hour counts as more than a
+second. A share of the files is held out, each with all its parts.
 """
 
 from collections.abc import Mapping
@@ -11,15 +12,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from audiomamba.dataio.columns import read_table
 from audiomamba.dataio.corpora.corpus import read_headers
 from audiomamba.dataio.corpora.preparation import Corpus, Inputs
 from audiomamba.dataio.corpora.splits import held_out_as
+from audiomamba.dataio.lists import normal_path
 from audiomamba.dataio.problems import PreparationError, warn_of_silence
 
 
 def prepare_pretraining(
     data_folder: str | Path,
     save_folder: str | Path,
+    clips_csv: str | Path | None = None,
     shares: Mapping[str, float] | None = None,
     valid_share: float = 0.02,
     part_duration: float = 30.0,
@@ -35,6 +39,9 @@ def prepare_pretraining(
         Searched at any depth.
     save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
+    clips_csv : str or Path, optional
+        A CSV file with a column ``wav``, relative to ``data_folder``, such as
+        a recipe's manifest ``train.csv``: only these files are used, whole.
     shares : dict, optional
         Folder, relative to ``data_folder`` or absolute -> its share of the
         clips that an epoch draws. None for all of ``data_folder``.
@@ -57,7 +64,7 @@ def prepare_pretraining(
         )
     folders = tuple(shares or [""])
     corpus = Unlabelled(
-        data_folder, save_folder, folders, valid_share, part_duration
+        data_folder, save_folder, clips_csv, folders, valid_share, part_duration
     )
     corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
@@ -92,6 +99,7 @@ def share_weights(
 class Unlabelled(Corpus):
     """Folders of audio; see `prepare_pretraining`."""
 
+    clips_csv: str | Path | None
     folders: tuple[str, ...]
     valid_share: float
     part_duration: float
@@ -117,7 +125,21 @@ class Unlabelled(Corpus):
             "valid_share": self.valid_share,
             "part_duration": self.part_duration,
         }
-        return Inputs([], pd.concat(audio, ignore_index=True), options)
+        found = pd.concat(audio, ignore_index=True)
+        if self.clips_csv is None:
+            return Inputs([], found, options)
+        return Inputs([self.clips_csv], self.chosen_from(found), options)
+
+    def chosen_from(self, audio):
+        """Those of the list; what it names and is not there is a problem."""
+        listed = read_table(self.clips_csv, ["wav"])["wav"]
+        names = {normal_path(name, self.data_folder) for name in listed}
+        for name in sorted(names - {*audio["wav"]}):
+            self.problems.add(
+                f"{name}: is in {self.clips_csv} and not in the folders "
+                "searched; correct data_folder, shares or the list"
+            )
+        return audio[audio["wav"].isin(names)].reset_index(drop=True)
 
     def parse(self, inputs):
         """Hold out files of every folder."""

@@ -18,6 +18,7 @@ def prepare(settings):
     prepare_pretraining(
         settings["data_folder"],
         settings["manifest_folder"],
+        settings["clips_csv"],
         settings["shares"],
         settings["valid_share"],
         settings["part_duration"],

@@ -74,6 +74,18 @@ def test_each_folder_gets_its_share_and_is_held_out_by_itself(
     assert music / weights.sum() == pytest.approx(0.25)
 
 
+def test_a_list_chooses_files(prepare, tmp_path):
+    path = tmp_path / "lists" / "some.csv"
+    path.parent.mkdir()
+    wavs = [f"speech/deep/{i}.wav" for i in range(4)]
+    path.write_text("\n".join(["ID,wav", *(f"{w[-5]},{w}" for w in wavs)]))
+    train, valid = prepare(clips_csv=path)
+    assert sorted([*train["wav"], *valid["wav"]]) == wavs
+    path.write_text("wav\nspeech/deep/0.wav\nspeech/deep/7.wav\n")
+    with pytest.raises(PreparationError, match="7.wav: is in .*some.csv"):
+        prepare(clips_csv=path)
+
+
 @pytest.mark.parametrize(
     "options, words",
     [

@@ -1,5 +1,7 @@
 """Cross-validation on ESC-50 and on a custom list, as users run it."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,8 +38,11 @@ def test_given_weights_are_tested_on_every_fold(
 
     start("train.py", "fold1", fold=1, number_of_epochs=1)
     given = next((tmp_path / "fold1" / "save").glob("CKPT*"))
+    for fold in (1, 3):
+        shutil.copytree(given, tmp_path / "weights" / f"fold{fold}")
     folds = ("--folds", 1, 3, "--test_only")
-    record = start("run_folds.py", "given", *folds, init_from=given)
+    of_fold = tmp_path / "weights" / "fold<fold>"
+    record = start("run_folds.py", "given", *folds, init_from=of_fold)
     each = [read_results(tmp_path / "given" / f"fold{fold}") for fold in (1, 3)]
     accuracies = [fold["metric"]["value"] for fold in each]
     assert record["metric"]["value"] == pytest.approx(sum(accuracies) / 2)

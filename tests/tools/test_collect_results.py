@@ -112,13 +112,23 @@ def verified(**changes):
 def test_trials_count_for_the_row_of_their_training(rows, tmp_path):
     from result_tables.records import describe, place_of, read_record
 
-    assert [table for table, _, _ in rows(**verified())] == ["verification"]
+    found = [table for table, _, _ in rows(**verified())]
+    assert found == ["verification", "transfer"]
     record = read_record(save(tmp_path / "results.json", verified()))
     assert place_of(record).name.startswith("aum_embeddings_tiny_trials.txt")
     assert place_of(record).name.endswith("-seed2.json")
     line = describe(record, "r.json")
     assert (line["value"], line["honest"], line["minDCF"]) == (12, 12, 0.9)
     assert (line["seed"], line["hours"]) == (2, round(300 / 3600, 4))
+
+
+def test_a_row_may_start_from_the_weights_of_its_seed(rows):
+    start = "../Pretraining/results/aum_tiny_librispeech"
+    training = verified()["training"]
+    for seed, tables in ((2, ["transfer"]), (1, [])):
+        command = f"{training['command']} --init_from={start}/{seed}"
+        found = rows(**verified(training={**training, "command": command}))
+        assert [table for table, _, _ in found] == tables
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,13 @@ def test_embeddings_are_tested_on_trials_after_training(capsys):
     assert f"--model_folder={folder} " in trials and "--debug" not in trials
 
 
+def test_options_may_name_the_seed_of_the_run(capsys):
+    lines = listed(capsys, "transfer", "--seeds=2")
+    (taught,) = [line for line in lines if "--teachers" in line]
+    assert "--teachers=[results/ecapa_tiny_esc10_96_72_8_10/2/fold<" in taught
+    assert "results/aum_tiny_esc10_96_8_10_fo_bi_teacher/2" in taught
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

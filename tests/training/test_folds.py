@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audiomamba.training import folds
 from audiomamba.training.folds import (
     SHARED,
     average_best_epoch,
@@ -55,6 +56,25 @@ def test_what_was_tested_is_averaged(epochs, common):
     assert found["test"]["mAP"] == pytest.approx(0.6)
     assert found["std"]["mAP"] == pytest.approx(np.std(values, ddof=1))
     assert found["folds"] == {"a": 0.4, "b": 0.8}
+
+
+def test_options_may_name_the_fold(tmp_path, monkeypatch):
+    started = []
+
+    def run(command, check):
+        started.append(command)
+        return SimpleNamespace(returncode=len(started) // 2)
+
+    monkeypatch.setattr(folds, "subprocess", SimpleNamespace(run=run))
+    path = tmp_path / "a.yaml"
+    path.write_text("seed: 1\nteachers: []\n")
+    options = [str(path), "--teachers=[a/fold<fold>/model]"]
+    with pytest.raises(SystemExit, match="fold c ended with status 1"):
+        run_folds(lambda settings: ["01", "c"], options)
+    assert [command[4] for command in started] == [
+        "--teachers=[a/fold01/model]",
+        "--teachers=[a/foldc/model]",
+    ]
 
 
 def test_folds_that_are_not_there_are_named(tmp_path):

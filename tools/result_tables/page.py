@@ -201,7 +201,7 @@ def recipe_table(recipe: str, table: pd.DataFrame, models: dict) -> str:
     """Return the table of a recipe's README: its rows and expected hours."""
     lines = []
     for row in read_rows():
-        if row.recipe != recipe or row.table in ("2", "positions"):
+        if row.recipe != recipe or row.table in ("2", "positions", "transfer"):
             continue
         figures, hours = models[row], f"{models[row]['hours']:.1f}"
         if hours == "0.0":

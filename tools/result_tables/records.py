@@ -148,7 +148,7 @@ def rows_of(record: dict) -> list[Row]:
             own.pop("init_from", None)
         if (
             (row.recipe, row.hparams) == (recipe_of(record), hparams)
-            and own == dict(row.overrides)
+            and own == row.options(record["seed"])
             and row.corpus.is_that_of(record)
         ):
             found.append(row)

@@ -65,7 +65,8 @@ class Corpus:
 class Row:
     """A row of a table: a line of ``rows.csv``.
 
-    ``overrides`` are the options besides the YAML, as (key, value) pairs;
+    ``overrides`` are the options besides the YAML, as (key, value) pairs, in
+    whose values ``<seed>`` stands for the run's;
     ``mean`` and ``std`` are the paper's, in percent, or None.
     """
 
@@ -90,8 +91,12 @@ class Row:
     @property
     def run_name(self) -> str:
         """The name of its output folders."""
-        values = "".join(f"_{value}" for _, value in self.overrides)
-        values = re.sub(r"[^\w.-]", "", values)
+        # A path counts by its last name that is no seed or fold
+        names = [
+            Path(re.sub(r"/\w*<\w+>", "", value)).name
+            for _, value in self.overrides
+        ]
+        values = re.sub(r"[^\w.-]", "", "".join(f"_{name}" for name in names))
         return Path(self.hparams).stem + values + self.corpus.suffix
 
     @property
@@ -106,6 +111,11 @@ class Row:
         """Whether the YAML asks for initial weights."""
         return "init_from: !PLACEHOLDER" in self.path.read_text("utf-8")
 
+    def options(self, seed) -> dict[str, str]:
+        """Return the options of a run besides the YAML."""
+        seed = str(seed)
+        return {k: v.replace("<seed>", seed) for k, v in self.overrides}
+
     def output_folder(self, seed) -> str:
         """Return a run's output folder, relative to the recipe."""
         return f"results/{self.run_name}/{seed}"
@@ -116,7 +126,7 @@ class Row:
         ``data_folder`` replaces that of ``corpora.csv``; ``init_from`` names
         the weights of a row that needs them.
         """
-        options = [*self.overrides]
+        options = [*self.options(seed).items()]
         if init_from or self.needs_weights:
             options.append(("init_from", init_from or "WEIGHTS"))
         # Without a suffix the folder is the YAML's default.
