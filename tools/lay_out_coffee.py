@@ -17,25 +17,20 @@ the clips have them. The owners do not say who speaks: the same speaker can be
 in two lists.
 """
 
-import argparse
 import json
 import re
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import soundfile as sf
+from layouts import LayoutError, add_folders, check_empty, parser_of, run
 
 CLIPS, LEAST = 250, 8
 QUANTITY = re.compile(r"\s*(?:(?:a (?:little )?bit|a lot|lots) of|some)?\s*")
 # By the place in the list, modulo 5
 SPLITS = ("train", "train", "train", "valid", "test")
-
-
-class LayoutError(ValueError):
-    """A folder that is not the corpus, or not empty."""
 
 
 def labels_of(order: dict) -> list[str]:
@@ -73,8 +68,7 @@ def choose(clone: Path) -> dict[Path, list[str]]:
 def lay_out(clone: Path, target: Path) -> dict[str, int]:
     """Write ``audio`` and the lists; return split -> number of clips."""
     labels = choose(clone)
-    if target.exists() and any(target.iterdir()):
-        raise LayoutError(f"{target} is not empty: name a new folder")
+    check_empty(target)
     (target / "audio").mkdir(parents=True)
     rows = []
     for number, (path, own) in enumerate(labels.items()):
@@ -91,20 +85,10 @@ def lay_out(clone: Path, target: Path) -> dict[str, int]:
 
 
 def main(argv=None):
-    """Write the lists, and print how many clips they have."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("clone", type=Path, help="of the repository")
-    parser.add_argument("target", type=Path, help="new folder to write")
-    arguments = parser.parse_args(argv)
-    try:
-        counts = lay_out(arguments.clone, arguments.target)
-    except LayoutError as error:
-        sys.exit(f"lay_out_coffee.py: {error}")
-    said = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"{arguments.target}: {said}")
+    """Write the layout, and print what is in it."""
+    parser = parser_of(__doc__)
+    add_folders(parser)
+    run(__file__, lay_out, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

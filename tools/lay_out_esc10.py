@@ -12,16 +12,14 @@ The clips are the author's Ogg files, 3.6 to 7.2 s long as they decode, cut or
 padded with zeros to the 5 s that ESC-50 has.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile as sf
+from layouts import LayoutError, add_folders, check_empty, parser_of, run, write
 from tqdm import tqdm
 
-from audiomamba.dataio.audio import AudioError, read_audio
+from audiomamba.dataio.audio import read_audio
 from audiomamba.dataio.manifest import read_labels
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,10 +38,6 @@ CATEGORIES = {
     "Fire crackling": "crackling_fire",
 }
 SAMPLE_RATE, SECONDS = 44100, 5
-
-
-class LayoutError(ValueError):
-    """A folder that is not the corpus, or not empty."""
 
 
 def list_clips(clone: Path) -> pd.DataFrame:
@@ -69,38 +63,26 @@ def list_clips(clone: Path) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows), columns=columns.split())
 
 
-def lay_out(clone: Path, target: Path) -> int:
+def lay_out(clone: Path, target: Path) -> dict[str, int]:
     """Write ``audio`` and ``meta`` to a new folder; return the clips."""
     table = list_clips(clone)
-    if target.exists() and any(target.iterdir()):
-        raise LayoutError(f"{target} is not empty: name a new folder")
-    for folder in ("audio", "meta"):
-        (target / folder).mkdir(parents=True)
+    check_empty(target)
     length = SAMPLE_RATE * SECONDS
     for row in tqdm(table.itertuples(), total=len(table), unit="clip"):
         samples = np.asarray(read_audio(row.path, SAMPLE_RATE))[:length]
         samples = np.pad(samples, (0, length - len(samples)))
-        wav = target / "audio" / row.filename
-        sf.write(wav, samples, SAMPLE_RATE, subtype="PCM_16")
+        write(target / "audio" / row.filename, samples, SAMPLE_RATE)
+    (target / "meta").mkdir()
     table = table.drop(columns="path")
     table.to_csv(target / "meta" / "esc50.csv", index=False)
-    return len(table)
+    return {"clips": len(table)}
 
 
 def main(argv=None):
-    """Write the layout, and print how many clips there are."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("clone", type=Path, help="of karolpiczak/ESC-10")
-    parser.add_argument("target", type=Path, help="new folder to write")
-    arguments = parser.parse_args(argv)
-    try:
-        count = lay_out(arguments.clone, arguments.target)
-    except (LayoutError, AudioError) as error:
-        sys.exit(f"lay_out_esc10.py: {error}")
-    print(f"{arguments.target}: {count} clips")
+    """Write the layout, and print what is in it."""
+    parser = parser_of(__doc__)
+    add_folders(parser)
+    run(__file__, lay_out, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

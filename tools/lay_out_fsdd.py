@@ -28,19 +28,18 @@ clips of the other speakers for three seeds, and their recordings in ``known``,
 to pre-train on.
 """
 
-import argparse
 import hashlib
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile as sf
+from layouts import LayoutError, add_folders, check_empty, parser_of, run, write
 from tqdm import tqdm
 
-from audiomamba.dataio.audio import AudioError, read_audio
+from audiomamba.dataio.audio import read_audio
 
 WORDS = "zero one two three four five six seven eight nine".split()
 NAME = re.compile(r"(\d)_([a-z]+)_(\d+)")
@@ -56,10 +55,6 @@ SPLITS = {"train": 1, "valid": 2, "test": 3}
 SHORTEST, LONGEST = 3, 6
 # How many utterances a recording of the training split is in
 ROUNDS = 16
-
-
-class LayoutError(ValueError):
-    """A folder that is not the corpus, or an impossible choice."""
 
 
 def find_takes(folder: Path) -> dict[tuple[str, int, int], Path]:
@@ -93,7 +88,7 @@ def lay_out_words(takes, target, held_out=None):
     for (speaker, digit, take), path in tqdm(takes.items(), unit="clip"):
         code = hashlib.sha256(speaker.encode()).hexdigest()[:8]
         name = f"{WORDS[digit]}/{code}_nohash_{take}.wav"
-        write(target / name, read_audio(path, SAMPLE_RATE))
+        write(target / name, read_audio(path, SAMPLE_RATE), SAMPLE_RATE)
         lists[split_of(take, speaker, held_out)].append(name)
     for split, name in (("valid", "validation"), ("test", "testing")):
         text = "".join(f"{line}\n" for line in sorted(lists[split]))
@@ -119,7 +114,7 @@ def lay_out_speakers(takes, target, seed=0):
             digits = [pool[i] for i in order[n * DIGITS : (n + 1) * DIGITS]]
             wavs = [read_audio(path, SAMPLE_RATE) for path in digits]
             name = f"{person}/{split}/{n + 1:05d}.wav"
-            write(target / "wav" / name, np.concatenate(wavs))
+            write(target / "wav" / name, np.concatenate(wavs), SAMPLE_RATE)
             lines.append(f"{SPLITS[split]} {name}\n")
             counts[split] += 1
     (target / "iden_split.txt").write_text("".join(lines))
@@ -194,72 +189,45 @@ def write_chapter(folder, name, recordings, generator):
         part, recordings = recordings[:size], recordings[size:]
         utterance = f"{name}-{len(lines):04d}"
         wavs = [read_audio(path, SAMPLE_RATE) for _, path in part]
-        write(folder / f"{utterance}.flac", np.concatenate(wavs))
+        write(folder / f"{utterance}.flac", np.concatenate(wavs), SAMPLE_RATE)
         lines.append(" ".join([utterance, *(word for word, _ in part)]))
     (folder / f"{name}.trans.txt").write_text("\n".join(lines) + "\n")
     return len(lines)
 
 
-def write(path, samples, rate=SAMPLE_RATE):
-    """Write 16-bit samples, at 16 kHz unless told otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(path, np.asarray(samples), rate, subtype="PCM_16")
-
-
-def parse_arguments(argv=None):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    forms = ("words", "speakers", "strings", "few_labels")
-    parser.add_argument("form", choices=forms)
-    parser.add_argument("corpus", type=Path, help="clone of the corpus")
-    parser.add_argument("target", type=Path, help="new folder to write")
-    parser.add_argument("--held_out_speaker", metavar="NAME")
-    return parser.parse_args(argv)
-
-
-def lay_out(form, corpus, target, held_out=None):
+def lay_out(form, clone, target, held_out_speaker=None):
     """Write the layout; return split -> number of clips."""
-    takes = find_takes(corpus)
-    if target.exists() and any(target.iterdir()):
-        raise LayoutError(f"{target} is not empty: name a new folder.")
+    takes = find_takes(clone)
+    check_empty(target)
     if form == "speakers":
-        if held_out is not None:
+        if held_out_speaker is not None:
             raise LayoutError(
                 "a speaker without training clips cannot be identified: "
                 "--held_out_speaker goes with words and few_labels."
             )
         return lay_out_speakers(takes, target)
     speakers = sorted({speaker for speaker, _, _ in takes})
-    if held_out is not None and held_out not in speakers:
+    if held_out_speaker is not None and held_out_speaker not in speakers:
         raise LayoutError(
-            f"there is no speaker {held_out!r}: choose from "
+            f"there is no speaker {held_out_speaker!r}: choose from "
             f"{', '.join(speakers)}."
         )
     if form == "few_labels":
-        if held_out is None:
+        if held_out_speaker is None:
             raise LayoutError("few_labels needs a --held_out_speaker.")
-        return lay_out_few_labels(takes, target, held_out)
+        return lay_out_few_labels(takes, target, held_out_speaker)
     write_layout = lay_out_words if form == "words" else lay_out_strings
-    return write_layout(takes, target, held_out)
+    return write_layout(takes, target, held_out_speaker)
 
 
 def main(argv=None):
     """Write the layout, and print how many clips there are."""
-    arguments = parse_arguments(argv)
-    try:
-        counts = lay_out(
-            arguments.form,
-            arguments.corpus,
-            arguments.target,
-            arguments.held_out_speaker,
-        )
-    except (LayoutError, AudioError) as error:
-        sys.exit(f"lay_out_fsdd.py: {error}")
-    said = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"{arguments.target}: {said}")
+    parser = parser_of(__doc__)
+    forms = ("words", "speakers", "strings", "few_labels")
+    parser.add_argument("form", choices=forms)
+    add_folders(parser)
+    parser.add_argument("--held_out_speaker", metavar="NAME")
+    run(__file__, lay_out, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

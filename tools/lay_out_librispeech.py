@@ -14,26 +14,20 @@ session, so that one can be held out. trials.txt has the 450 pairs of one
 speaker of test-other and 1,800 of the pairs of two, drawn with a fixed seed.
 """
 
-import argparse
 import random
-import sys
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
+from layouts import LayoutError, add_folders, check_empty, parser_of, run, write
 from tqdm import tqdm
 
-from audiomamba.dataio.audio import AudioError, read_audio
+from audiomamba.dataio.audio import read_audio
 
 SAMPLE_RATE, SECONDS = 16000, 3
 TRAINED, TESTED = "librispeech_train-clean-100", "librispeech_test-other"
 # Pairs of two speakers in the trial list
 OTHERS, SEED = 1800, 1
-
-
-class LayoutError(ValueError):
-    """A folder that is not the clone, or not empty."""
 
 
 def find(clone: Path) -> tuple[list[Path], list[Path]]:
@@ -67,11 +61,10 @@ def trials_of(names: list[str]) -> list[str]:
     return lines + [f"0 {first} {second}\n" for first, second in drawn]
 
 
-def lay_out(clone: Path, target: Path) -> int:
+def lay_out(clone: Path, target: Path) -> dict[str, int]:
     """Write ``wav`` and ``trials.txt`` to a new folder; return the trials."""
     trained, tested = find(clone)
-    if target.exists() and any(target.iterdir()):
-        raise LayoutError(f"{target} is not empty: name a new folder")
+    check_empty(target)
     names = []
     for path in tqdm([*trained, *tested], unit="utterance"):
         speaker, chapter, utterance = path.stem.split("-")
@@ -79,35 +72,20 @@ def lay_out(clone: Path, target: Path) -> int:
         if path in trained:
             for number, piece in enumerate(pieces_of(samples)):
                 name = f"{speaker}/{chapter}_{number}/{utterance}.wav"
-                write(target / "wav" / name, piece)
+                write(target / "wav" / name, piece, SAMPLE_RATE)
         else:
             names.append(f"{speaker}/{chapter}/{utterance}.wav")
-            write(target / "wav" / names[-1], samples)
+            write(target / "wav" / names[-1], samples, SAMPLE_RATE)
     lines = trials_of(names)
     (target / "trials.txt").write_text("".join(lines))
-    return len(lines)
-
-
-def write(path: Path, samples: np.ndarray):
-    """Write 16-bit samples, as LibriSpeech has them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sf.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+    return {"trials": len(lines)}
 
 
 def main(argv=None):
-    """Write the layout, and print how many trials there are."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("clone", type=Path, help="of Resemblyzer")
-    parser.add_argument("target", type=Path, help="new folder to write")
-    arguments = parser.parse_args(argv)
-    try:
-        count = lay_out(arguments.clone, arguments.target)
-    except (LayoutError, AudioError) as error:
-        sys.exit(f"lay_out_librispeech.py: {error}")
-    print(f"{arguments.target}: {count} trials")
+    """Write the layout, and print what is in it."""
+    parser = parser_of(__doc__)
+    add_folders(parser)
+    run(__file__, lay_out, parser.parse_args(argv))
 
 
 if __name__ == "__main__":
