@@ -1,14 +1,11 @@
 """A speech recogniser on a stream, in memory of a fixed size."""
 
-from typing import TYPE_CHECKING
-
 import torch
 
+from audiomamba.lobes.audio_mamba import AudioMamba
 from audiomamba.lobes.features import KaldiFbank
 from audiomamba.lobes.normalization import SpectrogramNorm
-
-if TYPE_CHECKING:
-    from audiomamba.lobes.audio_mamba import AudioMamba
+from audiomamba.lobes.stream import Framer
 
 
 class RecognizerStream:
@@ -54,7 +51,7 @@ class RecognizerStream:
         self,
         compute_features: torch.nn.Module,
         mean_var_norm: torch.nn.Module,
-        encoder: "AudioMamba",
+        encoder: AudioMamba,
         classifier: torch.nn.Module,
     ):
         if not isinstance(compute_features, KaldiFbank):
@@ -81,7 +78,7 @@ class RecognizerStream:
             )
         self.features, self.norm = compute_features, mean_var_norm
         self.encoder, self.classifier = encoder.stream(), classifier
-        self.waiting: torch.Tensor | None = None
+        self.framer = Framer(compute_features.size, compute_features.hop)
 
     @torch.no_grad()
     def step(self, wavs: torch.Tensor) -> torch.Tensor:
@@ -98,14 +95,9 @@ class RecognizerStream:
             Log-probabilities of the steps that are complete now, [B, T', C],
             float32. T' can be 0.
         """
-        if self.waiting is not None:
-            wavs = torch.cat([self.waiting, wavs], dim=1)
-        size, hop = self.features.size, self.features.hop
-        n_frames = max(0, (wavs.shape[1] - size) // hop + 1)
-        self.waiting = wavs[:, n_frames * hop :]
+        n_frames, wavs = self.framer.add(wavs)
         if n_frames:
-            feats = self.features(wavs[:, : (n_frames - 1) * hop + size])
-            steps = self.encoder.step(self.norm(feats))
+            steps = self.encoder.step(self.norm(self.features(wavs)))
         else:
             width = self.encoder.encoder.embed_dim
             steps = wavs.new_zeros(len(wavs), 0, width)

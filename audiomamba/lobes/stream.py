@@ -12,6 +12,61 @@ if TYPE_CHECKING:
 _PLACES = (None, "front", "end")
 
 
+class Framer:
+    """Cuts a stream into frames of one size, each as soon as it is complete.
+
+    Arguments
+    ---------
+    size : int
+        Steps of a frame.
+    hop : int
+        Steps from one frame to the next.
+
+    Example
+    -------
+    >>> framer, stream = Framer(size=2, hop=3), torch.arange(8)[None]
+    >>> for part in stream.split(5, 1):
+    ...     n_frames, steps = framer.add(part)
+    ...     print(n_frames, steps.tolist())
+    2 [[0, 1, 2, 3, 4]]
+    1 [[6, 7]]
+    """
+
+    def __init__(self, size: int, hop: int):
+        self.size, self.hop = size, hop
+        self.rest: torch.Tensor | None = None
+        # Steps between two frames that are still to come
+        self.gap = 0
+
+    def add(self, steps: torch.Tensor) -> tuple[int, torch.Tensor]:
+        """Go on with the stream.
+
+        Arguments
+        ---------
+        steps : torch.Tensor
+            The next steps, any number of them, [B, T, ...].
+
+        Returns
+        -------
+        n_frames : int
+            Frames that are complete now; can be 0.
+        steps : torch.Tensor
+            The steps from the start of the first to the end of the last,
+            [B, T', ...].
+        """
+        skipped = min(self.gap, steps.shape[1])
+        self.gap -= skipped
+        steps = steps[:, skipped:]
+        if self.rest is not None:
+            steps = torch.cat([self.rest, steps], dim=1)
+        n_frames = max(0, (steps.shape[1] - self.size) // self.hop + 1)
+        start = n_frames * self.hop
+        self.rest = steps[:, start:]
+        self.gap += max(0, start - steps.shape[1])
+        stop = start - self.hop + self.size if n_frames else 0
+        return n_frames, steps[:, :stop]
+
+
 class EncoderStream:
     """Encodes streams step by step, as one pass over each whole would.
 
@@ -64,7 +119,7 @@ class EncoderStream:
                 )
         self.encoder = encoder
         self.states: list = [None] * len(encoder.layers)
-        self.waiting: torch.Tensor | None = None
+        self.framer = Framer(encoder.patch_size[1], encoder.stride[1])
         self.done = 0
         self.total = torch.zeros(())
         self.front: torch.Tensor | None = None
@@ -117,15 +172,10 @@ class EncoderStream:
         """
         encoder = self.encoder
         check_feats(feats, encoder.n_mels)
-        if self.waiting is not None:
-            feats = torch.cat([self.waiting, feats], dim=1)
-        size, stride = encoder.patch_size[1], encoder.stride[1]
-        n_new = max(0, (feats.shape[1] - size) // stride + 1)
-        self.waiting = feats[:, n_new * stride :]
+        n_new, feats = self.framer.add(feats)
         if not n_new:
             return feats.new_zeros(len(feats), 0, encoder.embed_dim)
-        used = feats[:, : (n_new - 1) * stride + size]
-        patches = encoder.patch_embed(used, encoder.patch_size, encoder.stride)
+        patches = encoder.patch_embed(feats, encoder.patch_size, encoder.stride)
         patches = patches + self._positions(n_new)
         tokens = patches.transpose(1, 2).flatten(1, 2)
         starts = encoder.cls_place == "front" and not self.done

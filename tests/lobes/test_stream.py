@@ -33,6 +33,7 @@ def make(cls_token=None, n_frames=64, **options):
     [
         {},
         {"stride": (16, 5)},
+        {"stride": (16, 11)},
         {"patch_size": (32, 4), "stride": (32, 4), "token_order": "frequency"},
         {"conv_size": 1, "expansion": 1},
     ],
@@ -73,7 +74,7 @@ def test_one_column_of_positions_streams_without_end():
     sizes = [
         state.inputs.numel() + state.hidden.numel() for state in stream.states
     ]
-    assert sizes == [32 * (3 + 16)] * 3 and stream.waiting.numel() == 0
+    assert sizes == [32 * (3 + 16)] * 3 and stream.framer.rest.numel() == 0
 
 
 def test_a_step_can_be_too_short_for_a_column():
