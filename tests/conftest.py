@@ -23,13 +23,10 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def make_causal():
-    """Make a `Transcriber` with random weights that writes while it hears."""
-    import sentencepiece
+def make_recognizer():
+    """Make a `Recognizer` with random weights that looks at the past alone."""
     import torch
 
-    from audiomamba.inference.transcriber import Transcriber
-    from audiomamba.inference.waveforms import WaveformNormalizer
     from audiomamba.lobes import (
         AudioMamba,
         CTCEncoder,
@@ -37,6 +34,38 @@ def make_causal():
         Recognizer,
         SpectrogramNorm,
     )
+
+    def make(features=None, norm=None, **options):
+        torch.manual_seed(5)
+        settings = {
+            "n_mels": 16,
+            "n_frames": 4,
+            "patch_size": (16, 4),
+            "stride": (16, 4),
+            "embed_dim": 16,
+            "depth": 2,
+            "scan": "fo_fo",
+            "cls_token": None,
+        }
+        encoder = AudioMamba(**{**settings, **options})
+        return Recognizer(
+            features or KaldiFbank(n_mels=16),
+            norm or SpectrogramNorm(mean=2.0, std=0.5),
+            CTCEncoder(encoder),
+            torch.nn.Linear(16, 11),
+        ).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_causal(make_recognizer):
+    """Make a `Transcriber` with random weights that writes while it hears."""
+    import sentencepiece
+    import torch
+
+    from audiomamba.inference.transcriber import Transcriber
+    from audiomamba.inference.waveforms import WaveformNormalizer
     from audiomamba.lobes.transcripts import GreedyDecoder
 
     model = io.BytesIO()
@@ -59,27 +88,10 @@ def make_causal():
         sample_rate, step, tokenizer = 16000, 0.04, processor
 
         def __init__(self, **options):
-            torch.manual_seed(5)
-            settings = {
-                "n_mels": 16,
-                "n_frames": 4,
-                "patch_size": (16, 4),
-                "stride": (16, 4),
-                "embed_dim": 16,
-                "depth": 2,
-                "scan": "fo_fo",
-                "cls_token": None,
-            }
-            encoder = CTCEncoder(AudioMamba(**{**settings, **options}))
-            recognizer = Recognizer(
-                KaldiFbank(n_mels=16),
-                SpectrogramNorm(mean=2.0, std=0.5),
-                encoder,
-                torch.nn.Linear(16, 11),
-            )
+            recognizer = make_recognizer(**options)
             # noise differs from step to step, and the tokens with it
             torch.nn.init.normal_(recognizer.classifier.weight, std=3.0)
-            self.mods = SimpleNamespace(recognizer=recognizer.eval())
+            self.mods = SimpleNamespace(recognizer=recognizer)
             self.hparams = SimpleNamespace(
                 audio_normalizer=WaveformNormalizer(16000)
             )
