@@ -142,6 +142,11 @@ class ClipEncoder(torch.nn.Module):
     embedding_model : torch.nn.Module
         See `encode`.
 
+    Raises
+    ------
+    ValueError
+        If the normalisation is over all clips of a batch together.
+
     Example
     -------
     >>> from audiomamba.lobes import AudioMamba, KaldiFbank, SpectrogramNorm
@@ -159,6 +164,13 @@ class ClipEncoder(torch.nn.Module):
         embedding_model: torch.nn.Module,
     ):
         super().__init__()
+        # SpeechBrain's InputNormalization
+        if getattr(mean_var_norm, "norm_type", None) == "batch":
+            raise ValueError(
+                "mean_var_norm: norm_type is 'batch', so a clip's embedding "
+                "would depend on the other clips of its batch: take "
+                "'sentence', or SpectrogramNorm."
+            )
         self.compute_features = compute_features
         self.mean_var_norm = mean_var_norm
         self.embedding_model = embedding_model

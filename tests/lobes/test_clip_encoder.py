@@ -86,6 +86,12 @@ def test_models_that_depend_on_the_batch_say_so():
     assert compiled.batch_invariant
 
 
+def test_a_norm_over_the_whole_batch_is_refused():
+    norm = InputNormalization(norm_type="batch")
+    with pytest.raises(ValueError, match="norm_type is 'batch'.*sentence"):
+        ClipEncoder(KaldiFbank(), norm, Flat())
+
+
 @pytest.mark.parametrize("wrap", [lambda e: e, torch.compile])
 @pytest.mark.parametrize("encoder, width", [(Maps(), 8), (Flat(), 16)])
 def test_any_output_becomes_one_vector_per_clip(encoder, width, wrap):
