@@ -66,7 +66,7 @@ class FolderEmbedder:
         for name, tensor in self.model.mods.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        digest.update(self.files.to_csv().encode(errors="surrogateescape"))
+        digest.update(self.files.to_csv().encode())
         digest.update(repr((self.window, self.hop, self.frames)).encode())
         return digest.hexdigest()
 

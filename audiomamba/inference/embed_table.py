@@ -126,13 +126,7 @@ def _write_csv(unfinished, path):
         for number, (table, values) in enumerate(unfinished.blocks()):
             columns = pd.DataFrame(values, table.index)
             joined = pd.concat([table, columns], axis=1)
-            joined.to_csv(
-                draft,
-                mode="a",
-                header=not number,
-                index=False,
-                errors="surrogateescape",
-            )
+            joined.to_csv(draft, mode="a", header=not number, index=False)
 
 
 def _write_npy(unfinished, path):
@@ -144,13 +138,7 @@ def _write_npy(unfinished, path):
         place = 0
         for table, values in unfinished.blocks():
             array[place : place + len(values)] = values
-            table.to_csv(
-                rows,
-                mode="a",
-                header=not place,
-                index=False,
-                errors="surrogateescape",
-            )
+            table.to_csv(rows, mode="a", header=not place, index=False)
             place += len(values)
         array.flush()
 
