@@ -134,9 +134,7 @@ class FolderEmbedder:
 
     def _windows(self, path):
         """Return the rows of the windows or frames of a file."""
-        starts: list[float] = []
-        stops: list[float] = []
-        values = []
+        starts, stops, values = [], [], []
         if not self.frames:
             for start, stop, row in self.model.embed_stream(
                 path, self.window, self.hop

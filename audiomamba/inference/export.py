@@ -62,8 +62,6 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
     dict
         ``sample_rate``, ``max_duration``, ``remove_mean``, ``keep`` (see
         `audiomamba.inference.waveforms.WaveformNormalizer`), ``activation``.
-    dict
-        The whole YAML, without creating any object.
 
     Raises
     ------
@@ -357,7 +355,8 @@ def export_run(
     threshold = _verification_threshold(folder, path)
     if threshold is not None:
         options["verification_threshold"] = threshold
-    options |= {k: record[k] for k in ("decisions",) if k in record}
+    if "decisions" in record:
+        options["decisions"] = record["decisions"]
     encoder = str(parts["embedding_model"].tag).rpartition(".")[2]
     # Relative to where the run was started
     started = Path(record["folder"])

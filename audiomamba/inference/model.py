@@ -126,8 +126,11 @@ class ClipModel(Pretrained):
         ClipModel
             Of the class that this is called on.
 
-        Raises OSError or ValueError if it is none of them, a run that is not
-        finished, or a file is damaged.
+        Raises
+        ------
+        OSError or ValueError
+            If there is no such model, the run is not finished, or a file is
+            damaged.
         """
         if is_run(source):
             from audiomamba.inference.export import export_run

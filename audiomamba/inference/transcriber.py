@@ -83,8 +83,11 @@ class Transcriber(EncoderASR):
         -------
         Transcriber
 
-        Raises OSError or ValueError if it is none of them, a run that is not
-        finished, or a file is damaged.
+        Raises
+        ------
+        OSError or ValueError
+            If there is no such model, the run is not finished, or a file is
+            damaged.
         """
         if is_run(source):
             from audiomamba.inference.export import export_run

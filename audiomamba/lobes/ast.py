@@ -88,8 +88,9 @@ class AudioSpectrogramTransformer(PatchEncoder):
         Mamba paper's code has the class token alone.
     output : str
         "embedding": one vector per clip; "frames": one per time step, the
-        mean of its patches; "tokens": the whole row, class and distillation
-        token first, then the patches with time running fastest.
+        mean of its patches; "rows": one per row of patches, the mean over
+        time; "patches": the grid; "tokens": the whole row, class and
+        distillation token first, then the patches with time running fastest.
     mask_padding : bool
         Whether ``lengths`` are used.  False makes padding content.
     drop_path : float

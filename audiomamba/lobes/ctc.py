@@ -39,6 +39,11 @@ class CTCEncoder(torch.nn.Module):
         An encoder with patches as high as the spectrogram, for example
         ``patch_size: [80, 4]`` and ``stride: [80, 4]`` for steps of 40 ms.
 
+    Raises
+    ------
+    ValueError
+        If its patches are not as high as the spectrogram.
+
     Example
     -------
     >>> encoder = AudioMamba(

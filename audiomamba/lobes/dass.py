@@ -222,9 +222,21 @@ class Stage(torch.nn.Module):
     def forward(
         self, grid: torch.Tensor, n_columns: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the grid [B, T', F', D'] of a grid [B, F, T, D].
+        """Encode a batch of grids.
 
-        ``n_columns`` counts each clip's columns, [B], before and after.
+        Arguments
+        ---------
+        grid : torch.Tensor
+            [B, F, T, D].
+        n_columns : torch.Tensor or None
+            Columns of each clip, [B]; None if all are content.
+
+        Returns
+        -------
+        grid : torch.Tensor
+            [B, F', T', D'].
+        n_columns : torch.Tensor or None
+            Columns of each clip, [B].
         """
         for block in self.blocks:
             grid = block(grid, n_columns)

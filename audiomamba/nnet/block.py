@@ -291,8 +291,7 @@ def recompute_in_backward(block: torch.nn.Module) -> None:
     """
     # A partial of a method, not a closure: a copy of the module keeps to its
     # own weights.
-    forward = functools.partial(_forward_recomputed, block.forward)
-    block.forward = forward  # type: ignore[method-assign]
+    block.forward = functools.partial(_forward_recomputed, block.forward)
 
 
 def _forward_recomputed(forward, *inputs, **options):

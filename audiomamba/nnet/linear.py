@@ -10,9 +10,10 @@ class Linear(torch.nn.Linear):
 
     Arguments
     ---------
-    in_features : int
-    out_features : int
+    in_features, out_features : int
+        Widths of input and output.
     bias : bool
+        Whether there is a bias.
 
     Example
     -------

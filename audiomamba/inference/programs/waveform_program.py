@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch.export import Dim, ExportedProgram
 
-from audiomamba.inference.export import ExportError
+from audiomamba.inference.exported.folder import ExportError
 from audiomamba.inference.programs.features import OwnFrames
 from audiomamba.inference.programs.program import MAX_BATCH, least_frames
 from audiomamba.inference.tagger import AudioTagger

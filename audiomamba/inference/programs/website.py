@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from audiomamba.inference.export import ExportError
+from audiomamba.inference.exported.folder import ExportError
 from audiomamba.inference.programs.onnx import export_onnx, metadata
 from audiomamba.inference.tagger import AudioTagger
 
