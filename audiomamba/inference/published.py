@@ -17,9 +17,9 @@ from audiomamba.pretrained.sources import (
     CONFIG_FILE,
     HPARAMS_FILE,
     CheckpointError,
-    is_on_hub,
     locate,
     read_config,
+    settings_file,
 )
 
 FEATURES_FILE = "preprocessor_config.json"
@@ -60,8 +60,6 @@ def is_published(source: str | Path) -> bool:
     >>> is_published(folder)
     True
     """
-    if is_on_hub(source):
-        return _lacks_hparams(str(source))
     folder = Path(source)
     if folder.is_file():
         raise FileNotFoundError(
@@ -69,27 +67,15 @@ def is_published(source: str | Path) -> bool:
             f"checkpoint, convert it: tools/convert_checkpoint.py {folder} "
             "<folder>; or load it with audiomamba.load_official."
         )
-    if (folder / HPARAMS_FILE).is_file():
+    if settings_file(source) is not None:
         return False
-    if not (folder / CONFIG_FILE).is_file():
+    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(
             f"{folder} has no {HPARAMS_FILE}: it is not an exported model. "
             "Make one with tools/export_pretrained.py from a run's output "
             "folder, or with tools/convert_checkpoint.py from a checkpoint."
         )
     return True
-
-
-def _lacks_hparams(repository):
-    """Whether a repository on the hub has no settings of this package."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        hf_hub_download(repository, HPARAMS_FILE)
-    except EntryNotFoundError:
-        return True
-    return False
 
 
 def published_parts(source: str | Path) -> dict:

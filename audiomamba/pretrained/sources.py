@@ -68,6 +68,44 @@ def is_on_hub(source: str | Path) -> bool:
     return True
 
 
+def settings_file(source: str | Path) -> Path | None:
+    """Return the ``hyperparams.yaml`` of an exported model or a run.
+
+    Arguments
+    ---------
+    source : str or Path
+        A file, a folder, or ``owner/name``.
+
+    Returns
+    -------
+    Path or None
+        None if it has none: it is a checkpoint, or a published model.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such source.
+
+    Example
+    -------
+    >>> folder = getfixture("tmp_path")
+    >>> settings_file(folder)
+    >>> (folder / "hyperparams.yaml").touch()
+    >>> settings_file(folder).name
+    'hyperparams.yaml'
+    """
+    if not is_on_hub(source):
+        path = Path(source, HPARAMS_FILE)
+        return path if path.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(str(source), HPARAMS_FILE))
+    except EntryNotFoundError:
+        return None
+
+
 def is_run(source: str | Path) -> bool:
     """Whether a source is the output folder of a run.
 

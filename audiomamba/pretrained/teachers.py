@@ -15,7 +15,7 @@ from audiomamba.dataio.scores import ScoreFile
 from audiomamba.lobes.clip_encoder import ClipEncoder, encode
 from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
-from audiomamba.pretrained.sources import HPARAMS_FILE, is_run
+from audiomamba.pretrained.sources import is_run, settings_file
 from audiomamba.pretrained.weights import (
     CheckpointError,
     label_difference,
@@ -51,8 +51,9 @@ class Teacher(torch.nn.Module):
     Arguments
     ---------
     source : str or Path
-        An exported folder, or what `audiomamba.pretrained.load_official` takes:
-        a file of weights, a folder with one, or ``owner/name`` on the hub.
+        An exported model, or what `audiomamba.pretrained.load_official` takes:
+        a file of weights or a folder with one. Both can be on the hub, by
+        ``owner/name``.
 
     Raises
     ------
@@ -68,7 +69,7 @@ class Teacher(torch.nn.Module):
                 "with tools/export_pretrained.py, and give that folder."
             )
         self.name, self.labels = str(source), read_class_names(source)
-        if Path(source, HPARAMS_FILE).is_file():
+        if settings_file(source) is not None:
             check_model(source)
             model = _Exported.from_hparams(
                 str(source), run_opts={"device": "cpu"}

@@ -6,6 +6,8 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from speechbrain.inference.speaker import SpeakerRecognition
 
 from audiomamba.inference import AudioTagger
+from audiomamba.inference.exported.start import starting_parts
+from audiomamba.pretrained.teachers import Teacher
 
 CPU = {"device": "cpu"}
 
@@ -20,7 +22,11 @@ def hub(run, monkeypatch):
         assert (run.exported / filename).is_file(), filename
         return str(run.exported / filename)
 
+    def snapshot_download(repo_id, allow_patterns):
+        return str(run.exported)
+
     monkeypatch.setattr("huggingface_hub.hf_hub_download", hf_hub_download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     return asked
 
 
@@ -49,3 +55,18 @@ def test_a_model_loads_by_the_name_of_its_repository(
     torch.testing.assert_close(
         weights, local.mods.embedding_model.state_dict(), atol=0, rtol=0
     )
+
+
+def test_a_model_on_the_hub_teaches_and_starts_with_its_own_features(
+    run, hub, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    here, there = Teacher(run.exported), Teacher("owner/name")
+    assert there.sample_rate == here.sample_rate == 16000
+    wavs = torch.randn(1, 9000)
+    feats = [
+        teacher.features.features(wavs, torch.ones(1))[0]
+        for teacher in (here, there)
+    ]
+    assert torch.equal(*feats)
+    assert starting_parts("owner/name") == starting_parts(run.exported)

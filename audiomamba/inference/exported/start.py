@@ -7,9 +7,9 @@ from hyperpyyaml import load_hyperpyyaml
 
 from audiomamba.inference.export import read_recipe
 from audiomamba.inference.exported.model_yaml import dump, new_node
-from audiomamba.inference.published import FEATURES, features_of, is_published
+from audiomamba.inference.published import FEATURES, features_of
 from audiomamba.pretrained import load_official
-from audiomamba.pretrained.sources import HPARAMS_FILE, is_on_hub, locate
+from audiomamba.pretrained.sources import locate, settings_file
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
@@ -44,10 +44,10 @@ def starting_parts(source: str | Path) -> dict[str, str]:
     >>> parts["embed_dim"], "scan: fo_bi" in parts["embedding_model"]
     ('32', True)
     """
-    if Path(source).is_file() or is_published(source):
+    path = settings_file(source)
+    if path is None:
         nodes, sample_rate = _published_nodes(source)
     else:
-        path = _settings_of(source)
         nodes, options = read_recipe(path.read_text(encoding="utf-8"), path)
         sample_rate = options["sample_rate"]
         features = nodes["compute_features"]
@@ -61,15 +61,6 @@ def starting_parts(source: str | Path) -> dict[str, str]:
         "n_mels": str(encoder.n_mels),
         "sample_rate": str(sample_rate),
     }
-
-
-def _settings_of(source):
-    """The ``hyperparams.yaml`` of a model here or on the hub."""
-    if not is_on_hub(source):
-        return Path(source, HPARAMS_FILE)
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(str(source), HPARAMS_FILE))
 
 
 def _published_nodes(source):
