@@ -20,7 +20,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from audiomamba import DASS, AudioMamba, load_official
 from audiomamba.dataio.manifest import class_names
-from audiomamba.inference.export import ExportError, read_recipe, write_model
+from audiomamba.inference.export import ExportError, write_model
+from audiomamba.inference.exported.classifier import read_recipe
 from audiomamba.inference.exported.model_yaml import new_node
 from audiomamba.pretrained import read_class_names
 

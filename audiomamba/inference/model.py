@@ -14,6 +14,7 @@ from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
 from audiomamba.inference.batches import Compute, run_in_batches
 from audiomamba.inference.exported.loading import checked
+from audiomamba.inference.exported.run import read_run
 from audiomamba.inference.published import is_published, published_parts
 from audiomamba.inference.waveforms import (
     window_samples,
@@ -133,11 +134,9 @@ class ClipModel(Pretrained):
             damaged.
         """
         if is_run(source):
-            from audiomamba.inference.export import export_run
-
-            with TemporaryDirectory() as place:
-                model = export_run(source, f"{place}/model", centred=False)
-                return cls.from_hparams(model, None, run_opts, **kwargs)
+            with TemporaryDirectory() as folder:
+                read_run(source).write(Path(folder))
+                return cls.from_hparams(folder, None, run_opts, **kwargs)
         if is_published(source):
             return cls(**published_parts(source), run_opts=run_opts)
         with checked(source, kwargs.get("fetch_config")):

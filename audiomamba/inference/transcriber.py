@@ -11,6 +11,7 @@ from speechbrain.inference.ASR import EncoderASR
 from audiomamba.dataio.audio import audio_info, read_blocks, resample_blocks
 from audiomamba.dataio.samples import Samples, mono_blocks
 from audiomamba.inference.exported.loading import checked
+from audiomamba.inference.exported.run import read_run
 from audiomamba.lobes.transcripts import make_decoder
 from audiomamba.nnet.lengths import check_positive
 from audiomamba.pretrained.sources import is_run
@@ -90,11 +91,9 @@ class Transcriber(EncoderASR):
             damaged.
         """
         if is_run(source):
-            from audiomamba.inference.export import export_run
-
-            with TemporaryDirectory() as place:
-                model = export_run(source, f"{place}/model")
-                return cls.from_hparams(model, None, run_opts, **kwargs)
+            with TemporaryDirectory() as folder:
+                read_run(source).write(Path(folder))
+                return cls.from_hparams(folder, None, run_opts, **kwargs)
         with checked(source, kwargs.get("fetch_config")):
             return super().from_hparams(
                 str(source), savedir=savedir, run_opts=run_opts, **kwargs

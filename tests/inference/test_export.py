@@ -16,7 +16,8 @@ from audiomamba.dataio.manifest import inputs_key, write_labels
 from audiomamba.inference import AudioTagger, export_run
 from audiomamba.inference import SpeakerRecognition as OurSpeakerRecognition
 from audiomamba.inference.embeddings import find_weights
-from audiomamba.inference.export import ExportError, read_recipe
+from audiomamba.inference.export import ExportError
+from audiomamba.inference.exported.classifier import read_recipe
 from audiomamba.pretrained.weights import read_tensors as read_weights
 from audiomamba.pretrained.weights import write_class_names
 
@@ -251,7 +252,8 @@ def test_what_is_read_back_differently_is_no_export(run, tmp_path, monkeypatch):
         write_class_names(path, labels[::-1])
 
     monkeypatch.setattr(
-        "audiomamba.inference.export.write_class_names", write_others
+        "audiomamba.inference.exported.classifier.write_class_names",
+        write_others,
     )
     with pytest.raises(ExportError, match="labels is .* read back"):
         export_run(run.folder, tmp_path / "target")

@@ -69,4 +69,5 @@ def test_a_model_on_the_hub_teaches_and_starts_with_its_own_features(
         for teacher in (here, there)
     ]
     assert torch.equal(*feats)
-    assert starting_parts("owner/name") == starting_parts(run.exported)
+    parts = starting_parts("owner/name")
+    assert parts == starting_parts(run.exported) == starting_parts(run.folder)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from audiomamba.dataio.scores import ScoreError, ScoreFile
-from audiomamba.inference.export import new_node, write_model
+from audiomamba.inference.export import write_model
+from audiomamba.inference.exported.model_yaml import new_node
 from audiomamba.lobes import AudioMamba, KaldiFbank, SpectrogramNorm
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.nnet.classifier import LinearClassifier

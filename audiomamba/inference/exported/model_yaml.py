@@ -5,9 +5,7 @@ import io
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from audiomamba.inference.tagger import AudioTagger
-
-PARTS = tuple(AudioTagger.MODULES_NEEDED)
+PARTS = ("compute_features", "mean_var_norm", "embedding_model", "classifier")
 EMB_MEAN = "mean_var_norm_emb"
 
 _TEMPLATE = """\
@@ -150,7 +148,7 @@ def model_yaml(parts: dict, options: dict, weights: list[str]) -> str:
     parts : dict
         ``PARTS`` -> YAML node.
     options : dict
-        From `audiomamba.inference.export.read_recipe`.
+        From `audiomamba.inference.exported.classifier.read_recipe`.
     weights : list of str
         What has a ``.ckpt`` file in the folder: ``embedding_model``,
         ``classifier`` and, if it is known, the mean embedding.

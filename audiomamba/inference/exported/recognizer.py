@@ -1,17 +1,13 @@
-"""Export a speech recogniser to a folder that ``from_hparams`` loads."""
+"""A speech recogniser as the files of an exported folder."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from audiomamba.dataio.files import write_json
 from audiomamba.inference.exported.card import recognizer_card
-from audiomamba.inference.exported.folder import (
-    LOCAL,
-    ExportError,
-    new_folder,
-)
 from audiomamba.inference.exported.model_yaml import PARTS, dump, plain
 from audiomamba.pretrained.sources import HPARAMS_FILE, TOKENIZER_FILE
 
@@ -47,86 +43,56 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 """
 
 
-def write_recognizer(
-    target: str | Path,
-    settings: dict,
-    weights: dict,
-    tokenizer: str | Path,
-    record: dict,
-    licence: str | None = None,
-) -> Path:
-    """Write a folder for `Transcriber` and SpeechBrain's ``EncoderASR``.
+@dataclass
+class SpeechRecognizer:
+    """What an exported folder says of a speech recogniser.
 
     Arguments
     ---------
-    target : str or Path
-        The folder; must be empty or not exist.
     settings : dict
         The run's ``hyperparams.yaml`` as YAML nodes.
     weights : dict
         ``embedding_model`` and ``classifier`` -> state dict.
-    tokenizer : str or Path
+    tokenizer : Path
         The SentencePiece model.
     record : dict
         The content of ``results.json``.
     licence : str, optional
         See `audiomamba.inference.exported.card.model_card`.
-
-    Returns
-    -------
-    Path
-        ``target``.
-
-    Raises
-    ------
-    ExportError
-        If the target is not empty, or the weights do not fit the settings.
     """
-    options = {"sample_rate": settings["sample_rate"]}
-    parts = {name: plain(settings[name]) for name in PARTS}
-    record = {k: v for k, v in record.items() if k not in LOCAL}
-    encoder = parts["embedding_model"]["encoder"]
-    scan = {"scan": encoder.get("scan", "fo_bi")}
-    card = recognizer_card(
-        f"CTC on {record['dataset']}",
-        f"Trained by `{record['hparams_file']}`.",
-        {**options, **scan},
-        record["n_classes"],
-        record,
-        licence,
-    )
-    with new_folder(target) as draft:
+
+    settings: dict
+    weights: dict
+    tokenizer: Path
+    record: dict
+    licence: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write the files of the folder, unchecked.
+
+        Arguments
+        ---------
+        folder : Path
+            An empty folder.
+        """
+        options = {"sample_rate": self.settings["sample_rate"]}
+        parts = {name: plain(self.settings[name]) for name in PARTS}
         text = _TEMPLATE.format(
             options=dump(options),
             parts="\n".join(dump({name: parts[name]}) for name in PARTS),
         )
-        (draft / HPARAMS_FILE).write_text(text, encoding="utf-8")
-        for name, state in weights.items():
-            torch.save(state, draft / f"{name}.ckpt")
-        shutil.copyfile(tokenizer, draft / TOKENIZER_FILE)
-        (draft / "README.md").write_text(card, encoding="utf-8")
-        write_json(draft / "results.json", record)
-        _check(draft, record["n_classes"])
-    return Path(target)
-
-
-def _check(folder, n_tokens):
-    """Load the exported model; let it transcribe a second of silence."""
-    from audiomamba.inference.transcriber import Transcriber
-
-    try:
-        transcriber = Transcriber.from_hparams(
-            folder, run_opts={"device": "cpu"}
+        (folder / HPARAMS_FILE).write_text(text, encoding="utf-8")
+        for name, state in self.weights.items():
+            torch.save(state, folder / f"{name}.ckpt")
+        shutil.copyfile(self.tokenizer, folder / TOKENIZER_FILE)
+        encoder = parts["embedding_model"]["encoder"]
+        card = recognizer_card(
+            f"CTC on {self.record['dataset']}",
+            f"Trained by `{self.record['hparams_file']}`.",
+            {**options, "scan": encoder.get("scan", "fo_bi")},
+            self.record["n_classes"],
+            self.record,
+            self.licence,
         )
-    except RuntimeError as error:
-        raise ExportError(
-            f"The weights do not match their hyperparameters: {error}"
-        ) from error
-    scores = transcriber.scores(torch.zeros(transcriber.sample_rate))
-    n_pieces = transcriber.tokenizer.vocab_size()
-    if not scores.shape[1] == n_pieces == n_tokens:
-        raise ExportError(
-            f"The classifier has {scores.shape[1]} outputs and the tokenizer "
-            f"{n_pieces} tokens, but {n_tokens} were trained: choose the "
-            "output folder of one run."
-        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        write_json(folder / "results.json", self.record)

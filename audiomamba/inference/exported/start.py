@@ -4,12 +4,18 @@ import inspect
 from pathlib import Path
 
 from hyperpyyaml import load_hyperpyyaml
+from ruamel.yaml import YAML
 
-from audiomamba.inference.export import read_recipe
-from audiomamba.inference.exported.model_yaml import dump, new_node
+from audiomamba.inference.exported.model_yaml import dump, new_node, plain
 from audiomamba.inference.published import FEATURES, features_of
+from audiomamba.lobes.dass import DASS
+from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.pretrained import load_official
-from audiomamba.pretrained.sources import locate, settings_file
+from audiomamba.pretrained.sources import (
+    CheckpointError,
+    locate,
+    settings_file,
+)
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
 
@@ -48,13 +54,25 @@ def starting_parts(source: str | Path) -> dict[str, str]:
     if path is None:
         nodes, sample_rate = _published_nodes(source)
     else:
-        nodes, options = read_recipe(path.read_text(encoding="utf-8"), path)
-        sample_rate = options["sample_rate"]
+        nodes = YAML().load(path)
+        missing = [k for k in (*PARTS, "sample_rate") if nodes.get(k) is None]
+        if missing:
+            raise CheckpointError(
+                f"{path} has no {', '.join(missing)}: give another model to "
+                "start from."
+            )
+        sample_rate = nodes["sample_rate"]
         features = nodes["compute_features"]
         if str(features.tag).endswith("OwnFrames"):
             nodes["compute_features"] = features["features"]
-    texts = {name: dump({name: nodes[name]}) for name in PARTS}
+    texts = {name: dump({name: plain(nodes[name])}) for name in PARTS}
     encoder = load_hyperpyyaml(texts["embedding_model"])["embedding_model"]
+    if not isinstance(encoder, PatchEncoder | DASS):
+        raise CheckpointError(
+            f"{source} has a {type(encoder).__name__}, which no classifier "
+            "starts from: give a model with AudioMamba, "
+            "AudioSpectrogramTransformer or DASS."
+        )
     return {
         **{name: text.partition(": ")[2] for name, text in texts.items()},
         "embed_dim": str(encoder.embed_dim),
