@@ -5,7 +5,7 @@ import re
 
 import audiomamba
 
-_HEADER = """\
+_CARD = """\
 ---
 {metadata}
 ---
@@ -20,6 +20,11 @@ _HEADER = """\
 
 ## Use
 
+{use}
+`hyperparams.yaml` names Python objects to create, as in every SpeechBrain
+model: only load models from sources you trust.
+"""
+_USE_TAGGER = """\
 ```python
 from audiomamba.inference import AudioTagger
 
@@ -34,29 +39,12 @@ audiomamba-tag clip.wav --model "this folder, or its name on the hub"
 
 SpeechBrain's `EncoderClassifier.from_hparams` and
 `SpeakerRecognition.from_hparams` load it as well, with `audiomamba` installed.
-{decide}{speakers}
-`hyperparams.yaml` names Python objects to create, as in every SpeechBrain
-model: only load models from sources you trust.
 """
 _SPEAKERS = """
-Whether two speakers are the same, `audiomamba.inference.SpeakerRecognition`
-decides with this model's threshold, and SpeechBrain's own with 0.25.
+`audiomamba.inference.SpeakerRecognition` decides with this model's threshold
+whether two speakers are the same; SpeechBrain's own takes 0.25.
 """
-_SPEECH_HEADER = """\
----
-{metadata}
----
-
-# {title}
-
-{origin}
-
-| | |
-|---|---|
-{facts}
-
-## Use
-
+_USE_RECOGNIZER = """\
 ```python
 from audiomamba.inference import Transcriber
 
@@ -70,9 +58,6 @@ audiomamba-transcribe speech.wav --model "this folder, or its name on the hub"
 
 SpeechBrain's `EncoderASR.from_hparams` loads it as well, with `audiomamba`
 installed.
-
-`hyperparams.yaml` names Python objects to create, as in every SpeechBrain
-model: only load models from sources you trust.
 """
 _DECIDE = """
 The thresholds and the temperature in `hyperparams.yaml`, of the best F1 on the
@@ -179,14 +164,13 @@ def model_card(
     >>> "| classes | 2 |" in card
     True
     """
-    return _HEADER.format(
-        metadata=_metadata(title, record, licence, "audio-classification"),
-        title=title,
-        origin=origin,
-        facts=_facts({"classes": n_classes, **options}, record, licence),
-        decide=_DECIDE if "decisions" in options else "",
-        speakers=_SPEAKERS if "verification_threshold" in options else "",
-    ) + _result(record)
+    use = _USE_TAGGER
+    if "decisions" in options:
+        use += _DECIDE
+    if "verification_threshold" in options:
+        use += _SPEAKERS
+    task, facts = "audio-classification", {"classes": n_classes, **options}
+    return _card(title, origin, facts, use, task, record, licence)
 
 
 def recognizer_card(
@@ -211,13 +195,23 @@ def recognizer_card(
     str
         See `model_card`.
     """
-    task = "automatic-speech-recognition"
-    return _SPEECH_HEADER.format(
+    task, facts = (
+        "automatic-speech-recognition",
+        {"tokens": n_tokens, **options},
+    )
+    return _card(title, origin, facts, _USE_RECOGNIZER, task, record, licence)
+
+
+def _card(title, origin, facts, use, task, record, licence):
+    """Return the text of a card."""
+    card = _CARD.format(
         metadata=_metadata(title, record, licence, task),
         title=title,
         origin=origin,
-        facts=_facts({"tokens": n_tokens, **options}, record, licence),
-    ) + _result(record)
+        facts=_facts(facts, record, licence),
+        use=use,
+    )
+    return card + _result(record)
 
 
 def _facts(options, record, licence):
