@@ -274,6 +274,20 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         AudioTagger.from_hparams(tmp_path)
 
 
+def test_statistics_that_no_checkpoint_holds_are_refused(run, tmp_path):
+    folder = shutil.copytree(run.folder, tmp_path / "run")
+    recipe = folder / "hyperparams.yaml"
+    text = recipe.read_text()
+    norm = "audiomamba.lobes.normalization.SpectrogramNorm\n"
+    start = text.index(norm)
+    stop = text.index("embedding_model:", start)
+    norm = "speechbrain.processing.features.InputNormalization {}\n"
+    recipe.write_text(text[:start] + norm + text[stop:])
+    with pytest.raises(ExportError, match="norm_type is global.*sentence"):
+        AudioTagger.from_hparams(folder, run_opts=CPU)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 def test_the_recipes_way_to_read_clips_is_recorded():
     text = (
         "compute_features: !new:audiomamba.lobes.features.{features} {{}}\n"

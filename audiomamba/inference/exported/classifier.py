@@ -47,7 +47,7 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
     Raises
     ------
     ExportError
-        If a module is missing.
+        If a module is missing, or an exported folder cannot hold it.
 
     Example
     -------
@@ -64,6 +64,7 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
             f"{name} has no {', '.join(missing)}: give the YAML of a "
             "classification recipe."
         )
+    _check_norm(recipe["mean_var_norm"], name)
     metrics = recipe["metrics"]
     usual = default_activation(metrics.get("multi_label", False))
     of_epic = str(recipe["compute_features"].tag).endswith(_EPIC_FEATURES)
@@ -75,6 +76,17 @@ def read_recipe(text: str, name: str | Path) -> tuple[dict, dict]:
         "activation": metrics.get("activation") or usual,
     }
     return {key: plain(recipe[key]) for key in PARTS}, options
+
+
+def _check_norm(node, name):
+    """Refuse SpeechBrain's normalisation by statistics of the training."""
+    known = isinstance(node, dict) and "InputNormalization" in str(node.tag)
+    if known and node.get("norm_type", "global") == "global":
+        raise ExportError(
+            f"{name}: norm_type is global in mean_var_norm, so the model needs "
+            "statistics that an exported folder does not hold: train with "
+            "SpectrogramNorm, or with norm_type: sentence."
+        )
 
 
 @dataclass
