@@ -107,8 +107,8 @@ def load_embedder(
     path = Path(folder, HPARAMS_FILE)
     if not path.is_file():
         raise PreparationError(f"{path} is missing: it describes the model")
-    names = {line.split(":", 1)[0] for line in path.read_text().splitlines()}
-    skipped = {name: "null" for name in _NOT_NEEDED if name in names}
+    settings = read_settings(path)
+    skipped = {name: "null" for name in _NOT_NEEDED if name in settings}
     hparams = load_hparams(str(path), skipped)
     encoder = hparams[_ENCODER]
     if trained:

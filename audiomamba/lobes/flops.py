@@ -148,31 +148,14 @@ def count_flops(
     return counter.get_total_flops()
 
 
-class ClipModel(torch.nn.Module):
-    """An encoder followed by a classifier, called with features alone.
+class _Classifier(torch.nn.Module):
+    """An encoder followed by a classifier, called with features."""
 
-    Arguments
-    ---------
-    encoder : torch.nn.Module
-        Any encoder, see `audiomamba.lobes.clip_encoder.encode`.
-    classifier : torch.nn.Module
-        Takes [B, 1, D].
-
-    Example
-    -------
-    >>> from audiomamba import AudioMamba
-    >>> encoder = AudioMamba(n_frames=64, embed_dim=16, depth=1)
-    >>> model = ClipModel(encoder, torch.nn.Linear(16, 3))
-    >>> model(torch.randn(2, 64, 128)).shape
-    torch.Size([2, 1, 3])
-    """
-
-    def __init__(self, encoder: torch.nn.Module, classifier: torch.nn.Module):
+    def __init__(self, encoder, classifier):
         super().__init__()
         self.encoder, self.classifier = encoder, classifier
 
-    def forward(self, feats: torch.Tensor) -> torch.Tensor:
-        """Compute logits [B, 1, C] from feats [B, T, F]."""
+    def forward(self, feats):
         return self.classifier(encode(self.encoder, feats))
 
 
@@ -207,7 +190,7 @@ def count_clip(
     >>> sorted(count_clip(encoder, torch.nn.Linear(16, 3), 64))
     ['forward', 'training']
     """
-    model, shape = ClipModel(encoder, classifier), (1, n_frames, n_mels)
+    model, shape = _Classifier(encoder, classifier), (1, n_frames, n_mels)
     return {
         "forward": count_flops(model, shape),
         "training": count_flops(model, shape, training=True),

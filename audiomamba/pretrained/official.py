@@ -165,18 +165,19 @@ def initialise(
         encoder = encoder.encoder
     family = next((f for f in FAMILIES if isinstance(encoder, f.encoder)), None)
     if family is None:
-        known = " and ".join(f.encoder.__name__ for f in FAMILIES)
+        known = ", ".join(f.encoder.__name__ for f in FAMILIES)
         raise CheckpointError(
             f"A checkpoint cannot start a {type(encoder).__name__}: init_from "
-            f"is for {known}."
+            f"is for the encoders {known}."
         )
     source = locate(checkpoint)
     tensors, name = read_tensors(source)
     found = _recognise(tensors, name)
     if found is not family:
         raise CheckpointError(
-            f"{name} is a checkpoint of {found.title}, but the encoder is an "
-            f"{type(encoder).__name__}: give a checkpoint of {family.title}."
+            f"{name} is a checkpoint of {found.title}, but the encoder is of "
+            f"the class {type(encoder).__name__}: give a checkpoint of "
+            f"{family.title}."
         )
     wanted = family.wanted_by(encoder, stride)
     wanted = wanted._replace(frames_only=frames_only)

@@ -289,5 +289,7 @@ def read_config(path: Path) -> dict:
             "again."
         ) from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{path} holds no settings by name.")
+        raise CheckpointError(
+            f"{path} holds no settings by name: download the model again."
+        )
     return config

@@ -146,11 +146,14 @@ def _tensors_of(content, name):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content:
-        raise CheckpointError(f"{name} holds no state dict.")
+        raise CheckpointError(
+            f"{name} holds no state dict: give a file of a model's weights."
+        )
     for key, value in content.items():
         if not isinstance(value, torch.Tensor):
             raise CheckpointError(
-                f"{name} is not a state dict: {key!r} is not a tensor."
+                f"{name} is not a state dict, as {key!r} is no tensor: give a "
+                "file of a model's weights."
             )
     broken = [k for k, v in content.items() if not torch.isfinite(v).all()]
     if broken:
