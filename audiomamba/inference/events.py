@@ -283,9 +283,9 @@ def find_events(
 ) -> list[Event]:
     """Find the events in a recording of any length, in bounded memory.
 
-    A model that classifies frames (`audiomamba.nnet.frame_classifier`) tells
-    onsets and offsets to a frame. Of any other model, overlapping windows are
-    tagged, and onsets and offsets are told to a hop.
+    With a model that classifies frames (`audiomamba.nnet.frame_classifier`),
+    onsets and offsets are precise to a frame. With any other model, overlapping
+    windows are tagged, and they are precise to a hop.
 
     Arguments
     ---------
