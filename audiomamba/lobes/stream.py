@@ -101,18 +101,17 @@ class EncoderStream:
         if encoder.training:
             raise ValueError("the encoder is in training mode: call eval()")
         n_rows, self.n_columns = encoder.pos_embed.grid
-        by_time = encoder.token_order == "time" or n_rows == 1
-        wrong = {
-            "scan": (encoder.scan, "fo_fo", encoder.scan != "fo_fo"),
-            "token_order": (encoder.token_order, "time", not by_time),
-            "cls_token": (
-                encoder.cls_place,
-                "null",
-                encoder.cls_place not in _PLACES,
-            ),
-        }
-        for name, (found, wanted, is_wrong) in wrong.items():
-            if is_wrong:
+        scan, order, place = (
+            encoder.scan,
+            encoder.token_order,
+            encoder.cls_place,
+        )
+        for name, found, wanted, fits in (
+            ("scan", scan, "fo_fo", scan == "fo_fo"),
+            ("token_order", order, "time", order == "time" or n_rows == 1),
+            ("cls_token", place, "null", place in _PLACES),
+        ):
+            if not fits:
                 raise ValueError(
                     f"{name} is {found!r}, which needs the end of a clip "
                     f"before its start is encoded: train with {name} {wanted}."

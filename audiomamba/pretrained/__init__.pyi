@@ -1,5 +1,6 @@
 from .official import initialise, load_official
-from .weights import CheckpointError, label_difference, read_class_names
+from .sources import CheckpointError
+from .weights import label_difference, read_class_names
 
 __all__ = [
     "CheckpointError",

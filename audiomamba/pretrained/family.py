@@ -16,8 +16,11 @@ from audiomamba.nnet.patch_embed import (
     resize_patch_kernel,
     to_pair,
 )
-from audiomamba.pretrained.sources import encoder_settings
-from audiomamba.pretrained.weights import CheckpointError, Tensors
+from audiomamba.pretrained.sources import (
+    CheckpointError,
+    Tensors,
+    encoder_settings,
+)
 
 KERNEL, TABLE = "patch_embed.proj.weight", "pos_embed.pos_embed"
 # Training set-ups have multiples of one of these as their frames.

@@ -14,7 +14,7 @@ from audiomamba.pretrained.family import (
     PatchFamily,
     Wanted,
 )
-from audiomamba.pretrained.weights import CheckpointError, Tensors
+from audiomamba.pretrained.sources import CheckpointError, Tensors
 
 BLOCK = re.compile(r"(?:^|\.)layers\.(\d+)\.mixer\.")
 

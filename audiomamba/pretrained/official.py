@@ -12,11 +12,9 @@ from audiomamba.pretrained.ast import ASTFamily
 from audiomamba.pretrained.dass import DASSFamily
 from audiomamba.pretrained.family import Wanted
 from audiomamba.pretrained.mamba import MambaFamily
+from audiomamba.pretrained.sources import CheckpointError, Source, locate
 from audiomamba.pretrained.weights import (
-    CheckpointError,
-    Source,
     label_difference,
-    locate,
     read_class_names,
     read_tensors,
 )

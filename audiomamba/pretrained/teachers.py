@@ -15,12 +15,12 @@ from audiomamba.dataio.scores import ScoreFile
 from audiomamba.lobes.clip_encoder import ClipEncoder, encode
 from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
-from audiomamba.pretrained.sources import is_run, settings_file
-from audiomamba.pretrained.weights import (
+from audiomamba.pretrained.sources import (
     CheckpointError,
-    label_difference,
-    read_class_names,
+    is_run,
+    settings_file,
 )
+from audiomamba.pretrained.weights import label_difference, read_class_names
 from audiomamba.pretrained.wholeness import check_model
 
 logger = logging.getLogger(__name__)
