@@ -110,7 +110,7 @@ def decode_audio(path: str | Path) -> tuple[AudioInfo, bool]:
 
 
 def is_silent(blocks: Iterable) -> bool:
-    """Whether no sound is in some samples: all have about the same value.
+    """Whether samples are silent: all have about the same value.
 
     Arguments
     ---------

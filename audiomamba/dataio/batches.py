@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from speechbrain.dataio.batch import PaddedBatch
 
-# Of the example that stands for a clip that cannot be read
+# Key of an example that is a stand-in for a clip that cannot be read
 FAULT = "fault"
 
 
@@ -31,7 +31,7 @@ class ClipBatch(PaddedBatch):
     faults : dict of str to Fault
         By the IDs of the clips that were left out.
     is_empty : bool
-        Whether no clip is left.  What stands for the first one is then in the
+        Whether no clip is left.  The stand-in of the first one is then in the
         batch, as a model needs some input; it must not count.
 
     Example

@@ -20,7 +20,7 @@ from audiomamba.dataio.rows import read_rows
 from audiomamba.dataio.samplers import label_weights
 from audiomamba.nnet.lengths import check_positive, check_sizes
 
-# Samples of what stands for a clip that cannot be read: any length will do
+# Samples of the stand-in for a clip that cannot be read: any length will do
 _STAND_IN = 16000
 
 
@@ -80,7 +80,7 @@ class ClipDataset(DynamicItemDataset):
         self.split, self.leaves_out = None, False
 
     def leave_out_bad(self, split):
-        """Give what stands for a clip that cannot be read, and no error.
+        """Return a stand-in for a clip that cannot be read, and no error.
 
         Arguments
         ---------

@@ -1,7 +1,7 @@
-"""Digests that stand in the files that they are of.
+"""Digests of files, within these files.
 
-A file of one piece, as a model in ONNX, has no place beside it for its digest.
-So it has a mark within, over which the digest of all other bytes is written.
+A model that is one file, as in ONNX, has no other file for its digest. So it
+has a mark, over which the digest of all other bytes is written.
 """
 
 import hashlib

@@ -75,7 +75,7 @@ class RecipeBrain(CarefulBrain):
         return ClipEncoder(*(self.module(name, stage) for name in PARTS))
 
     def _compile(self):
-        """Script or compile modules; say it if one cannot be scripted."""
+        """Script or compile modules; explain if one cannot be scripted."""
         try:
             super()._compile()
         except Exception as error:

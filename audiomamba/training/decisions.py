@@ -13,7 +13,7 @@ from audiomamba.training.metrics import ClassificationMetrics
 
 logger = get_logger(__name__)
 
-# Of a class that says nothing about its threshold
+# The threshold of a class that no clip has, or every one
 UNKNOWN = 0.5
 _PICTURE = "precision_recall.png"
 # Keeps the logits of probabilities finite

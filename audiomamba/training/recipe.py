@@ -40,7 +40,7 @@ from audiomamba.training.tasks.classification import ClassificationBrain
 
 logger = get_logger(__name__)
 
-# What a disk says that takes no more
+# Errors of a disk that is full or read-only
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 

@@ -2,8 +2,8 @@
 
     python train.py hparams/aum_tiny.yaml --data_folder /path/to/recordings
 
-Patches of the spectrogram are hidden and told from the others.  Every recipe
-starts from the result with ``--init_from <output_folder>``.
+Patches of the spectrogram are hidden, and the encoder learns to predict them.
+Every recipe starts from the result with ``--init_from <output_folder>``.
 """
 
 from pretraining_prepare import prepare_pretraining, share_weights

@@ -51,7 +51,7 @@ logger = get_logger("verify")
 # Of SpeechBrain's, those with a meaning here; the last is always given
 OPTIONS = {"device", "log_config", "noprogressbar", "distributed_backend"}
 
-# Keys of the training's record that those of its trials keep
+# What the record of the trials keeps of that of the training
 OF_TRAINING = ("hparams_file", "seed", "command", "commit", "wall_time_s")
 OF_TRAINING += ("clips", "curve")
 

@@ -233,7 +233,7 @@ def _digest(path):
 def write_lists(
     rows: pd.DataFrame, folder: str | Path
 ) -> dict[str, pd.DataFrame]:
-    """Write train.csv, valid.csv and test.csv; make the splits that lack.
+    """Write train.csv, valid.csv and test.csv; make the splits not given.
 
     Arguments
     ---------

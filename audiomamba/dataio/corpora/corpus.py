@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 # Files per task: enough that millions of files are not as many pending tasks
 _CHUNK = 64
-# Of the features of every recipe, in seconds
+# A frame of the features of every recipe, in seconds
 _FRAME_S = 0.025
 # The threads wait for the disk most of the time
 _THREADS = min(32, 4 * (os.cpu_count() or 1))

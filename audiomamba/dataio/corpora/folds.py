@@ -163,7 +163,7 @@ def rarest_labels(texts: pd.Series) -> list[str]:
 
 
 def _deal(path, rows, folds):
-    """Deal groups of rows out to folds, whatever the order of the rows."""
+    """Distribute groups of rows over folds, whatever the order of rows."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = rows["wav"]

@@ -71,7 +71,7 @@ def resolved_text(hparams_file, overrides=None):
 
 @contextmanager
 def _structure_named(hparams_file):
-    """Say in words that an option gives keys to a value that has none."""
+    """Explain that an option gives keys to a value that has none."""
     try:
         yield
     except ValueError as error:
@@ -217,7 +217,7 @@ def load_hparams(hparams_file, overrides=None):
 
 @contextmanager
 def _objects_named(hparams_file):
-    """Say in words that an object of a YAML cannot be made."""
+    """Explain why an object of a YAML cannot be made."""
     try:
         yield
     except ImportError as error:

@@ -1,8 +1,7 @@
-"""The folder of a run, and the one set of settings that it answers for.
+"""The folder of a run, which holds the results of one set of settings.
 
-``run.json`` says what was trained: settings, classes, data, engine.
-It is written at the first start.  A later start resumes if it agrees, and stops
-if it does not.
+``run.json`` says what was trained: settings, classes, data, engine.  The first
+start writes it.  A later start resumes if it agrees, and stops if it does not.
 """
 
 import hashlib

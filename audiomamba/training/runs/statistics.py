@@ -22,13 +22,7 @@ KEYS = ("feature_mean", "feature_std")
 AUTO = "auto"
 _FILE = "statistics.json"
 # What the features of a clip depend on, besides its file
-_READING = (
-    "compute_features",
-    "sample_rate",
-    "max_duration",
-    "crop_duration",
-    "remove_mean",
-)
+_READING = ("compute_features", "sample_rate", "max_duration", "crop_duration")
 
 
 def asks_for_statistics(settings):
@@ -83,9 +77,9 @@ def training_statistics(
 ):
     """Return the statistics of the training clips; log them.
 
-    The main process computes them, unless they are known. Random crops are
-    off: of longer clips the beginning counts, or the middle where the reader
-    keeps that.
+    The main process computes them, unless they are known. Without random
+    crops: of a longer clip the part counts that is validated, its beginning
+    or its middle.
 
     Arguments
     ---------

@@ -1,7 +1,7 @@
 """Self-supervised pre-training: an encoder learns from clips without labels.
 
-Patches of the spectrogram are hidden, and two heads tell them by what the
-encoder says at their places; see `audiomamba.nnet.pretext`.
+Patches of the spectrogram are hidden, and two heads predict them from the
+encoder's output at their positions; see `audiomamba.nnet.pretext`.
 """
 
 import numpy as np
@@ -22,11 +22,11 @@ from audiomamba.training.runs.folder import RunError
 
 
 class PretextMetrics:
-    """Averages over the clips of a split what `PretextHeads` measures.
+    """Means, over the clips of a split, of what `PretextHeads` measures.
 
     ``relative_mse`` is the mean squared error over the variance of what is
     predicted: 1 for an encoder that knows nothing but the mean. ``accuracy`` is
-    that of the contrastive head, ``chance`` what guessing gives.
+    that of the contrastive head, ``chance`` that of guessing.
 
     Example
     -------
@@ -140,7 +140,7 @@ class PretrainingBrain(RecipeBrain):
             )
 
     def compute_forward(self, batch, stage):
-        """Hide patches, and tell them.
+        """Hide patches, and predict them.
 
         Arguments
         ---------
@@ -203,7 +203,7 @@ class PretrainingBrain(RecipeBrain):
         return predictions.loss.mean()
 
     def _end_epoch(self, epoch, stats):
-        """As for `RecipeBrain`; show how far the encoder is from chance."""
+        """As for `RecipeBrain`; log the figures of the two heads."""
         super()._end_epoch(epoch, stats)
         shown = ("relative_mse", "accuracy", "chance")
         figures = {name: stats[name] for name in shown if name in stats}

@@ -2,7 +2,7 @@
 
 A step writes at most one token, and between two equal tokens CTC needs a step
 with a blank. The loss of an utterance with fewer steps is infinite, which
-SpeechBrain's ``ctc_loss`` counts as 0: it would teach nothing, in silence.
+SpeechBrain's ``ctc_loss`` counts as 0: nothing would be learned from it.
 """
 
 from pathlib import Path
