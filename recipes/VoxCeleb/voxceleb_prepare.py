@@ -7,7 +7,6 @@ every speaker's utterances into training, validation and test.
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +26,6 @@ _NAME = re.compile(r"([^/\s]+)/[^/\s]+/[^/\s]+\.wav")
 def prepare_voxceleb(
     data_folder: str | Path,
     save_folder: str | Path,
-    split_file: str | Path | None = None,
     allow_missing: bool = False,
     skip_prep: bool = False,
     check_audio: str = "headers",
@@ -41,21 +39,19 @@ def prepare_voxceleb(
     Arguments
     ---------
     data_folder : str or Path
-        VoxCeleb1: ``wav/<speaker>/<session>/<utterance>.wav``, or
-        ``vox1_dev_wav`` and ``vox1_test_wav`` side by side, with or without
-        ``wav`` in them, or ``dev/wav`` and ``test/wav``.
+        VoxCeleb1: ``iden_split.txt``, and
+        ``wav/<speaker>/<session>/<utterance>.wav``, or ``vox1_dev_wav`` and
+        ``vox1_test_wav`` side by side, with or without ``wav`` in them, or
+        ``dev/wav`` and ``test/wav``.
     save_folder, allow_missing, skip_prep, check_audio
         See `audiomamba.dataio.corpora.preparation.Corpus`.
-    split_file : str or Path, optional
-        By default ``iden_split.txt`` in ``data_folder``.
 
     Raises
     ------
     PreparationError
         If the corpus is not found, or with everything that is wrong with it.
     """
-    split_file = Path(split_file or Path(data_folder, SPLIT_FILE))
-    corpus = Identification(data_folder, save_folder, split_file)
+    corpus = Identification(data_folder, save_folder)
     corpus.prepare(skip_prep, allow_missing, check_audio=check_audio)
 
 
@@ -110,21 +106,18 @@ iden_split.txt
         return places
 
 
-@dataclass
 class Identification(VoxCeleb):
     """VoxCeleb1 with the owners' split; see `prepare_voxceleb`."""
 
-    split_file: Path
-
     def find(self):
         """The split file and all utterances."""
-        roots = self.roots()
-        self.require(self.split_file)
-        return Inputs([self.split_file], self.list_audio(roots))
+        roots, split_file = self.roots(), self.data_folder / SPLIT_FILE
+        self.require(split_file)
+        return Inputs([split_file], self.list_audio(roots))
 
     def parse(self, inputs):
         """The listed utterances that have a file."""
-        listed = _read_split_file(self.split_file, self.problems)
+        listed = _read_split_file(inputs.lists[0], self.problems)
         self.listed = listed
         self.speakers = sorted(listed["label"].unique())
         return self._locate(listed, inputs.audio), Counter(listed["split"])

@@ -132,8 +132,7 @@ def test_manifests_do_not_depend_on_order_path_or_random_state(
     random.Random(1).shuffle(lines)
     moved = tmp_path / "elsewhere"
     shutil.copytree(corpus, moved)
-    (moved / "iden_split.txt").unlink()
-    (tmp_path / "my_list.txt").write_text("\r\n".join(lines) + "\r\n\r\n")
+    (moved / "iden_split.txt").write_text("\r\n".join(lines) + "\r\n\r\n")
     scandir = os.scandir
 
     class Reversed:
@@ -149,7 +148,7 @@ def test_manifests_do_not_depend_on_order_path_or_random_state(
 
     monkeypatch.setattr(os, "scandir", Reversed)
     np.random.seed(5)
-    prepare(moved, tmp_path / "two", tmp_path / "my_list.txt")
+    prepare(moved, tmp_path / "two")
     assert manifests(tmp_path / "one") == manifests(tmp_path / "two")
 
 
