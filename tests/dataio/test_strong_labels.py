@@ -42,6 +42,16 @@ def test_events_are_kept_with_their_clips(rows, tmp_path):
     assert found["events"][1:].tolist() == ["", ""] and not problems.messages
 
 
+def test_one_list_of_events_does_for_all_folds(rows, tmp_path):
+    """Once events of the clips that are held out were errors."""
+    path = write(tmp_path / "e.csv", "b,0,1,dog", "c,0,1,dog", "x,0,1,dog")
+    problems = Problems()
+    found = add_events(rows, path, problems, of_all=True)
+    assert found["events"].tolist() == ["", '[[0.0, 1.0, "dog"]]', ""]
+    (message,) = problems.messages
+    assert "line 4: x is no clip" in message
+
+
 @pytest.mark.parametrize("start", [0.25, 0.75])
 def test_a_half_covered_frame_has_the_event(start):
     """Once only frames of an even number had, by Python's rounding."""

@@ -214,7 +214,8 @@ test.csv
         rows = super().measure(rows)
         if not self.strong_csv:
             return rows
-        return add_events(rows, self.strong_csv, self.problems)
+        of_all = self.folds is not None
+        return add_events(rows, self.strong_csv, self.problems, of_all)
 
     def _report_missing(self, rows):
         """Report files that are not there, with those that may be meant."""

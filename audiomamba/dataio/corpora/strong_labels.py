@@ -62,7 +62,10 @@ def read_strong_labels(path: str | Path) -> pd.DataFrame:
 
 
 def add_events(
-    rows: pd.DataFrame, path: str | Path, problems: Problems
+    rows: pd.DataFrame,
+    path: str | Path,
+    problems: Problems,
+    of_all: bool = False,
 ) -> pd.DataFrame:
     """Add the column ``events`` to the rows of training clips.
 
@@ -75,6 +78,9 @@ def add_events(
     problems : Problems
         Collects events that are not within a training clip, or whose label is
         none of the clip's.
+    of_all : bool
+        Whether the list is for folds: events of the clips that are held out
+        are no problem, and not used.
 
     Returns
     -------
@@ -82,8 +88,11 @@ def add_events(
         ``events`` is a list in JSON, empty for clips without a row there.
     """
     train = rows[rows["split"] == "train"].set_index("ID")
+    unused = set(rows["ID"]) - set(train.index) if of_all else set()
     found: dict[str, list] = {}
     for row in read_strong_labels(path).itertuples():
+        if row.ID in unused:
+            continue
         fault = _fault(row, train)
         if fault:
             problems.add(f"{path}, line {row.Index}: {row.ID} {fault}")
