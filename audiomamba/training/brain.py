@@ -271,7 +271,9 @@ class RecipeBrain(CarefulBrain):
 
     def _end_epoch(self, epoch, stats):
         """Log one line and save a checkpoint that every protocol can find."""
-        if "average" in self.averages and epoch >= self.hparams.average_from:
+        # --debug may end before that epoch
+        due = self.debug or epoch >= (self.hparams.average_from or 0)
+        if "average" in self.averages and due:
             self.averages["average"].update_parameters(self.model)
         validated = "test" if self.validates_on_reported else "valid"
         # Since the training of this epoch started, validation included
@@ -392,8 +394,6 @@ class RecipeBrain(CarefulBrain):
             return {"init_from": given}
         tested = {}
         for protocol in reversed(self.hparams.protocols):
-            tested[protocol] = {
-                **self.load_tested(protocol),
-                "test": self._score(loader, "test"),
-            }
+            entry = self.load_tested(protocol)
+            tested[protocol] = {**entry, "test": self._score(loader, "test")}
         return {name: tested[name] for name in self.hparams.protocols}

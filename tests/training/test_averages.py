@@ -115,6 +115,12 @@ def test_an_average_of_nothing_is_not_tested(make_run):
         stopped.test()
 
 
+def test_a_trial_of_a_few_batches_has_an_average(make_run):
+    run = make_run(epochs=4, debug=True, average_from=4, protocols=["average"])
+    run.fit()
+    assert run.test()["average"]["epoch"] == 2
+
+
 @pytest.mark.parametrize(
     "protocols, average_from, ema_decay, message",
     [
