@@ -32,7 +32,7 @@ class Progress:
     title : str
         Shown at the left of the bar.
     enable : bool
-        Whether to show the bar.
+        Whether to show the bar, if it would be on a terminal.
     done : int
         Batches of a resumed epoch that are already done.
     total : int, optional
@@ -51,7 +51,8 @@ class Progress:
             desc=title,
             total=total or len(loader),
             initial=done,
-            disable=not enable,
+            # None: not in a file
+            disable=None if enable else True,
             leave=False,
             dynamic_ncols=True,
         )

@@ -192,8 +192,9 @@ def _locate(rows, audio, problems, decode):
     present = set(audio.names())
     hint = near_names(present - set(rows["recording"]), whole=True)
     kept, silent = [], []
+    recordings = rows.groupby("recording")
     for name, group in tqdm(
-        rows.groupby("recording"), desc="reading segments", unit=" videos"
+        recordings, "reading segments", unit=" videos", disable=None
     ):
         counts = group["split"].value_counts().to_dict()
         try:

@@ -1,7 +1,7 @@
 """The audio files of a corpus: listing them and reading their headers.
 
 Both run in threads, because disks and networks answer several requests at
-once, and show their progress.
+once, and show their progress on a terminal.
 """
 
 import logging
@@ -80,7 +80,7 @@ def list_audio(
     level = sorted(roots)
     with (
         ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(desc="listing", unit=" files", leave=False) as bar,
+        tqdm(desc="listing", unit=" files", leave=False, disable=None) as bar,
     ):
         while level:
             scanned = pool.map(
@@ -242,6 +242,7 @@ def read_headers(
             desc="decoding" if decode else "reading headers",
             unit=" files",
             leave=False,
+            disable=None,
         ) as bar,
     ):
         chunks = pool.map(lambda paths: [*map(read, paths)], _chunks(wavs))

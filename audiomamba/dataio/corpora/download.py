@@ -97,6 +97,7 @@ def _resume(url, part):
                 unit="B",
                 unit_scale=True,
                 desc=part.stem,
+                disable=None,
             ) as bar,
         ):
             while block := answer.read(_BLOCK):
@@ -188,7 +189,7 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
     logger.info("Unpacking %s to %s", archive, folder)
     try:
         with tarfile.open(archive) as entries:
-            bar = tqdm(entries, desc="unpacking", unit=" files")
+            bar = tqdm(entries, "unpacking", unit=" files", disable=None)
             entries.extractall(draft, members=bar, filter="data")
         draft.replace(folder)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
