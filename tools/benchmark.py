@@ -52,9 +52,24 @@ from tqdm import tqdm
 from audiomamba.dataio.files import write_json
 from audiomamba.ops import available_engines, current_engine
 
-# Defaults with --quick and without.
-QUICK = {"size": "tiny", "tokens": [512, 1024]}
-FULL = {"size": "base", "tokens": [512, 1024, 2048, 4096]}
+# Defaults with --quick and without
+QUICK = {
+    "size": "tiny",
+    "tokens": [512, 1024],
+    "aum_depth": DEPTHS["aum"] // 2,
+    "ast_depth": DEPTHS["ast"] // 2,
+    "repeats": 3,
+    "warmup": 1,
+}
+FULL = {
+    "size": "base",
+    "tokens": [512, 1024, 2048, 4096],
+    "aum_depth": DEPTHS["aum"],
+    "ast_depth": DEPTHS["ast"],
+    "repeats": 5,
+    "warmup": 2,
+}
+LEAST = {"aum_depth": 1, "ast_depth": 1, "repeats": 1, "warmup": 0}
 
 
 def _parser():
@@ -65,12 +80,13 @@ def _parser():
     several, number = {"nargs": "+"}, {"type": int, "metavar": "N"}
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    add("--quick", action="store_true", help="tiny models, under a minute")
+    quick = "a minute: tiny models, half their layers, 3 rounds"
+    add("--quick", action="store_true", help=quick)
     default, of_what = ["aum", "ast"], "models, or parts of one layer"
     subjects = {"default": default, "choices": SUBJECTS, "help": of_what}
     add("--subjects", **several, **subjects)
     add("--modes", **several, default=MODES, choices=MODES)
-    tokens = "patches per clip, multiples of 8"
+    tokens = "patches per clip, multiples of 8 (default: 512 to 4096)"
     add("--tokens", **several, **number, help=tokens)
     add("--batch-sizes", **several, **number, default=[1])
     add("--precisions", **several, default=["fp32"], choices=PRECISIONS)
@@ -82,8 +98,8 @@ def _parser():
     add("--compile", action="store_true", help="use torch.compile")
     add("--device", choices=["cpu", "cuda"], default=device)
     add("--threads", **number, help="CPU threads (default: all)")
-    add("--repeats", **number, default=5, help="timed rounds (default: 5)")
-    add("--warmup", **number, default=2, help="untimed rounds (default: 2)")
+    add("--repeats", **number, help="timed rounds (default: 5)")
+    add("--warmup", **number, help="untimed rounds (default: 2)")
     add("--no-memory", action="store_true", help="time only")
     add("--profile", action="store_true", help="list the slowest operators")
     add("--out", type=Path, metavar="STEM", help="write STEM.csv, STEM.json")
@@ -101,8 +117,9 @@ def _arguments(argv=None):
     wrong = [n for n in args.tokens if n < 8 or n % 8]
     if wrong:
         parser.error(f"--tokens {wrong[0]}: 128 mel bins make multiples of 8.")
-    if args.repeats < 1 or args.warmup < 0:
-        parser.error("--repeats is at least 1, --warmup at least 0.")
+    for name, least in LEAST.items():
+        if getattr(args, name) < least:
+            parser.error(f"--{name.replace('_', '-')} is at least {least}.")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: PyTorch finds no GPU here.")
     known = available_engines(args.device)
@@ -130,7 +147,7 @@ def contenders(args, mode, precision, batch, tokens):
                 batch=batch,
                 precision=precision,
                 size=args.size,
-                depth=depth or DEPTHS.get(subject),
+                depth=depth,
                 engine=engine,
                 device=args.device,
                 compiled=args.compile and subject not in KINDS,

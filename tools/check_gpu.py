@@ -2,33 +2,36 @@
 """Check everything on a GPU, and write one file to attach to an issue.
 
     bash tools/check_gpu.sh                 # installs, then calls this file
-    python tools/check_gpu.py --device cpu  # the same on the CPU, to test it
+    bash tools/check_gpu.sh --device cpu    # small, on the CPU, to test itself
 
 It runs the operators' tests on the GPU; trains two epochs of a miniature with
 every engine, in fp16 and bf16, compiled and on two GPUs if there are two, and
 compares the losses with the CPU's; and measures the tables of
-``tools/benchmark.py``.  What fails is recorded, and the rest goes on.
+``tools/benchmark.py``.  A part that fails is recorded, and the rest goes on.
 """
 
 import argparse
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import torch
 from benchmarking.report import provenance
 from gpu_check.commands import ROOT, CheckError, Commands
-from gpu_check.operators import check_operators
-from gpu_check.tables import check_tables
-from gpu_check.training import check_training
+from gpu_check.operators import operator_parts
+from gpu_check.tables import table_parts
+from gpu_check.training import training_parts
 
 from audiomamba.dataio.files import write_json
+from audiomamba.ops import available_engines
 
+# Each returns its parts: name -> a function that returns what it finds.
 CHECKS = {
-    "operators": check_operators,
-    "training": check_training,
-    "tables": check_tables,
+    "operators": operator_parts,
+    "training": training_parts,
+    "tables": table_parts,
 }
 
 
@@ -40,7 +43,7 @@ def _arguments(argv):
     add = parser.add_argument
     add("--device", choices=["cuda", "cpu"], default="cuda")
     add("--only", nargs="+", choices=CHECKS, default=list(CHECKS))
-    add("--minutes", type=float, default=15.0, help="for all (default: 15)")
+    add("--minutes", type=float, default=30.0, help="for all (default: 30)")
     default = ROOT / "results" / "gpu_check.json"
     add("--out", type=Path, default=default, metavar="FILE")
     arguments = parser.parse_args(argv)
@@ -52,35 +55,44 @@ def _arguments(argv):
     return arguments
 
 
-def run_check(name, commands):
-    """Run one check; return its part of the record."""
+def run_part(run):
+    """Run one part of a check; return what the record keeps of it."""
     started = time.monotonic()
     try:
-        found = CHECKS[name](commands)
+        part = {"ok": True, **run()}
     except CheckError as error:
-        found = {"faults": [str(error)]}
-    seconds = round(time.monotonic() - started, 1)
-    found = {"passed": not found["faults"], "seconds": seconds, **found}
-    print(f"{'ok' if found['passed'] else 'FAILED':7}{name} ({seconds:.0f} s)")
-    for fault in found["faults"]:
-        print(fault, file=sys.stderr)
-    return found
+        part = {"ok": False, "fault": str(error), **error.found}
+    except Exception:
+        part = {"ok": False, "fault": traceback.format_exc()}
+    return {**part, "seconds": round(time.monotonic() - started, 1)}
 
 
 def main(argv=None):
-    """Run the checks; the status is 1 if one fails."""
+    """Run the checks; the status is 1 if a part fails."""
     arguments = _arguments(argv)
-    record = {**provenance(arguments.device), "checks": {}}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    device = arguments.device
+    record = {
+        **provenance(device),
+        "engines": available_engines(device),
+        "failed": [],
+        "checks": {},
+    }
     print(f"On {record['machine']['name']}:", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        commands = Commands(arguments.device, scratch, 60 * arguments.minutes)
-        for name in arguments.only:
-            record["checks"][name] = run_check(name, commands)
-            # After every check: a GPU may take the machine down with it.
-            write_json(arguments.out, record)
+        commands = Commands(device, scratch, 60 * arguments.minutes)
+        for check in arguments.only:
+            parts = record["checks"][check] = {}
+            for name, run in CHECKS[check](commands).items():
+                part = parts[name] = run_part(run)
+                shown = f"{check}, {name} ({part['seconds']:.0f} s)"
+                print("ok    " if part["ok"] else "FAILED", shown, flush=True)
+                if not part["ok"]:
+                    record["failed"].append(f"{check}, {name}")
+                    print(part["fault"], file=sys.stderr)
+                # After every part: a GPU may take the machine down with it.
+                write_json(arguments.out, record)
     print(f"Attach this file to an issue: {arguments.out}")
-    if not all(check["passed"] for check in record["checks"].values()):
+    if record["failed"]:
         raise SystemExit(1)
 
 

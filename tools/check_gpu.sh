@@ -4,6 +4,8 @@
 #
 #     bash tools/check_gpu.sh
 #     bash tools/check_gpu.sh --only operators   # arguments go to check_gpu.py
+#
+# With mamba-ssm in .venv (README.md, Installation) it is compared as well.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source tools/setup_env.sh ast,dev

@@ -81,9 +81,12 @@ def test_it_equals_its_parts(directions, lengths):
     found = mamba_inner(**inputs, lengths=lengths)
     wanted = in_parts(**inputs, lengths=lengths)
     torch.testing.assert_close(found, wanted)
+    # Sums of float32 in another order, which depends on the processor
     torch.testing.assert_close(
         torch.autograd.grad(found.square().sum(), inputs.values()),
         torch.autograd.grad(wanted.square().sum(), inputs.values()),
+        rtol=1e-5,
+        atol=1e-4,
     )
 
 

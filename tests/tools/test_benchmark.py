@@ -35,6 +35,15 @@ SMALL = ("--size", "tiny", "--tokens", "64", "--repeats", "2", "--warmup", "1")
 SHALLOW = ("--aum-depth", "2", "--ast-depth", "1")
 
 
+def test_quick_means_tiny_and_shallow_unless_told_otherwise():
+    import benchmark
+
+    args = benchmark._arguments(["--quick", "--device=cpu", "--repeats=2"])
+    assert (args.size, args.tokens) == ("tiny", [512, 1024])
+    assert (args.aum_depth, args.ast_depth) == (12, 6)
+    assert (args.repeats, args.warmup) == (2, 1)
+
+
 def test_models_are_compared_in_one_run(run):
     table, record, shown = run(*SMALL, *SHALLOW, "--no-memory", "--profile")
     assert list(table["contender"]) == ["aum-tiny (cpu)", "ast-tiny"] * 2
@@ -192,6 +201,7 @@ def test_a_cell_that_ran_out_of_memory_has_no_time(run, monkeypatch):
     monkeypatch.setattr(benchmark, "peak_memory", peak)
     table, record, shown = run(*SMALL, *SHALLOW, "--modes", "training")
     aum, ast = record["results"]
+    assert (aum["depth"], ast["depth"]) == (2, 1)
     assert (ast["note"], ast["seconds"]) == ("out of memory", None)
     assert aum["seconds"] > 0 and aum["ratio"] is None
     assert aum["peak_memory_bytes"] == 1 << 20
@@ -224,7 +234,8 @@ def test_every_precision_runs():
     [
         (("--tokens", "100"), "multiples of 8"),
         (("--engines", "fast"), "there are cpu, reference"),
-        (("--repeats", "0"), "at least 1"),
+        (("--repeats", "0"), "--repeats is at least 1"),
+        (("--quick", "--aum-depth", "0"), "--aum-depth is at least 1"),
     ],
 )
 def test_invalid_settings_are_refused(arguments, words, capsys):

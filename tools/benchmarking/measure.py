@@ -14,10 +14,17 @@ from .cells import new_step
 
 STATUS = Path("/proc/self/status")
 OUT_OF_MEMORY = "out of memory"
-AST_LAYERS = (
+# What takes long to import: the process that starts those that measure memory
+# imports it once. It does not find the modules of this folder, and must not
+# import the CPU's engine, as a process that has used OpenMP cannot be forked.
+PRELOADED = [
+    "pandas",
+    "audiomamba.dataio.files",
+    "audiomamba.lobes.audio_mamba",
+    "audiomamba.training.runs.environment",
     "transformers.models.audio_spectrogram_transformer."
-    "modeling_audio_spectrogram_transformer"
-)
+    "modeling_audio_spectrogram_transformer",
+]
 
 
 def _synchronize(device):
@@ -106,8 +113,7 @@ def _send_host_peak(cell, n_threads, answer):
 def _host_peak_apart(cell):
     """Run `host_peak` in a separate process."""
     context = multiprocessing.get_context("forkserver")
-    # Imported once, by the server, instead of for every cell.
-    context.set_forkserver_preload([__name__, AST_LAYERS])
+    context.set_forkserver_preload(PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(
         target=_send_host_peak, args=(cell, torch.get_num_threads(), sender)

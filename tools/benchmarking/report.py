@@ -36,8 +36,12 @@ def machine(device):
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         found["memory_gib"] = round(pages / 2**30, 1)
     if device == "cuda":
-        properties = torch.cuda.get_device_properties(0)
-        found["gpu_memory_gib"] = round(properties.total_memory / 2**30, 1)
+        gpu = torch.cuda.get_device_properties(0)
+        found["gpus"] = torch.cuda.device_count()
+        found["gpu_memory_gib"] = round(gpu.total_memory / 2**30, 1)
+        found["capability"] = f"{gpu.major}.{gpu.minor}"
+        found["multiprocessors"] = gpu.multi_processor_count
+        found["cuda"] = torch.version.cuda
     return found
 
 
@@ -78,6 +82,7 @@ def with_ratios(rows):
 def as_text(table):
     """Return a table to read, one line per measurement."""
     columns = [
+        ("layers", "depth", 1, "{:.0f}"),
         ("M params", "parameters", 1e-6, "{:.2f}"),
         ("GFLOP/clip", "gflops_per_clip", 1, "{:.1f}"),
         ("ms/clip", "seconds_per_clip", 1e3, "{:.2f}"),

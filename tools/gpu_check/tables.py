@@ -1,11 +1,13 @@
 """The tables of ``tools/benchmark.py`` on the device."""
 
+import functools
 import json
 from importlib.util import find_spec
 
-from audiomamba.ops import available_engines
+import pandas as pd
+from benchmarking.report import as_text
 
-from .commands import CheckError
+from audiomamba.ops import available_engines
 
 LENGTHS = "--tokens 512 1024 2048 4096 8192"
 # As short as can be, for the interpreter
@@ -47,30 +49,32 @@ def engines_worth_timing(device):
     return engines
 
 
-def check_tables(commands):
-    """Run the benchmarks; return their records and what failed."""
+def table_parts(commands):
+    """Return the parts: a table each."""
     layers = ["mixer"] + ["stock"] * (find_spec("mamba_ssm") is not None)
     words = {
         "engines": " ".join(engines_worth_timing(commands.device)),
         "layers": " ".join(layers),
     }
-    found, faults = {}, []
-    for name, options in TABLES[commands.device].items():
-        stem = commands.scratch / name.replace(" ", "_")
-        options = options.format(**words).split()
-        try:
-            commands.python(
-                "tools/benchmark.py",
-                *options,
-                f"--device={commands.device}",
-                f"--out={stem}",
-                interpret="triton" in options,
-            )
-        except CheckError as error:
-            faults.append(f"{name}: {error}")
-            continue
-        record = json.loads(stem.with_suffix(".json").read_text("utf-8"))
-        found[name] = {
-            key: record[key] for key in ("command", "floors", "results")
-        }
-    return {"tables": found, "faults": faults}
+    return {
+        name: functools.partial(
+            measure_table, commands, name, options.format(**words).split()
+        )
+        for name, options in TABLES[commands.device].items()
+    }
+
+
+def measure_table(commands, name, options):
+    """Run the benchmark; return its results, to read and to compute with."""
+    stem = commands.scratch / name.replace(" ", "_")
+    commands.python(
+        "tools/benchmark.py",
+        *options,
+        f"--device={commands.device}",
+        f"--out={stem}",
+        interpret="triton" in options,
+    )
+    record = json.loads(stem.with_suffix(".json").read_text("utf-8"))
+    found = {key: record[key] for key in ("command", "floors", "results")}
+    shown = as_text(pd.DataFrame(record["results"]))
+    return {"shown": shown.splitlines(), **found}

@@ -20,7 +20,9 @@ PACKAGES = (
     "numpy",
     "numba",
     "scikit-learn",
+    "triton",
     "mamba-ssm",
+    "causal-conv1d",
     "transformers",
 )
 
