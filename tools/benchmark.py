@@ -56,8 +56,8 @@ from audiomamba.ops import available_engines, current_engine
 QUICK = {
     "size": "tiny",
     "tokens": [512, 1024],
-    "aum_depth": DEPTHS["aum"] // 2,
-    "ast_depth": DEPTHS["ast"] // 2,
+    "aum_depth": DEPTHS["aum"] // 4,
+    "ast_depth": DEPTHS["ast"] // 4,
     "repeats": 3,
     "warmup": 1,
 }
@@ -80,7 +80,7 @@ def _parser():
     several, number = {"nargs": "+"}, {"type": int, "metavar": "N"}
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    quick = "a minute: tiny models, half their layers, 3 rounds"
+    quick = "a minute: tiny models, a quarter of their layers, 3 rounds"
     add("--quick", action="store_true", help=quick)
     default, of_what = ["aum", "ast"], "models, or parts of one layer"
     subjects = {"default": default, "choices": SUBJECTS, "help": of_what}

@@ -31,10 +31,7 @@ GPUS = {
     90: ("H100", 132, 1.83, 3350),
 }
 # Kernel -> its module in audiomamba.ops.triton
-KERNELS = {
-    "forward_kernel": "scan",
-    "backward_kernel": "adjoint",
-}
+KERNELS = {"forward_kernel": "scan", "backward_kernel": "adjoint"}
 SINGLE = set(
     "A A_b D bias borders partial partial_du partial_ddelta "
     "dA dB dC dD dbias".split()
@@ -204,12 +201,12 @@ def main(argv=None):
     )
     add = parser.add_argument
     add("--targets", nargs="+", type=int, choices=GPUS, default=list(GPUS))
-    add("--dtypes", nargs="+", choices=["fp32", "bf16", "fp16"])
+    dtypes = {"choices": ["fp32", "bf16", "fp16"], "default": ["fp32", "bf16"]}
+    add("--dtypes", nargs="+", **dtypes)
     add("--kernels", nargs="+", choices=KERNELS, default=list(KERNELS))
     add("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args(argv)
-    dtypes = arguments.dtypes or ["fp32", "bf16"]
-    chosen = kernels(arguments.kernels, arguments.targets, dtypes)
+    chosen = kernels(arguments.kernels, arguments.targets, arguments.dtypes)
     rows = [measure(kernel) for kernel in chosen]
     print(pd.DataFrame(rows).to_string(index=False))
     if arguments.json:

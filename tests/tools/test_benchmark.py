@@ -40,7 +40,7 @@ def test_quick_means_tiny_and_shallow_unless_told_otherwise():
 
     args = benchmark._arguments(["--quick", "--device=cpu", "--repeats=2"])
     assert (args.size, args.tokens) == ("tiny", [512, 1024])
-    assert (args.aum_depth, args.ast_depth) == (12, 6)
+    assert (args.aum_depth, args.ast_depth) == (6, 3)
     assert (args.repeats, args.warmup) == (2, 1)
 
 

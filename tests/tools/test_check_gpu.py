@@ -190,7 +190,8 @@ def test_the_benchmark_understands_every_table(device, commands, monkeypatch):
         stem = arguments[-1].removeprefix("--out=")
         row = dict.fromkeys(benchmark.RATES, None)
         row |= dict(mode="training", precision="fp32", batch=8, tokens=512)
-        row |= dict(contender="aum", note="", parameters=1e6, ratio=0.25)
+        row |= dict(contender="aum", note="", depth=24, ratio=0.25)
+        row["parameters"] = 1e6
         row |= dict(gflops_per_clip=1, seconds_per_clip=1)
         row |= dict(peak_memory_bytes=None)
         record = dict(command="", floors=None, results=[row])

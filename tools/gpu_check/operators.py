@@ -4,12 +4,21 @@ from xml.etree import ElementTree
 
 from .commands import CheckError
 
-# On a GPU all but the tests of the CPU's engine alone, and of compilation for
-# another GPU. On the CPU, which run_tests.sh is for, a few.
+# On a GPU all but the tests of the CPU's engine alone, of compilation for
+# another GPU, and the one that runs triton_cases.py in a process of its own. On
+# the CPU, where run_tests.sh runs them all, a few.
 TESTS = {
-    "cuda": ["tests/ops", "--ignore-glob=*/test_cpu_*", "-k", "not compiles"],
+    "cuda": [
+        "tests/ops",
+        "tests/ops/triton_cases.py",
+        "--ignore-glob=*/test_cpu_*",
+        "-k",
+        "not compiles and not test_kernels_match_the_reference",
+    ],
     "cpu": ["tests/ops/test_causal_conv1d.py"],
 }
+# Most of the time on a GPU is that of Triton's compiler: some 350 kernels.
+PROCESSES = ["--numprocesses=auto", "--maxprocesses=8"]
 # Of a failed test's message in the record
 KEPT = 500
 
@@ -30,7 +39,7 @@ def check_tests(commands):
     report = commands.scratch / "operators.xml"
     # -v: if the process dies, the last line names the test.
     options = ["-v", "--device", commands.device, "--junit-xml", report]
-    options += ["-p", "no:cacheprovider"]
+    options += [*PROCESSES, "-p", "no:cacheprovider"]
     try:
         commands.python("-m", "pytest", *TESTS[commands.device], *options)
     except CheckError as error:

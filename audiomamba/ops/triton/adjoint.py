@@ -47,15 +47,16 @@ def recomputed(
 
 @triton.jit
 def adjoint(
-    sources, strides, others, other_strides, matrices, vectors, borders,
+    sources, strides, grad, grad_step, left, matrices, vectors, borders,
     row_targets, state_targets, sums, n_steps, n_channels, n_state,
     REVERSE: tl.constexpr, SOFTPLUS: tl.constexpr, STATES: tl.constexpr,
     GROUPS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Run one direction's adjoint recurrence, the last tile first.
 
-    The sources are u, delta and z; the others are the gradient of the output
-    and the other direction's gradients of u and delta, to be added.
+    The sources are u, delta and z; `left` holds the other direction's gradients
+    of u and delta, to be added.  They are loaded step by step, not a tile ahead
+    as the rest: more registers would spill.
     """
     B, B_step, C, C_step = matrices
     A, skip, bias = vectors
@@ -78,20 +79,19 @@ def adjoint(
     next_rows = load_tiles(
         sources, strides, last, n_steps, channels, inside, REVERSE, TILE
     )
-    next_others = load_tiles(
-        others, other_strides, last, n_steps, channels, inside, REVERSE, TILE
+    next_gs = load_rows(
+        grad, grad_step, last, n_steps, channels, inside, REVERSE, TILE
     )
     for first in range(last, -1, -TILE):
         us, ds, zs = next_rows
-        gs, dus, dds = next_others
+        gs = next_gs
         ahead = first - TILE
         next_rows = load_tiles(
             sources, strides, ahead, n_steps, channels, inside, REVERSE, TILE
         )
-        next_others = load_tiles(
-            others, other_strides, ahead, n_steps, channels, inside, REVERSE,
-            TILE,
-        )  # fmt: skip
+        next_gs = load_rows(
+            grad, grad_step, ahead, n_steps, channels, inside, REVERSE, TILE
+        )
         bs = load_rows(B, B_step, first, n_steps, states, known, REVERSE, TILE)
         cs = load_rows(C, C_step, first, n_steps, states, known, REVERSE, TILE)
         state = tl.load(
@@ -101,6 +101,10 @@ def adjoint(
         )
         hs, decays = recomputed(state, us, ds, bs, rates, bias, SOFTPLUS, TILE)
         for t in tl.static_range(TILE - 1, -1, -1):
+            dus, dds, _ = load_tiles(
+                left, (n_channels, n_channels, 0), first + t, n_steps, channels,
+                inside, REVERSE, 1,
+            )  # fmt: skip
             raw, size = step_sizes(ds[t], bias, SOFTPLUS)
             x = us[t].to(tl.float32)
             g = gs[t].to(tl.float32)
@@ -121,8 +125,8 @@ def adjoint(
             dx = ddrive * size + skip * g
             sum_skip += g * x
             if len(dus) > 0:
-                dx += dus[t]
-                dsize += dds[t]
+                dx += dus[0]
+                dsize += dds[0]
             exists = first + t < n_steps
             step = step_of(first + t, n_steps, REVERSE)
             at = step * n_channels
@@ -160,10 +164,9 @@ def one_way(
     )  # fmt: skip
     tl.debug_barrier()
     adjoint(
-        (u, delta, z), (u_step, delta_step, z_step),
-        (grad, left_du, left_ddelta), (grad_step, n_channels, n_channels),
-        matrices, vectors, borders, (du, ddelta), state_targets, sums,
-        n_steps, n_channels, n_state,
+        (u, delta, z), (u_step, delta_step, z_step), grad, grad_step,
+        (left_du, left_ddelta, None), matrices, vectors, borders,
+        (du, ddelta), state_targets, sums, n_steps, n_channels, n_state,
         REVERSE, SOFTPLUS, STATES, GROUPS, TILE,
     )  # fmt: skip
     tl.debug_barrier()
