@@ -30,7 +30,8 @@ import soundfile
 import torch
 from speechbrain.dataio.dataloader import make_dataloader
 
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.samplers import EpochBatchSampler, label_weights
 
 MODEL_RATE = 16000

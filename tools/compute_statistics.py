@@ -18,7 +18,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.lobes.feature_statistics import feature_statistics
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 

@@ -27,7 +27,8 @@ from result_tables.few_labels import (
 )
 from result_tables.rows import ROOT
 
-from audiomamba.dataio.files import write_csv, write_json
+from audiomamba.dataio.files import write_json
+from audiomamba.dataio.tables import write_csv
 from audiomamba.training.runs.environment import environment
 
 LISTS = ROOT / "recipes" / "Custom" / "data" / "fsdd"

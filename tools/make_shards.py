@@ -31,15 +31,10 @@ from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError, audio_info
 from audiomamba.dataio.corpora.corpus import stat_audio
-from audiomamba.dataio.files import (
-    SUMS,
-    file_digest,
-    replaced_file,
-    write_csv,
-    write_json,
-)
+from audiomamba.dataio.files import SUMS, file_digest, replaced_file, write_json
 from audiomamba.dataio.manifest import LABEL_FILE, read_manifest
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.tables import write_csv
 
 SPLITS = ("train", "valid", "test")
 

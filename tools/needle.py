@@ -32,8 +32,10 @@ from haystack.plot import plot_results
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
-from audiomamba.dataio.files import write_csv, write_json
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
+from audiomamba.dataio.files import write_json
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
+from audiomamba.dataio.reader import AudioReader
+from audiomamba.dataio.tables import write_csv
 from audiomamba.inference import AudioTagger
 from audiomamba.inference.plot import require_matplotlib
 from audiomamba.training.measures import (

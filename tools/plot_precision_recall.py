@@ -15,8 +15,8 @@ import numpy as np
 from audiomamba.dataio.columns import read_table
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.nnet.probabilities import scaled
 from audiomamba.pictures import precision_recall_picture
-from audiomamba.training.decisions import scaled
 
 PREFIX = "score:"
 

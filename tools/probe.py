@@ -38,10 +38,12 @@ from speechbrain.dataio.dataloader import make_dataloader
 from tqdm import tqdm
 
 from audiomamba.dataio.corpora.corpus import list_audio, measure, stat_audio
-from audiomamba.dataio.files import replaced_file, write_csv, write_json
+from audiomamba.dataio.files import replaced_file, write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
 from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.reader import AudioReader
+from audiomamba.dataio.tables import write_csv
 from audiomamba.inference.embeddings import duration_batches, load_embedder
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.lobes.dass import DASS

@@ -18,7 +18,8 @@ from speechbrain.dataio.dataloader import make_dataloader
 from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.scores import ScoreError, ScoreFile
 from audiomamba.inference import AudioTagger
 

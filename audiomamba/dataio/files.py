@@ -8,8 +8,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-
 SUMS = "SHA256SUMS"
 
 
@@ -67,27 +65,6 @@ def printable(text: str) -> str:
     """
     encoded = text.encode("utf-8", "surrogateescape")
     return " ".join(encoded.decode("utf-8", "backslashreplace").splitlines())
-
-
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, without its index.
-
-    Arguments
-    ---------
-    path : str or Path
-        The file; its folder is created if needed.
-    table : pandas.DataFrame
-        The rows.
-
-    Example
-    -------
-    >>> path = getfixture("tmp_path") / "a.csv"
-    >>> write_csv(path, pd.DataFrame({"ID": ["x"], "duration": [1.5]}))
-    >>> path.read_text()
-    'ID,duration\\nx,1.5\\n'
-    """
-    with replaced_file(path) as draft:
-        table.to_csv(draft, index=False, lineterminator="\n")
 
 
 def write_json(path: str | Path, content: dict) -> None:

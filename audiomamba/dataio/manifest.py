@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 
 from audiomamba.dataio.columns import read_table
-from audiomamba.dataio.files import file_digest, write_csv, write_json
+from audiomamba.dataio.files import file_digest, write_json
 from audiomamba.dataio.lists import clean
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.dataio.rows import COLUMNS, read_rows
+from audiomamba.dataio.tables import write_csv
 
 logger = logging.getLogger(__name__)
 

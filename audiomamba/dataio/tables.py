@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from audiomamba.dataio.files import replaced_file, write_csv
+from audiomamba.dataio.files import replaced_file
 from audiomamba.dataio.problems import PreparationError
 
 TABLE_FORMATS = ("csv", "parquet")
@@ -45,6 +45,27 @@ def check_table_format(name: str) -> str:
             "'audiomamba[parquet]', or choose csv."
         )
     return name
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, without its index.
+
+    Arguments
+    ---------
+    path : str or Path
+        The file; its folder is created if needed.
+    table : pandas.DataFrame
+        The rows.
+
+    Example
+    -------
+    >>> path = getfixture("tmp_path") / "a.csv"
+    >>> write_csv(path, pd.DataFrame({"ID": ["x"], "duration": [1.5]}))
+    >>> path.read_text()
+    'ID,duration\\nx,1.5\\n'
+    """
+    with replaced_file(path) as draft:
+        table.to_csv(draft, index=False, lineterminator="\n")
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:

@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 
 from audiomamba.dataio.files import replaced_file
 from audiomamba.dataio.manifest import read_manifest
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.pretrained.sources import HPARAMS_FILE
 from audiomamba.training.checkpoints import find_checkpoint

@@ -9,8 +9,7 @@ import torch
 from audiomamba.dataio.samples import Samples
 from audiomamba.inference.model import Clip, ClipModel, Window
 from audiomamba.nnet.frame_classifier import FrameClassifier
-from audiomamba.training.decisions import scaled
-from audiomamba.training.metrics import ACTIVATIONS
+from audiomamba.nnet.probabilities import ACTIVATIONS, scaled
 
 
 class TaggedWindow(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from audiomamba.dataio.audio import resample
-from audiomamba.dataio.pipeline import AudioReader
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.samples import Samples, time_first, to_mono
 from audiomamba.nnet.lengths import check_choice
 

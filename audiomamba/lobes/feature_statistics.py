@@ -88,7 +88,7 @@ def feature_statistics(
     Example
     -------
     >>> import soundfile
-    >>> from audiomamba.dataio.pipeline import AudioReader
+    >>> from audiomamba.dataio.reader import AudioReader
     >>> folder = getfixture("tmp_path")
     >>> soundfile.write(folder / "a.wav", [0.25, -0.25] * 4000, 8000)
     >>> path = folder / "train.csv"

@@ -4,6 +4,7 @@ import torch
 
 from audiomamba.ops.arguments import ConvArguments
 from audiomamba.ops.engines import engine_for
+from audiomamba.ops.operator import operator
 from audiomamba.ops.optional_gradients import blank, defined, present
 
 _ARGUMENTS = (
@@ -12,20 +13,14 @@ _ARGUMENTS = (
 )
 
 
-@torch.library.custom_op(
-    "audiomamba::causal_conv1d",
-    mutates_args=(),
-    schema=f"({_ARGUMENTS}) -> Tensor",
-)
+@operator("causal_conv1d", f"({_ARGUMENTS}) -> Tensor")
 def _conv(*arguments):
     arguments = ConvArguments(*arguments)
     return engine_for(arguments.x).conv_forward(arguments)
 
 
-@torch.library.custom_op(
-    "audiomamba::causal_conv1d_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
+@operator(
+    "causal_conv1d_backward", f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]"
 )
 def _conv_backward(grad_output, *arguments):
     arguments = ConvArguments(*arguments)
@@ -34,12 +29,12 @@ def _conv_backward(grad_output, *arguments):
     return defined(gradients, arguments.x)
 
 
-@_conv.register_fake
+@torch.library.register_fake(_conv)
 def _(x, *others):
     return x.new_empty(x.shape)
 
 
-@_conv_backward.register_fake
+@torch.library.register_fake(_conv_backward)
 def _(grad_output, *arguments):
     tensors = ConvArguments(*arguments).differentiable
     return [blank(t, grad_output) for t in tensors]
@@ -58,7 +53,7 @@ def _backward(ctx, grad_output):
     return (*present(gradients, tensors), None, None, None)
 
 
-_conv.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd(_conv, _backward, setup_context=_setup_context)
 
 
 def causal_conv1d(

@@ -9,6 +9,7 @@ import torch
 
 from audiomamba.ops.arguments import InnerArguments
 from audiomamba.ops.engines import engine_for
+from audiomamba.ops.operator import operator
 from audiomamba.ops.optional_gradients import blank, defined, present
 
 _ARGUMENTS = (
@@ -18,20 +19,14 @@ _ARGUMENTS = (
 )
 
 
-@torch.library.custom_op(
-    "audiomamba::mamba_inner",
-    mutates_args=(),
-    schema=f"({_ARGUMENTS}) -> Tensor",
-)
+@operator("mamba_inner", f"({_ARGUMENTS}) -> Tensor")
 def _inner(*arguments):
     arguments = InnerArguments(*arguments)
     return engine_for(arguments.xz).inner_forward(arguments)
 
 
-@torch.library.custom_op(
-    "audiomamba::mamba_inner_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
+@operator(
+    "mamba_inner_backward", f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]"
 )
 def _inner_backward(grad_output, *arguments):
     arguments = InnerArguments(*arguments)
@@ -40,12 +35,12 @@ def _inner_backward(grad_output, *arguments):
     return defined(gradients, arguments.xz)
 
 
-@_inner.register_fake
+@torch.library.register_fake(_inner)
 def _(xz, conv_weight, *others):
     return xz.new_empty(*xz.shape[:2], conv_weight.shape[0])
 
 
-@_inner_backward.register_fake
+@torch.library.register_fake(_inner_backward)
 def _(grad_output, *arguments):
     tensors = InnerArguments(*arguments).differentiable
     return [blank(t, grad_output) for t in tensors]
@@ -61,7 +56,7 @@ def _backward(ctx, grad_output):
     return (*present(gradients, tensors), None)
 
 
-_inner.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd(_inner, _backward, setup_context=_setup_context)
 
 
 def mamba_inner(

@@ -4,26 +4,28 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.ops.engines import engine_for
+from audiomamba.ops.operator import operator
 
 
-@torch.library.custom_op("audiomamba::rms_norm", mutates_args=())
-def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+@operator("rms_norm", "(Tensor x, Tensor weight, float eps) -> Tensor")
+def _norm(x, weight, eps):
     return engine_for(x).norm_forward(x, weight, eps)
 
 
-@torch.library.custom_op("audiomamba::rms_norm_backward", mutates_args=())
-def _norm_backward(
-    grad_output: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float
-) -> list[torch.Tensor]:
+@operator(
+    "rms_norm_backward",
+    "(Tensor grad_output, Tensor x, Tensor weight, float eps) -> Tensor[]",
+)
+def _norm_backward(grad_output, x, weight, eps):
     return engine_for(x).norm_backward(grad_output, x, weight, eps)
 
 
-@_norm.register_fake
+@torch.library.register_fake(_norm)
 def _(x, weight, eps):
     return x.new_empty(x.shape)
 
 
-@_norm_backward.register_fake
+@torch.library.register_fake(_norm_backward)
 def _(grad_output, x, weight, eps):
     return [x.new_empty(x.shape), weight.new_empty(weight.shape)]
 
@@ -37,7 +39,7 @@ def _backward(ctx, grad_output):
     return (*_norm_backward(grad_output, *ctx.saved_tensors, ctx.eps), None)
 
 
-_norm.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd(_norm, _backward, setup_context=_setup_context)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

@@ -4,6 +4,7 @@ import torch
 
 from audiomamba.ops.arguments import ScanArguments
 from audiomamba.ops.engines import engine_for
+from audiomamba.ops.operator import operator
 from audiomamba.ops.optional_gradients import blank, defined, present
 
 _ARGUMENTS = (
@@ -13,9 +14,7 @@ _ARGUMENTS = (
 )
 
 
-@torch.library.custom_op(
-    "audiomamba::scan", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor"
-)
+@operator("scan", f"({_ARGUMENTS}) -> Tensor")
 def scan(*arguments):
     """Scan forward if A is given, backward if A_b is, and sum both.
 
@@ -27,11 +26,7 @@ def scan(*arguments):
     return y.reshape(arguments.u.shape)
 
 
-@torch.library.custom_op(
-    "audiomamba::scan_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
-)
+@operator("scan_backward", f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]")
 def _scan_backward(grad_output, *arguments):
     arguments = ScanArguments(*arguments)
     engine = engine_for(arguments.u)
@@ -44,12 +39,12 @@ def _scan_backward(grad_output, *arguments):
     return defined(gradients, arguments.u)
 
 
-@scan.register_fake
+@torch.library.register_fake(scan)
 def _(u, *others):
     return u.new_empty(u.shape)
 
 
-@_scan_backward.register_fake
+@torch.library.register_fake(_scan_backward)
 def _(grad_output, *arguments):
     tensors = ScanArguments(*arguments).differentiable
     return [blank(t, grad_output) for t in tensors]
@@ -68,7 +63,7 @@ def _backward(ctx, grad_output):
     return (*present(gradients, tensors), None, None)
 
 
-scan.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd(scan, _backward, setup_context=_setup_context)
 
 
 def _check(u, delta, A, B, C, z):

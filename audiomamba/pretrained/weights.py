@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from audiomamba.dataio.tokenizer import pieces, read_tokenizer
 from audiomamba.pretrained.sources import (
     CLASSIFIER_FILE,
     CONFIG_FILE,
@@ -208,6 +207,9 @@ def read_class_names(source: Source) -> list[str] | None:
         config, tokenizer = path / CONFIG_FILE, path / TOKENIZER_FILE
         path = path / LABEL_FILE
         if not path.is_file() and tokenizer.is_file():
+            # imported here, as it takes pandas with it
+            from audiomamba.dataio.tokenizer import pieces, read_tokenizer
+
             return pieces(read_tokenizer(tokenizer))
         if not path.is_file() and config.is_file():
             return _names_in_config(config)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from speechbrain.utils.logger import get_logger
 
+from audiomamba.nnet.probabilities import scaled
 from audiomamba.pictures import precision_recall_picture
 from audiomamba.training.measures import f1_scores, multi_hot
 from audiomamba.training.metrics import ClassificationMetrics
@@ -16,34 +17,6 @@ logger = get_logger(__name__)
 # The threshold of a class that no clip has, or every one
 UNKNOWN = 0.5
 _PICTURE = "precision_recall.png"
-# Keeps the logits of probabilities finite
-_EPS = 1e-7
-
-
-def scaled(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Return sigmoid(logit(p) / temperature), a calibrated probability.
-
-    Guo et al., "On Calibration of Modern Neural Networks", arXiv 1706.04599.
-
-    Arguments
-    ---------
-    scores : np.ndarray
-        Probabilities p, of any shape.
-    temperature : float
-        Above 1 makes them less certain.
-
-    Returns
-    -------
-    np.ndarray
-        The same shape.
-
-    Example
-    -------
-    >>> scaled(np.array([0.5, 0.9]), 2.0)
-    array([0.5 , 0.75])
-    """
-    p = np.clip(np.asarray(scores, np.float64), _EPS, 1 - _EPS)
-    return 1 / (1 + ((1 - p) / p) ** (1 / temperature))
 
 
 def best_temperature(scores: np.ndarray, rows: np.ndarray) -> float:

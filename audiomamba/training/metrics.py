@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from speechbrain.utils.logger import get_logger
 
-from audiomamba.dataio.files import write_csv
 from audiomamba.dataio.lists import LABEL_SEPARATOR
-from audiomamba.dataio.tables import check_table_format, write_table
+from audiomamba.dataio.tables import check_table_format, write_csv, write_table
 from audiomamba.nnet.lengths import check_choice
+from audiomamba.nnet.probabilities import ACTIVATIONS, default_activation
 from audiomamba.pictures import confusion_picture
 from audiomamba.training.measures import (
     areas_under_curve,
@@ -25,13 +25,6 @@ from audiomamba.training.runs.environment import all_gather
 from audiomamba.training.runs.folder import RunError
 
 logger = get_logger(__name__)
-
-ACTIVATIONS = {"softmax": lambda x: x.softmax(-1), "sigmoid": torch.sigmoid}
-
-
-def default_activation(multi_label: bool) -> str:
-    """Return the activation that fits the number of labels per clip."""
-    return "sigmoid" if multi_label else "softmax"
 
 
 def check_scores(ids: list[str], scores: np.ndarray) -> None:

@@ -12,7 +12,8 @@ from speechbrain.utils.logger import get_logger
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from audiomamba.dataio.files import write_csv, write_json
+from audiomamba.dataio.files import write_json
+from audiomamba.dataio.tables import write_csv
 from audiomamba.lobes.flops import count_clip
 from audiomamba.training.runs.environment import environment
 from audiomamba.training.runs.statistics import KEYS as STATISTICS

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from librispeech_prepare import prepare_librispeech
 
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.tokenizer import (
     TokenEncoder,
     read_tokenizer,

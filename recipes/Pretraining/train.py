@@ -8,7 +8,8 @@ Every recipe starts from the result with ``--init_from <output_folder>``.
 
 from pretraining_prepare import prepare_pretraining, share_weights
 
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.training.recipe import run_recipe
 from audiomamba.training.tasks.pretraining import PretrainingBrain
 

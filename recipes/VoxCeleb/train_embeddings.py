@@ -10,11 +10,8 @@ lists.  Several GPUs and resuming work as in ``train.py``.
 
 from verification_prepare import prepare_speakers
 
-from audiomamba.dataio.pipeline import (
-    AudioReader,
-    ClipDataset,
-    LabelEncoder,
-)
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.training.recipe import run_recipe
 
 

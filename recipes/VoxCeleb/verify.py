@@ -24,10 +24,11 @@ from verification_prepare import (
 )
 
 from audiomamba.dataio.corpora.trials import read_trials, speakers_of
-from audiomamba.dataio.files import write_csv, write_json
+from audiomamba.dataio.files import write_json
 from audiomamba.dataio.manifest import inputs_key, read_manifest
-from audiomamba.dataio.pipeline import AudioReader
 from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.reader import AudioReader
+from audiomamba.dataio.tables import write_csv
 from audiomamba.inference.embeddings import embed_manifest, load_embedder
 from audiomamba.inference.verification import (
     cohort_statistics,

@@ -16,8 +16,8 @@ from audiomamba.dataio.audio import (
 )
 from audiomamba.dataio.codecs.decoder import DECODED_SUFFIXES, DecodedFile
 from audiomamba.dataio.corpora.preparation import Corpus, Inputs
-from audiomamba.dataio.pipeline import AudioReader
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.reader import AudioReader
 
 RATE, CHANNELS = 48000, 2
 CODECS = {"m4a": "aac", "webm": "libopus", "mka": "pcm_s16le", "mp4": "alac"}

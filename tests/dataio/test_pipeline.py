@@ -13,12 +13,8 @@ from speechbrain.dataio.dataloader import SaveableDataLoader
 
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.packed import PackedStrings
-from audiomamba.dataio.pipeline import (
-    AudioReader,
-    ClipDataset,
-    LabelEncoder,
-    RandomCrop,
-)
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder, RandomCrop
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.rows import ManifestRows
 
 RATE = 8000

@@ -9,7 +9,8 @@ import soundfile
 import torch
 
 from audiomamba.dataio.files import write_json
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.inference.export import export_run
 from audiomamba.training.checkpoints import ClassNames
 from audiomamba.training.results import run_record

@@ -7,8 +7,8 @@ import soundfile
 import torch
 
 from audiomamba import AudioMamba
-from audiomamba.dataio.pipeline import AudioReader
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.inference.embeddings import (
     duration_batches,
     embed_manifest,

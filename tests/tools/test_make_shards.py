@@ -13,7 +13,8 @@ import torch
 from audiomamba.dataio.audio import AudioError, audio_info, read_audio
 from audiomamba.dataio.files import changed_files
 from audiomamba.dataio.manifest import read_manifest
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset, RandomCrop
+from audiomamba.dataio.pipeline import ClipDataset, RandomCrop
+from audiomamba.dataio.reader import AudioReader
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 

@@ -7,7 +7,8 @@ import soundfile
 import torch
 
 from audiomamba.dataio.batches import ClipBatch
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.training.runs.folder import RunError
 from audiomamba.training.tasks.classification import ClassificationBrain
 

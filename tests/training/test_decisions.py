@@ -5,13 +5,13 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from audiomamba.nnet.probabilities import scaled
 from audiomamba.pictures import precision_recall_picture
 from audiomamba.training.decisions import (
     UNKNOWN,
     best_temperature,
     best_threshold,
     f1_of_decisions,
-    scaled,
 )
 from audiomamba.training.metrics import ClassificationMetrics
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from speechbrain.core import Stage
 
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset, LabelEncoder
+from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.lobes import DASS, AudioMamba, AudioSpectrogramTransformer
 from audiomamba.lobes.augment import Mixup
 from audiomamba.training.finetuning import (

@@ -11,7 +11,7 @@ from audiomamba.inference.waveforms import DEFAULT_WINDOW
 from audiomamba.lobes.clip_encoder import encode
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 from audiomamba.nnet.lengths import absolute_lengths
-from audiomamba.training.metrics import ACTIVATIONS
+from audiomamba.nnet.probabilities import ACTIVATIONS
 
 from .noise import Noise
 

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from audiomamba.dataio.files import write_csv
 from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import Problems
+from audiomamba.dataio.tables import write_csv
 
 logger = logging.getLogger(__name__)
 

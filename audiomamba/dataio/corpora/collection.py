@@ -14,7 +14,6 @@ from audiomamba.dataio.codecs.formats import SUFFIXES
 from audiomamba.dataio.columns import read_table, to_numbers
 from audiomamba.dataio.corpora.corpus import list_audio, measure, stat_audio
 from audiomamba.dataio.corpora.splits import SPLITS, complete_splits
-from audiomamba.dataio.files import write_csv
 from audiomamba.dataio.lists import (
     LABEL_SEPARATOR,
     clean,
@@ -22,6 +21,7 @@ from audiomamba.dataio.lists import (
     split_labels,
 )
 from audiomamba.dataio.problems import PreparationError, Problems
+from audiomamba.dataio.tables import write_csv
 
 # What people call the splits
 _SPLIT_NAMES = {

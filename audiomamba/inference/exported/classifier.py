@@ -15,9 +15,9 @@ from audiomamba.inference.exported.model_yaml import (
     new_node,
     plain,
 )
+from audiomamba.nnet.probabilities import default_activation
 from audiomamba.pretrained.sources import HPARAMS_FILE, LABEL_FILE
 from audiomamba.pretrained.weights import write_class_names
-from audiomamba.training.metrics import default_activation
 
 # Defaults of the recipes' readers, for keys that the YAML does not have
 _READER = {"remove_mean": True, "keep": "start"}

@@ -8,7 +8,8 @@ from tqdm.auto import tqdm
 
 from audiomamba.dataio.hdf5 import HDF5Reader
 from audiomamba.dataio.manifest import read_manifest
-from audiomamba.dataio.pipeline import AudioReader, ClipDataset
+from audiomamba.dataio.pipeline import ClipDataset
+from audiomamba.dataio.reader import AudioReader
 from audiomamba.inference.tagger import AudioTagger
 
 N_CLIPS = 100

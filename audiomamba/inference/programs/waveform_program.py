@@ -14,7 +14,7 @@ from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.lobes.features import KaldiFbank, LogMelSpectrogram
 from audiomamba.nnet.frame_classifier import mean_frame
 from audiomamba.nnet.lengths import padding_mask
-from audiomamba.training.metrics import ACTIVATIONS
+from audiomamba.nnet.probabilities import ACTIVATIONS
 
 MAX_SAMPLES = 1 << 27
 

@@ -13,8 +13,9 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.metric_stats import ErrorRateStats
 
-from audiomamba.dataio.files import replaced_file, write_csv
+from audiomamba.dataio.files import replaced_file
 from audiomamba.dataio.samplers import SharedBatches
+from audiomamba.dataio.tables import write_csv
 from audiomamba.dataio.tokenizer import read_tokenizer
 from audiomamba.lobes.clip_encoder import call_with_lengths
 from audiomamba.lobes.ctc import Recognizer
