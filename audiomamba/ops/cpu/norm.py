@@ -3,26 +3,27 @@
 import numpy as np
 from numba import njit, prange
 
-from audiomamba.ops.cpu.vector_math import (
-    KERNEL,
-    accumulate,
-    f32,
-    product,
-    vectorise,
-)
+from audiomamba.ops.cpu.blocks import LANES, new_rows
+from audiomamba.ops.cpu.sums import row_sum
+from audiomamba.ops.cpu.vector_math import KERNEL, f32, product, vectorise
 
 # Rows per task.
 SPAN = 32
 
 
 @njit(**KERNEL)
-def _inverse_root(row, eps):
-    """Return the inverse of a row's root mean square."""
+def _inverse_root(row, eps, parts):
+    """Return the inverse of a row's root mean square.
+
+    ``parts`` [LANES] is scratch.
+    """
     vectorise()
-    total = f32(0.0)
-    for k in range(row.shape[0]):
-        total = accumulate(total, row[k] * row[k])
-    return f32(1.0) / np.sqrt(total / f32(row.shape[0]) + eps)
+    width = row.shape[0]
+    parts[:] = f32(0.0)
+    for start in range(0, width, LANES):
+        for k in range(min(LANES, width - start)):
+            parts[k] += row[start + k] * row[start + k]
+    return f32(1.0) / np.sqrt(row_sum(parts) / f32(width) + eps)
 
 
 @njit(parallel=True, **KERNEL)
@@ -32,24 +33,30 @@ def forward(x, weight, eps, out, n_threads):
     n_spans = (n_rows + SPAN - 1) // SPAN
     for thread in prange(n_threads):
         vectorise()
+        parts = new_rows(1)[0]
         for task in range(thread, n_spans, n_threads):
             start = task * SPAN
             for i in range(start, min(start + SPAN, n_rows)):
                 row, target = x[i], out[i]
-                scale = _inverse_root(row, eps)
+                scale = _inverse_root(row, eps, parts)
                 for k in range(width):
                     target[k] = row[k] * scale * weight[k]
 
 
 @njit(**KERNEL)
-def _row_gradient(grad, row, weight, scale, dx, dweight):
-    """Write a row's gradient and add its part of the weight's."""
+def _row_gradient(grad, row, weight, scale, parts, dx, dweight):
+    """Write a row's gradient and add its part of the weight's.
+
+    ``parts`` [LANES] is scratch.
+    """
     vectorise()
     width = row.shape[0]
-    along = f32(0.0)
-    for k in range(width):
-        along = accumulate(along, grad[k] * weight[k] * row[k])
-    along *= scale * scale / f32(width)
+    parts[:] = f32(0.0)
+    for start in range(0, width, LANES):
+        for k in range(min(LANES, width - start)):
+            i = start + k
+            parts[k] += grad[i] * weight[i] * row[i]
+    along = row_sum(parts) * (scale * scale / f32(width))
     for k in range(width):
         dx[k] = scale * (grad[k] * weight[k] - product(row[k], along))
         dweight[k] += grad[k] * row[k] * scale
@@ -63,10 +70,11 @@ def backward(grad, x, weight, eps, dx, dweight, n_threads):
     """
     n_rows, n_spans = x.shape[0], dweight.shape[0]
     for thread in prange(n_threads):
+        parts = new_rows(1)[0]
         for task in range(thread, n_spans, n_threads):
             start = task * SPAN
             for i in range(start, min(start + SPAN, n_rows)):
-                scale = _inverse_root(x[i], eps)
+                scale = _inverse_root(x[i], eps, parts)
                 _row_gradient(
-                    grad[i], x[i], weight, scale, dx[i], dweight[task]
+                    grad[i], x[i], weight, scale, parts, dx[i], dweight[task]
                 )

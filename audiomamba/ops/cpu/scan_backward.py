@@ -21,10 +21,10 @@ from audiomamba.ops.cpu.blocks import (
 )
 from audiomamba.ops.cpu.decay import decay_row
 from audiomamba.ops.cpu.scan import load_parameters, load_steps, prepare
+from audiomamba.ops.cpu.sums import row_sum
 from audiomamba.ops.cpu.vector_math import (
     KERNEL,
     LOG2_E,
-    accumulate,
     f32,
     product,
     sigmoid,
@@ -80,35 +80,36 @@ def _recompute_step(delta, drive, rate, b_n, c_n, before, decays, after, y):
 @njit(**KERNEL)
 def _adjoint_step(
     delta, drive, grad, rate, b_n, c_n, before, decays, after, adjoint,
-    d_rate, d_drive, d_delta, d_b, d_c,
+    parts_b, parts_c, d_rate, d_drive, d_delta, d_b, d_c,
 ):  # fmt: skip
     """Take one step of the adjoint recurrence, against the scan's order.
 
     ``rate`` is A log2(e), so ``d_delta`` sums d(delta) / ln(2); the factor is
-    applied once, after the loops.
+    applied once, after the loops.  ``parts_b`` and ``parts_c`` [LANES] are
+    scratch.
     """
     vectorise()
     for n in range(rate.shape[0]):
         b, c = widen(b_n[n]), widen(c_n[n])
-        sum_b, sum_c = f32(0.0), f32(0.0)
         for k in range(LANES):
             d_state = adjoint[n, k] + grad[k] * c
-            sum_b = accumulate(sum_b, d_state * drive[k])
-            sum_c = accumulate(sum_c, grad[k] * after[n, k])
+            parts_b[k] = d_state * drive[k]
+            parts_c[k] = grad[k] * after[n, k]
             d_drive[k] += d_state * b
             passed = d_state * decays[n, k]
             d_exponent = passed * before[n, k]
             d_rate[n, k] += d_exponent * delta[k]
             d_delta[k] += d_exponent * rate[n, k]
             adjoint[n, k] = passed
-        d_b[n] += sum_b
-        d_c[n] += sum_c
+        d_b[n] += row_sum(parts_b)
+        d_c[n] += row_sum(parts_c)
 
 
 @njit(**KERNEL)
 def _adjoint_direction(
     A, reverse, place, n_steps, delta, drive, grad, B, C, rate, adjoint,
-    borders, decays, states, total, d_rate, d_drive, d_delta, dA, dB, dC,
+    parts, borders, decays, states, total, d_rate, d_drive, d_delta, dA, dB,
+    dC,
 ):  # fmt: skip
     """Run the adjoint recurrence of one direction through all chunks."""
     vectorise()
@@ -143,8 +144,8 @@ def _adjoint_direction(
             )
             _adjoint_step(
                 delta[t], drive[t], grad[t], rate, b, c, states[i], decays[i],
-                states[i + 1], adjoint, d_rate, d_drive[t], d_delta[t],
-                dB[t], dC[t],
+                states[i + 1], adjoint, parts[0], parts[1], d_rate, d_drive[t],
+                d_delta[t], dB[t], dC[t],
             )  # fmt: skip
     for k in range(width):
         for n in range(n_state):
@@ -253,6 +254,7 @@ def backward(
         states = _new_states(CHUNK + 1, n_state)
         rate, d_rate = new_rows(n_state), new_rows(n_state)
         adjoint, weight = new_rows(n_state), new_rows(dt_proj.shape[1])
+        parts = new_rows(2)
         skip, offset = np.empty(LANES, f32), np.empty(LANES, f32)
         for task in range(thread, n_batch * n_blocks, n_threads):
             batch, block = task // n_blocks, task % n_blocks
@@ -274,8 +276,8 @@ def backward(
                     continue
                 _adjoint_direction(
                     rates, way == 1, place, n, size, drive, grad, B, C, rate,
-                    adjoint, borders, decays, states, total, d_rate, d_drive,
-                    d_delta, dA[way, batch], dB[block, batch],
+                    adjoint, parts, borders, decays, states, total, d_rate,
+                    d_drive, d_delta, dA[way, batch], dB[block, batch],
                     dC[block, batch],
                 )  # fmt: skip
             _store_inputs(

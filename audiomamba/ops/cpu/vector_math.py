@@ -32,7 +32,7 @@ _ARTANH = tuple(f32(2.0 / k) for k in (13, 11, 9, 7, 5, 3, 1))
 # optimises each copy by itself.  The process that compiles the kernels runs
 # other copies than one that loads them from the cache, and both must give the
 # same bits.  So rounding is not left to LLVM: "reassoc" and "arcp" are missing,
-# and `accumulate` and `product` stand where LLVM would have a choice.
+# and `product` and `sums.row_sum` stand where LLVM would have a choice.
 KERNEL = dict(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 
 
@@ -58,17 +58,6 @@ def vectorise(typing_context):
         return context.get_dummy_value()
 
     return types.none(), generate
-
-
-@intrinsic
-def accumulate(typing_context, total, x):
-    """Return total + x; a loop of such sums may be vectorised."""
-
-    def generate(context, builder, signature, arguments):
-        flags = ("reassoc", "contract", "nsz")
-        return builder.fadd(*arguments, flags=flags)
-
-    return total(total, x), generate
 
 
 @intrinsic
