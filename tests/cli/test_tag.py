@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -30,6 +32,23 @@ def test_text_shows_labels_and_probabilities(tag, run):
     assert status == 0 and name == str(run.paths[0])
     assert lines[0] == f"  {best:5.1%}  {LABELS[run.scores[0].argmax()]}"
     assert len(lines) == 2
+
+
+def test_a_clip_is_tagged_without_what_only_training_needs(run):
+    """PyTorch's compiler and pandas take longer to load than a clip to tag."""
+    program = f"""
+import sys
+from audiomamba.cli.tag import main
+main([{str(run.paths[0])!r}, "--model", {str(run.exported)!r}])
+print({{"torch._dynamo", "pandas", "matplotlib"}} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_json_has_one_line_per_file(tag, run):
