@@ -14,7 +14,6 @@ from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
 from audiomamba.inference.batches import Compute, run_in_batches
 from audiomamba.inference.exported.loading import checked
-from audiomamba.inference.exported.run import read_run
 from audiomamba.inference.published import is_published, published_parts
 from audiomamba.inference.waveforms import (
     window_samples,
@@ -134,6 +133,9 @@ class ClipModel(Pretrained):
             damaged.
         """
         if is_run(source):
+            # here, as an exported model needs neither pandas nor checkpoints
+            from audiomamba.inference.exported.run import read_run
+
             with TemporaryDirectory() as folder:
                 read_run(source).write(Path(folder))
                 return cls.from_hparams(folder, None, run_opts, **kwargs)
