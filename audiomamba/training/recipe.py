@@ -17,6 +17,7 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.logger import get_logger
 
+from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.manifest import read_labels
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.pretrained.weights import CheckpointError
@@ -40,6 +41,8 @@ from audiomamba.training.tasks.classification import ClassificationBrain
 
 logger = get_logger(__name__)
 
+# Errors of the user's data, weights or settings
+FAULTS = (AudioError, PreparationError, CheckpointError, RunError)
 # Errors of a disk that is full or read-only
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -57,7 +60,12 @@ def process_group():
     with interruption.watch():
         try:
             yield
-        except (PreparationError, CheckpointError, RunError) as error:
+        except (
+            AudioError,
+            PreparationError,
+            CheckpointError,
+            RunError,
+        ) as error:
             _end(error)
         except OSError as error:
             if error.errno not in DISK:

@@ -8,8 +8,10 @@ import sys
 import pytest
 from speechbrain.utils.run_opts import RunOptions
 
+from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.manifest import write_labels
 from audiomamba.dataio.problems import PreparationError
+from audiomamba.training.recipe import process_group
 from audiomamba.training.runs import environment, folder, run
 from audiomamba.training.runs.hparams import (
     load_hparams,
@@ -274,6 +276,12 @@ def test_features_are_for_the_rate_of_the_waveforms(tmp_path):
     fitting = {"compute_features": "{sample_rate: 8000}"}
     hparams = load_hparams(path, {"sample_rate": "8000", **fitting})
     assert hparams["compute_features"].sample_rate == 8000
+
+
+def test_a_clip_that_cannot_be_read_ends_a_run_with_one_message(caplog):
+    with pytest.raises(SystemExit), process_group():
+        raise AudioError("a.wav is empty: remove it from the list")
+    assert caplog.messages == ["a.wav is empty: remove it from the list"]
 
 
 def test_no_thread_of_the_process_group_is_left_at_the_end():
