@@ -7,12 +7,15 @@ import torch
 
 from audiomamba.inference.exported.classifier import Classifier
 from audiomamba.inference.exported.folder import ExportError, new_folder
-from audiomamba.inference.exported.model_yaml import EMB_MEAN
+from audiomamba.inference.exported.model_yaml import EMB_MEAN, new_node
 from audiomamba.inference.exported.recognizer import SpeechRecognizer
 from audiomamba.inference.exported.run import read_run
 from audiomamba.inference.exported.statistics import mean_embedding
 from audiomamba.inference.tagger import AudioTagger
 from audiomamba.inference.transcriber import Transcriber
+
+# `new_node` makes the parts that `write_model` takes
+__all__ = ["ExportError", "export_run", "new_node", "write_model"]
 
 _CPU = {"device": "cpu"}
 _NORMALIZER = ("sample_rate", "max_duration", "remove_mean", "keep")
