@@ -1,8 +1,8 @@
 """Matrix products in float32 by the faster of PyTorch's two libraries.
 
 On the CPU PyTorch multiplies by MKL, which has half the speed of oneDNN on
-AMD's processors.  PyTorch ships both, and its compiler calls oneDNN through the
-operator that is called here.
+AMD's processors with AVX-512.  PyTorch ships both, and its compiler calls
+oneDNN through the operator that is called here.
 """
 
 import functools
@@ -13,11 +13,12 @@ import torch.nn.functional as F
 
 @functools.cache
 def _slow_mkl() -> bool:
-    """Return whether this is a processor of AMD, and oneDNN is there."""
+    """Return whether MKL wastes this processor, and oneDNN is there."""
     from llvmlite.binding import get_host_cpu_name
 
     amd = get_host_cpu_name().startswith("znver")
-    return amd and torch.backends.mkldnn.is_available()
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return amd and wide and torch.backends.mkldnn.is_available()
 
 
 def _by_onednn(*tensors):
