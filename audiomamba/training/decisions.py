@@ -126,6 +126,13 @@ def learn_decisions(brain, dataset, loader_kwargs) -> dict | None:
     }
 
 
+def _calibrated(metrics, decisions):
+    """Return the scaled probabilities, and which clip has which class."""
+    _, scores, targets = metrics.arrays()
+    rows = multi_hot(targets, scores.shape[1])
+    return scaled(scores, decisions["temperature"]), rows
+
+
 def f1_of_decisions(metrics: ClassificationMetrics, decisions: dict) -> dict:
     """Compute the F1 on the test clips, by the thresholds and by one half.
 
@@ -142,9 +149,7 @@ def f1_of_decisions(metrics: ClassificationMetrics, decisions: dict) -> dict:
         ``thresholds`` and ``one_half`` -> ``macro`` and ``micro``, see
         `f1_scores`. The temperature does not move one half.
     """
-    _, scores, targets = metrics.arrays()
-    rows = multi_hot(targets, scores.shape[1])
-    scores = scaled(scores, decisions["temperature"])
+    scores, rows = _calibrated(metrics, decisions)
     return {
         "thresholds": f1_scores(scores >= decisions["thresholds"], rows),
         "one_half": f1_scores(scores >= 0.5, rows),
@@ -170,12 +175,12 @@ def draw_decisions(
     labels : list of str
         Class names, by index.
     """
-    _, scores, targets = metrics.arrays()
+    scores, rows = _calibrated(metrics, decisions)
     try:
         precision_recall_picture(
             Path(folder, _PICTURE),
-            scaled(scores, decisions["temperature"]),
-            multi_hot(targets, scores.shape[1]),
+            scores,
+            rows,
             labels,
             decisions["thresholds"],
         )
