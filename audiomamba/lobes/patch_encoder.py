@@ -98,6 +98,19 @@ class PatchEncoder(BlockEncoder):
         """The layers, from the input to the output."""
         return list(self.layers)
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of the parameters without weight decay, as in timm.
+
+        Returns
+        -------
+        set of str
+        """
+        return {
+            name
+            for name, parameter in self.named_parameters()
+            if getattr(parameter, "_no_weight_decay", False)
+        }
+
     def _row(self, feats, n_columns, patch_size, stride):
         """Return the row that the tokens of a batch are in."""
         sizes = (feats.shape[2], feats.shape[1])
