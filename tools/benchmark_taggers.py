@@ -3,6 +3,8 @@
 
 Processor time of one thread, so that other work on the machine hardly counts;
 the median round is shown.  Memory is what a model and a call add to a process.
+"-" stands where the rounds of a length took more than --patience seconds, and
+at the longer ones of that model and form.
 
     python tools/benchmark_taggers.py --out results/taggers.md
     python tools/benchmark_taggers.py --models aum_base ast_base --seconds 10 \\
@@ -42,10 +44,12 @@ def _arguments(argv):
     add = parser.add_argument
     add("--models", nargs="+", choices=MODELS, default=list(MODELS))
     add("--forms", nargs="+", choices=FORMS, default=FORMS)
-    lengths = "of a clip (default: 1 10 60)"
-    add("--seconds", nargs="+", type=float, default=[1, 10, 60], help=lengths)
+    lengths, default = "of a clip (default: 1 10 60 600)", [1, 10, 60, 600]
+    add("--seconds", nargs="+", type=float, default=default, help=lengths)
     add("--batch-size", type=int, default=1)
     add("--rounds", type=int, default=3)
+    patience = "for all rounds of one length (default: 300 s)"
+    add("--patience", type=float, default=300, metavar="S", help=patience)
     add("--out", type=Path, metavar="FILE", help="write the table as Markdown")
     return parser.parse_args(argv)
 
@@ -94,13 +98,15 @@ def new_call(model, form, file, wavs):
 
 
 def _measure(model, form, file, arguments, answer):
-    """Send times and memory at every length; runs in its own process."""
+    """Send (seconds, processor time, bytes) of every length, as measured.
+
+    Runs in its own process.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     # Kernels and libraries are loaded before, by a model of no size.
     new_tagger(AudioMamba(embed_dim=32, depth=1), None)(torch.randn(1, RATE))
     before = resident("VmRSS")
-    found = []
     for seconds in sorted(arguments.seconds):
         n_samples = round(seconds * RATE)
         wavs = 0.1 * torch.randn(arguments.batch_size, n_samples)
@@ -115,32 +121,40 @@ def _measure(model, form, file, arguments, answer):
             call()
             times.append(time.process_time() - started)
         del call
-        found.append((seconds, statistics.median(times), memory))
-    answer.send(found)
+        answer.send((seconds, statistics.median(times), memory))
 
 
-def measure(*setting):
-    """Return (seconds, processor time, bytes) of every length."""
+def measure(model, form, file, arguments):
+    """Return (seconds, processor time, bytes) of the lengths in time."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_measure, args=(*setting, sender))
+    setting = (model, form, file, arguments, sender)
+    child = context.Process(target=_measure, args=setting)
     child.start()
     sender.close()
+    found = []
     try:
-        return receiver.recv()
+        while len(found) < len(arguments.seconds):
+            if not receiver.poll(arguments.patience):
+                break
+            found.append(receiver.recv())
     except EOFError:
         child.join()
         raise RuntimeError(
-            f"The process that measured {setting[:2]} ended with exit code "
+            f"The process that measured {model} in {form} ended with exit code "
             f"{child.exitcode}; its message is above."
         ) from None
     finally:
+        child.terminate()
         child.join()
+    return found
 
 
 def row(model, form, file, arguments):
     """Return a row of the table: a model in a form, at every length."""
     found = {"model": model, "form": form}
+    for seconds in sorted(arguments.seconds):
+        found |= {f"{seconds:g} s: clips/s": "-", f"{seconds:g} s: MiB": "-"}
     for seconds, time_of_batch, memory in measure(model, form, file, arguments):
         rate = arguments.batch_size / time_of_batch
         found[f"{seconds:g} s: clips/s"] = f"{rate:.3g}"

@@ -23,6 +23,22 @@ def test_the_table_has_a_row_per_model_and_form(tmp_path, capsys):
     assert text in capsys.readouterr().out
 
 
+def test_what_takes_longer_than_the_patience_is_left_out(tmp_path):
+    from benchmark_taggers import main
+
+    out = tmp_path / "table.md"
+    options = ["--models", "aum_tiny", "--forms", "fp32", "--patience", "0"]
+    main([*options, "--seconds", "60", "1", "--out", str(out)])
+    *_, header, _, line = out.read_text().strip().splitlines()
+    assert header.strip("| ").split(" | ")[2:] == [
+        "1 s: clips/s",
+        "1 s: MiB",
+        "60 s: clips/s",
+        "60 s: MiB",
+    ]
+    assert line == "| aum_tiny | fp32 | - | - | - | - |"
+
+
 def test_ast_has_no_form_in_onnx(tmp_path):
     from benchmark_taggers import write_onnx
 

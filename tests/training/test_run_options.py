@@ -3,6 +3,7 @@
 import os
 
 import pytest
+import torch
 from speechbrain.utils.run_opts import RunOptions
 
 from audiomamba.dataio.problems import PreparationError
@@ -110,6 +111,18 @@ def test_fp16_becomes_fp32_without_a_gpu(device, asked, used):
     assert fit_precision({"precision": asked}, in_yaml)["precision"] == used
     typed = RunOptions.from_dictionary({"device": device, "precision": asked})
     assert fit_precision({"precision": "fp32"}, typed)["precision"] == used
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bf16_without_instructions_for_it_is_warned_of(
+    monkeypatch, caplog, fast
+):
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    known = "_is_mkldnn_bf16_supported"
+    monkeypatch.setattr(torch.ops.mkldnn, known, lambda: fast, raising=False)
+    on_cpu = RunOptions.from_dictionary({"device": "cpu"})
+    assert fit_precision({"precision": "bf16"}, on_cpu)["precision"] == "bf16"
+    assert ("give --precision fp32" in caplog.text) != fast
 
 
 @pytest.mark.parametrize(

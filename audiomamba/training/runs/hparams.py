@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import speechbrain as sb
+import torch
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from speechbrain.utils.logger import get_logger
@@ -234,8 +235,16 @@ def _objects_named(hparams_file):
         raise PreparationError(": ".join([str(hparams_file), *why])) from error
 
 
+def _slow_in_bf16() -> bool:
+    """Return whether oneDNN, which multiplies in bf16, knows no fast way."""
+    onednn = torch.backends.mkldnn.is_available()
+    return onednn and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def fit_precision(hparams, run_opts):
     """Replace fp16 by fp32 where there is no GPU, and say so.
+
+    bf16 is kept, with a warning where the processor lacks its instructions.
 
     Arguments
     ---------
@@ -263,9 +272,16 @@ def fit_precision(hparams, run_opts):
         if name in run_opts.overridden_args:
             wanted = run_opts[name]
         used[name] = wanted
-        if wanted == "fp16" and str(device).startswith("cpu"):
+        if not str(device).startswith("cpu"):
+            continue
+        if wanted == "fp16":
             logger.info(f"{name}: fp16 needs a GPU; using fp32 on the CPU.")
             used[name] = "fp32"
+        if wanted == "bf16" and _slow_in_bf16():
+            logger.warning(
+                f"{name}: bf16 is many times slower than fp32 on this "
+                "processor, which has no AVX-512; give --precision fp32."
+            )
     return dataclasses.replace(
         run_opts, **used, overridden_args={*run_opts.overridden_args, *used}
     )
