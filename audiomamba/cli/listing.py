@@ -134,9 +134,12 @@ def window_as_text(window: "TaggedWindow") -> str:
     >>> from audiomamba.inference.tagger import TaggedWindow
     >>> window_as_text(TaggedWindow(0.5, 2.5, [("Dog", 0.75)], None))
     '       0.5 - 2.5 s  Dog 75.0%'
+    >>> window_as_text(TaggedWindow(0.25, 2.25, [("Dog", 0.75)], None))
+    '      0.25 - 2.25 s  Dog 75.0%'
     """
     found = ", ".join(f"{name} {p:.1%}" for name, p in window.tags)
-    return f"  {window.start:8.1f} - {window.stop:.1f} s  {found}"
+    start, stop = (round(float(s), 3) for s in (window.start, window.stop))
+    return f"  {start!s:>8} - {stop} s  {found}"
 
 
 def decisions_as_text(

@@ -148,7 +148,7 @@ class Problems:
             for split in sorted(self.lost)
         ]
         return (
-            f"{_counted(self.messages)}, left out: "
+            f"{_counted(self.messages, 'problem')}, left out: "
             f"{', '.join(parts) or 'no row'}"
         )
 
@@ -193,14 +193,14 @@ def _write_report(report_file, messages):
     return report_file
 
 
-def _counted(messages):
-    """The number of problems, in words."""
-    return f"{len(messages)} problem" + "s" * (len(messages) != 1)
+def _counted(things, noun):
+    """The number of things with its noun."""
+    return f"{len(things)} {noun}" + "s" * (len(things) != 1)
 
 
 def _headline(messages, report_file=None):
     """The number of problems and the first of them."""
-    lines = [f"{_counted(messages)} with the data:"]
+    lines = [f"{_counted(messages, 'problem')} with the data:"]
     lines += [f"  {message}" for message in messages[:_SHOWN]]
     if len(messages) > _SHOWN:
         more = f"  ... and {len(messages) - _SHOWN} more"
@@ -209,36 +209,40 @@ def _headline(messages, report_file=None):
     return "\n".join(lines)
 
 
-def warn_of(names: Sequence[str], fault: str, remedy: str) -> None:
+def warn_of(names: Sequence[str], noun: str, fault: str, remedy: str) -> None:
     """Log how many clips have a fault that is no problem, and the first ones.
 
     Arguments
     ---------
     names : sequence of str
         The clips; nothing is logged without any.
+    noun : str
+        What one of them is called.
     fault : str
-        What they are, after their number.
+        What is the matter, after "is" or "are".
     remedy : str
         What becomes of them, or what to do.
     """
     if len(names):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         shown = printable(", ".join(names[:5])) + more
-        logger.warning("%d %s: %s; %s", len(names), fault, shown, remedy)
+        what = _counted(names, noun) + (" is " if len(names) == 1 else " are ")
+        logger.warning("%s%s: %s; %s", what, fault, shown, remedy)
 
 
-def warn_of_silence(names: Sequence[str], kind: str = "files") -> None:
+def warn_of_silence(names: Sequence[str], noun: str = "file") -> None:
     """Name files, or other clips, that are silent throughout.
 
     Arguments
     ---------
     names : sequence of str
         Those that are.
-    kind : str
-        What they are.
+    noun : str
+        What one of them is called.
     """
     warn_of(
         names,
-        f"{kind} are silent throughout",
-        "they are used; if they should have sound, get them again",
+        noun,
+        "silent throughout",
+        "used all the same; get again what should have sound",
     )

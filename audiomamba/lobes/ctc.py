@@ -42,7 +42,8 @@ class CTCEncoder(torch.nn.Module):
     Raises
     ------
     ValueError
-        If its patches are not as high as the spectrogram.
+        If its patches are not as high as the spectrogram, or padding is
+        content to it.
 
     Example
     -------
@@ -69,6 +70,11 @@ class CTCEncoder(torch.nn.Module):
                 f"patch_size is {list(encoder.patch_size)} and n_mels {bins}, "
                 "but for CTC a patch must be as high as the spectrogram: set "
                 f"patch_size [{bins}, {encoder.patch_size[1]}]."
+            )
+        if not encoder.mask_padding:
+            raise ValueError(
+                "mask_padding is False, but with CTC a clip's text must not "
+                "depend on the padding of its batch: leave mask_padding out."
             )
         self.encoder = encoder
 

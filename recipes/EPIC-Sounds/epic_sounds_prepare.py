@@ -218,7 +218,7 @@ def _locate(rows, audio, problems, decode):
                 kept.append(row)
             except AudioError as error:
                 problems.add(f"{row.ID}: {error}", {row.split: 1})
-    warn_of_silence(silent, "segments")
+    warn_of_silence(silent, "segment")
     rows = pd.DataFrame(kept, columns=rows.columns)
     seconds = (rows["stop"] - rows["start"]) / SAMPLE_RATE
     return rows.assign(duration=seconds.round(6))

@@ -190,6 +190,4 @@ def test_clips_shorter_than_a_frame_are_named(tmp_path, caplog):
     assert len(measure(rows, tmp_path, problems)) == 3
     assert not problems.messages
     (warning,) = caplog.messages
-    assert warning.startswith(
-        "1 clips are shorter than a frame of 25 ms: a.wav"
-    )
+    assert warning.startswith("1 clip is shorter than a frame of 25 ms: a.wav")

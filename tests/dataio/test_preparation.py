@@ -240,7 +240,7 @@ def test_decoding_finds_what_headers_hide_once(corpus, tmp_path, caplog):
     with pytest.raises(PreparationError, match="a_0.wav: truncated"):
         Tones(corpus, tmp_path / "save").prepare(check_audio="decode")
     (warning,) = caplog.messages
-    assert warning.startswith("1 files are silent throughout: test/b_0.wav;")
+    assert warning.startswith("1 file is silent throughout: test/b_0.wav;")
     decode = {"check_audio": "decode", "allow_missing": True}
     Tones(corpus, tmp_path / "save").prepare(**decode)
     assert len(read_manifest(tmp_path / "save" / "train.csv")) == 2

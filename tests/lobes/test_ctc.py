@@ -80,6 +80,12 @@ def test_patches_must_be_as_high_as_the_spectrogram():
         CTCEncoder(AudioMamba(n_mels=80, patch_size=16, depth=1))
 
 
+def test_an_encoder_that_hears_padding_is_refused():
+    tall = dict(n_mels=8, patch_size=(8, 4), embed_dim=16, depth=1)
+    with pytest.raises(ValueError, match="leave mask_padding out"):
+        CTCEncoder(AudioMamba(**tall, mask_padding=False))
+
+
 def test_a_decoder_target_is_refused():
     with pytest.raises(ValueError, match="CTC alone"):
         make()(torch.randn(1, 8, 8), tgt=torch.ones(1, 3))

@@ -335,8 +335,9 @@ def measure(
     is_short = usable & (duration < _FRAME_S)
     warn_of(
         rows["wav"][is_short],
-        f"clips are shorter than a frame of {1000 * _FRAME_S:g} ms",
-        "they are used, padded with silence",
+        "clip",
+        f"shorter than a frame of {1000 * _FRAME_S:g} ms",
+        "padded with silence",
     )
     warn_of_silence(rows["wav"][usable & (headers["silent"] > 0)].unique())
     return rows.assign(duration=duration)[usable].reset_index(drop=True)
