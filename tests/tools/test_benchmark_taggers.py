@@ -44,3 +44,15 @@ def test_ast_has_no_form_in_onnx(tmp_path):
 
     assert write_onnx("ast_base", ["onnx", "int8"], tmp_path) == {}
     assert write_onnx("aum_tiny", ["fp32"], tmp_path) == {}
+
+
+def test_every_other_model_has_one_for_clips_of_any_length():
+    from benchmark_taggers import exportable
+    from benchmarking.taggers import MODELS, new_tagger
+
+    from audiomamba.inference.programs.waveform_program import (
+        WaveformClassifier,
+    )
+
+    for name in filter(exportable, MODELS):
+        assert not WaveformClassifier(new_tagger(MODELS[name](), None)).is_fixed

@@ -23,8 +23,8 @@ MODELS: dict[str, Callable[[], torch.nn.Module]] = {
     "aum_tiny": aum_tiny,
     "aum_small": aum_small,
     "aum_base": aum_base,
-    "dass_small": lambda: dass_small(mask_padding=False),
-    "dass_medium": lambda: dass_medium(mask_padding=False),
+    "dass_small": dass_small,
+    "dass_medium": dass_medium,
     "ast_small": lambda: AudioSpectrogramTransformer(embed_dim=384),
     "ast_base": AudioSpectrogramTransformer,
 }
