@@ -70,12 +70,13 @@ def find(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     found = sorted(path.rglob("results.json"))
-    # A fold is part of the run that averages it, and a training of the test
-    # of its trials.
+    # A fold, with what was exported of it, is part of the run that averages
+    # it, and a training of the test of its trials.
+    folds = {p.parent for p in found if p.parent.name.startswith("fold")}
     found = [
         p
         for p in found
-        if not p.parent.name.startswith("fold")
+        if folds.isdisjoint(p.parents)
         and not (p.parent / "verification" / p.name).is_file()
     ]
     if not found:

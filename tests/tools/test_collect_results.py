@@ -153,6 +153,15 @@ def test_a_training_is_kept_with_its_trials_only(tmp_path):
     assert find(tmp_path) == [run / "verification" / "results.json"]
 
 
+def test_folds_and_what_was_exported_of_them_count_as_one_run(tmp_path):
+    from collect_results import find
+
+    run = tmp_path / "folders" / "1"
+    for where in (".", "fold1", "fold1/teacher", "fold2"):
+        save(run / where / "results.json", RECORD)
+    assert find(tmp_path) == [run / "results.json"]
+
+
 def test_the_deviation_over_folds_is_shown(tmp_path):
     from result_tables.page import headline
     from result_tables.records import describe, read_record
