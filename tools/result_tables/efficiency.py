@@ -14,7 +14,8 @@ def _words(record):
     """Return the machine, the date and the command of a measurement."""
     machine = record["machine"]
     return (
-        f"{machine['name']}, {machine['cpu_threads']} threads, "
+        f"{machine['name']}, {machine['instructions']}, "
+        f"{machine['cpu_threads']} threads, "
         f"{machine['memory_gib']:.0f} GiB; torch "
         f"{record['versions']['torch']}; {record['date'][:10]}, commit "
         f"{record['commit'][:8]}:\n`{record['command']}`"
