@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import io
+import logging
 import os
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -10,11 +11,12 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def environment():
-    """Put the environment back: SpeechBrain keeps its log level there."""
-    before = dict(os.environ)
+    """Put back what commands change: environment and level of the log."""
+    before, level = dict(os.environ), logging.root.level
     yield
     os.environ.clear()
     os.environ.update(before)
+    logging.root.setLevel(level)
 
 
 def pytest_addoption(parser):
