@@ -74,6 +74,9 @@ def panels_of(table: pd.DataFrame, root: Path = ROOT) -> tuple[dict, dict]:
             for curve in curves_of(json.loads((root / path).read_text("utf-8")))
         ]
         if found:
+            if row.table == "verification":
+                # The curve is of the classes in training, not of trials
+                title = "LibriSpeech, speakers of the training"
             split = "test" if row.corpus.valid_clips == 0 else "validation"
             title += f": {split}"
             curves.setdefault(title, {})[row.model] = found
