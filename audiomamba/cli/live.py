@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from io import BufferedIOBase
 from typing import TYPE_CHECKING
 
 from audiomamba.cli.listing import as_json, window_as_text
@@ -121,9 +122,10 @@ def open_sound(
 
     if arguments.microphone:
         return "microphone", *microphone(sample_rate)
-    # typeshed's BinaryIO lacks read1, which stdin has
-    blocks = pcm_blocks(sys.stdin.buffer)  # type: ignore[arg-type]
-    return "-", blocks, arguments.rate or sample_rate
+    stream = sys.stdin.buffer
+    if not isinstance(stream, BufferedIOBase):
+        raise ValueError("standard input gives no bytes as they arrive")
+    return "-", pcm_blocks(stream), arguments.rate or sample_rate
 
 
 def tag_live(tagger: "AudioTagger", arguments: argparse.Namespace) -> int:

@@ -26,14 +26,14 @@ def tag(run, capsys):
     return call
 
 
-class Pipe:
+class Pipe(io.BufferedIOBase):
     """Standard input that gives its bytes in odd pieces, and then ends."""
 
     def __init__(self, data, size=1001):
         self.buffer, self.data, self.size = self, data, size
         self.given = 0
 
-    def read1(self, size):
+    def read1(self, size=-1):
         piece = self.data[self.given : self.given + self.size]
         self.given += len(piece)
         return piece

@@ -280,7 +280,7 @@ def fit_precision(hparams, run_opts):
         if wanted == "bf16" and _slow_in_bf16():
             logger.warning(
                 f"{name}: bf16 is many times slower than fp32 on this "
-                "processor, which has no AVX-512; give --precision fp32."
+                "processor, which lacks fast products; give --precision fp32."
             )
     return dataclasses.replace(
         run_opts, **used, overridden_args={*run_opts.overridden_args, *used}
