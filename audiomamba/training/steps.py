@@ -132,6 +132,7 @@ class CarefulBrain(ResumableBrain):
                 "remove_vector_weight_decay is not used here: parameters "
                 "tagged _no_weight_decay are left out of weight decay."
             )
+        self._check_norms()
         self.max_grad_norm = checked_max_norm(self.max_grad_norm)
         self.skipped_steps, self.skipped_in_row = 0, 0
         # Users' own YAMLs may lack the keys
@@ -145,6 +146,18 @@ class CarefulBrain(ResumableBrain):
         if self.hparams.gradient_checkpointing:
             recompute_blocks(self.modules[ENCODER])
         self.lr_scales = {}
+
+    def _check_norms(self):
+        """Refuse statistics that are gathered while the model trains."""
+        for name, module in self.modules.items():
+            # SpeechBrain's InputNormalization
+            if getattr(module, "norm_type", None) == "global":
+                raise ValueError(
+                    f"{name}: norm_type is 'global', so its statistics change "
+                    "with every batch and are in no exported model: take "
+                    "SpectrogramNorm, with feature_mean and feature_std auto, "
+                    "or norm_type 'sentence'."
+                )
 
     @torch.no_grad()
     def try_out(self, sample_rate):

@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from speechbrain.processing.features import InputNormalization
 
 from audiomamba.training.losses import cross_entropy
 from audiomamba.training.optim import parameter_groups
@@ -277,6 +278,12 @@ def test_a_missing_key_is_named(make_run):
 
     with pytest.raises(ValueError, match="colour"):
         make_run(brain_class=Wanting)
+
+
+def test_a_norm_whose_statistics_move_with_training_is_refused(make_run):
+    modules = {"mean_var_norm": InputNormalization(norm_type="global")}
+    with pytest.raises(ValueError, match="mean_var_norm: .*auto.*'sentence'"):
+        make_run(modules=modules)
 
 
 def test_a_given_sampler_is_told_the_epoch(make_run):
