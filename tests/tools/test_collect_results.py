@@ -1,10 +1,9 @@
-"""Which row a record belongs to, and what the tables show of it."""
+"""Which row a record belongs to, and which records are collected."""
 
 import copy
 import json
 import shutil
 
-import pandas as pd
 import pytest
 
 RECORD = {
@@ -162,29 +161,6 @@ def test_folds_and_what_was_exported_of_them_count_as_one_run(tmp_path):
     assert find(tmp_path) == [run / "results.json"]
 
 
-def test_the_deviation_over_folds_is_shown(tmp_path):
-    from result_tables.page import headline
-    from result_tables.records import describe, read_record
-
-    record = nested(metric__std=0.04)
-    line = describe(read_record(save(tmp_path / "r.json", record)), "r.json")
-    assert headline(pd.DataFrame([line])) == "91.00±4.00"
-
-
-def test_f1_with_thresholds_is_beside_that_at_one_half(tmp_path):
-    from result_tables.page import measured
-    from result_tables.records import describe, read_record
-
-    way = {"macro": 0.4, "micro": 0.6}
-    half = {"macro": None, "micro": 0.25}
-    record = {**RECORD, "f1": {"thresholds": way, "one_half": half}}
-    line = describe(read_record(save(tmp_path / "r.json", record)), "r.json")
-    shown = measured(pd.DataFrame([line]))
-    assert (shown["macro_f1"], shown["micro_f1"]) == ("40.00", "60.00")
-    assert shown["micro_f1_half"] == "25.00" and "macro_f1_half" not in shown
-    assert "micro_f1" not in measured(pd.DataFrame([describe(RECORD, "r")]))
-
-
 def test_a_single_process_under_torchrun_belongs_to_a_row(rows):
     line = "torchrun --nproc_per_node=1 train.py hparams/aum_base.yaml"
     assert len(rows(command=line)) == 1
@@ -255,16 +231,6 @@ def test_records_are_collected_and_averaged(tmp_path):
     assert line["commit"] == "01234567"
     line = line_of(rows_of(RECORD)[0], table[:0], read_models())
     assert line["ours"] == "not run" and "seeds" not in line
-
-
-def test_other_runs_are_listed_separately():
-    from result_tables.page import further_runs
-    from result_tables.records import COLUMNS, describe
-
-    record = {**RECORD, "command": command("--lr=1e-3 --seed 1")}
-    table = pd.DataFrame([describe(record, "a.json")], columns=COLUMNS)
-    assert "aum_base.yaml lr=1e-3 | 91.00" in further_runs(table)
-    assert further_runs(table[:0]) == ""
 
 
 @pytest.fixture
@@ -405,11 +371,3 @@ def test_long_commands_get_short_file_names():
         for lr in (1, 2)
     }
     assert len(places) == 2 and max(map(len, places)) < 200
-
-
-def test_bars_do_not_break_a_table():
-    from result_tables.page import markdown
-
-    assert markdown([{"a": "x | y"}], {"a": "A"}).splitlines()[-1] == (
-        r"| x \| y |"
-    )
