@@ -219,11 +219,12 @@ def main(argv=None):
         print(profile_as_text(entries))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(args.out.with_suffix(".csv"), index=False)
+        # Appended: with_suffix would cut a name such as v0.1
+        table.to_csv(f"{args.out}.csv", index=False)
         results = table.astype(object).where(table.notna(), None)
         record["results"] = results.to_dict("records")
         record["profiles"] = list(itertools.chain(*profiles))
-        write_json(args.out.with_suffix(".json"), record)
+        write_json(Path(f"{args.out}.json"), record)
     if args.plot:
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         threads = f", {machine['cpu_threads']} threads"

@@ -6,9 +6,10 @@
     python tools/collect_results.py            # only write the pages again
     python tools/collect_results.py --check    # write nothing
 
-Every results.json below the folders is copied to egs_records/, where a newer
-run replaces an older one of the same row and seed. All of them are checked
-first: if a value is impossible, nothing is written. The records give
+Every results.json below the folders is copied to egs_records/, where it
+replaces the record of the same row and seed. All of them are checked first: if
+a value is impossible, or two are of one row and seed, nothing is written. The
+records give
 egs_results.csv, one line per run; it and the paper's figures in
 tools/result_tables/rows.csv give egs_results.md and the tables in the recipes'
 READMEs. docs/models.md lists the published checkpoints of
@@ -86,9 +87,19 @@ def find(path: Path) -> list[Path]:
 
 def collect(paths: list[Path], folder: Path) -> dict[Path, dict]:
     """Read records; return them by the paths where they are to be kept."""
-    found = [place for path in paths for place in find(path)]
-    records = [read_record(path) for path in found]
-    return {folder / place_of(record): record for record in records}
+    sources: dict[Path, Path] = {}
+    records = {}
+    for source in [one.resolve() for path in paths for one in find(path)]:
+        record = read_record(source)
+        place = folder / place_of(record)
+        other = sources.setdefault(place, source)
+        if other != source:
+            raise RecordError(
+                f"{other} and {source} are of one row and seed: keep one of "
+                "them in these folders."
+            )
+        records[place] = record
+    return records
 
 
 def record_text(record: dict) -> str:

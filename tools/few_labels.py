@@ -13,6 +13,7 @@ models in egs_results.csv. Then python tools/collect_results.py writes the page.
 import argparse
 import json
 import logging
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -76,12 +77,14 @@ def probe_run(loss: str, seed: int) -> pd.DataFrame:
 
 def probe_runs(seeds: list[int]) -> None:
     """Probe the encoders of seeds; keep the figures of the others."""
+    runs = [(loss, seed) for seed in seeds for loss in LOSSES]
+    records = [RUNS / loss / str(s) / "results.json" for loss, s in runs]
+    if missing := [str(path) for path in records if not path.is_file()]:
+        sys.exit(f"few_labels.py: not run yet: {', '.join(missing)}")
     tables = []
-    for seed in seeds:
-        for loss in LOSSES:
-            if (RUNS / loss / str(seed) / "results.json").is_file():
-                print(f"few_labels.py: {loss}, seed {seed}", flush=True)
-                tables.append(probe_run(loss, seed))
+    for loss, seed in runs:
+        print(f"few_labels.py: {loss}, seed {seed}", flush=True)
+        tables.append(probe_run(loss, seed))
     known = pd.read_csv(FOLDER / CSV, keep_default_na=False)
     tables.insert(0, known[~known["seed"].isin(seeds)])
     # A baseline is the same for every loss

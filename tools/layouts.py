@@ -17,7 +17,7 @@ class LayoutError(ValueError):
 
 def check_empty(target: Path) -> None:
     """Refuse a folder that has something in it."""
-    if target.exists() and any(target.iterdir()):
+    if target.is_file() or (target.exists() and any(target.iterdir())):
         raise LayoutError(f"{target} is not empty: name a new folder")
 
 
@@ -58,7 +58,7 @@ def run(
     """
     try:
         counts = lay_out(**vars(arguments))
-    except (LayoutError, AudioError) as error:
+    except (LayoutError, AudioError, OSError) as error:
         sys.exit(f"{Path(file).name}: {error}")
     said = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{arguments.target}: {said}")

@@ -107,7 +107,7 @@ def main(argv=None):
         marker.write_text(json.dumps({**wanted, "complete": False}))
         complaints = corpus.make(folder, **options)
         marker.write_text(json.dumps({**wanted, "complete": True}))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"make_mini_corpus.py: {error}")
     files = sum(path.is_file() for path in folder.rglob("*")) - 1
     print(f"Made a miniature {wanted['dataset']} of {files} files: {folder}")

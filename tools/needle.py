@@ -34,7 +34,6 @@ from tqdm import tqdm
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.files import write_json
 from audiomamba.dataio.pipeline import ClipDataset, LabelEncoder
-from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.tables import write_csv
 from audiomamba.inference import AudioTagger
 from audiomamba.inference.plot import require_matplotlib
@@ -51,13 +50,7 @@ NAME = "needle.{}"
 
 def read_clips(manifest, data_folder, tagger, max_clips=None):
     """Return the clips of a manifest, or some, spread evenly over it."""
-    normalizer = tagger.hparams.audio_normalizer
-    reader = AudioReader(
-        data_folder,
-        tagger.sample_rate,
-        normalizer.max_duration,
-        remove_mean=normalizer.remove_mean,
-    )
+    reader = tagger.hparams.audio_normalizer.reader(data_folder)
     multi_label = tagger.hparams.activation == "sigmoid"
     encoder = LabelEncoder(tagger.labels, multi_label)
     dataset = ClipDataset(manifest, reader, encoder)
@@ -132,15 +125,21 @@ def measure(listener, dataset, total, positions, noise):
     ]
 
 
-def read_results(folders):
-    """Return the tables of earlier measurements by the names of the models."""
+def read_results(folders, own):
+    """Return the tables of earlier measurements by the names of the models.
+
+    Of two models of one name, or one called ``own`` as today's, the later goes
+    by its folder.
+    """
     tables = {}
     for folder in folders:
         path = folder / NAME.format("json")
         if not path.is_file():
             raise NeedleError(f"--beside {folder} has no {path.name}.")
         model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        tables[Path(model).name] = pd.read_csv(folder / NAME.format("csv"))
+        name = Path(model).name
+        name = str(folder) if name in {own, *tables} else name
+        tables[name] = pd.read_csv(folder / NAME.format("csv"))
     return tables
 
 
@@ -159,7 +158,8 @@ def run(arguments, tagger):
         noise = Noise(
             arguments.hay, arguments.snr, tagger.sample_rate, arguments.seed
         )
-    beside = read_results(arguments.beside)
+    name = Path(arguments.model).name
+    beside = read_results(arguments.beside, name)
     out, started = arguments.out_dir, time.perf_counter()
     rows = [measure_alone(listener, dataset)]
     for total in sorted(set(arguments.totals)):
@@ -178,8 +178,7 @@ def run(arguments, tagger):
         **environment(tagger.device),
     }
     write_json(out / NAME.format("json"), record)
-    own = {Path(arguments.model).name: pd.DataFrame(rows)}
-    plot_results({**own, **beside}, out / NAME.format("png"))
+    plot_results({name: pd.DataFrame(rows), **beside}, out / NAME.format("png"))
     return rows
 
 

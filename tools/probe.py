@@ -313,6 +313,8 @@ def parse_arguments(argv=None):
     two = len(arguments.clips) == 2
     if len(arguments.clips) > 2 or two == (arguments.folds is not None):
         parser.error("give two lists, or one list or folder with --folds")
+    if two and any(path.is_dir() for path in arguments.clips):
+        parser.error("a folder is probed alone, with --folds")
     if arguments.folds is not None and arguments.folds < 2:
         parser.error("--folds must be 2 or more")
     if arguments.group and not arguments.folds:

@@ -37,6 +37,7 @@ record = json.load(open(sys.argv[1]))
 metric = record["metric"]
 print(f"test {metric['name']}: {100 * metric['value']:.2f} %")
 PYTHON
+rm -rf "$here/pretrained"
 python "$root/tools/export_pretrained.py" "$here/run" "$here/pretrained"
 file="$(awk '$1 == 3 { print $2; exit }' "$here/VoxCeleb/iden_split.txt")"
 printf '\nWho is speaking in %s?\n' "$file"

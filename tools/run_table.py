@@ -22,6 +22,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from result_tables.rows import ROOT, SEEDS, read_rows
 
@@ -32,11 +33,12 @@ GROUPS = {
 
 
 def pair(text):
-    """Split NAME=VALUE."""
+    """Split NAME=PATH; the path becomes absolute, as runs start elsewhere."""
     name, equals, value = text.partition("=")
     if not (name and equals and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
-    return name, value
+    # A name on the Hugging Face hub stays as it is
+    return name, str(Path(value).resolve()) if Path(value).exists() else value
 
 
 def parse_arguments(argv=None):

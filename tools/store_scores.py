@@ -19,27 +19,30 @@ from tqdm import tqdm
 
 from audiomamba.dataio.audio import AudioError
 from audiomamba.dataio.pipeline import ClipDataset
-from audiomamba.dataio.reader import AudioReader
 from audiomamba.dataio.scores import ScoreError, ScoreFile
 from audiomamba.inference import AudioTagger
+from audiomamba.nnet.parameters import weights_digest
 
 
-def open_scores(path, dataset, tagger, model):
+def open_scores(path, dataset, tagger):
     """Open or make the file of scores of a data set."""
     ids = list(dataset.data_ids)
+    # A path would not show that its model was trained further
+    model = f"SHA-256 of the weights: {weights_digest(tagger.mods)}"
     if not path.exists():
         return ScoreFile.create(path, ids, tagger.labels, model)
     scores = ScoreFile(path)
-    wanted = {"model": model, "labels": tagger.labels, "clips": ids}
     held = {
-        "model": scores.model,
-        "labels": scores.labels,
-        "clips": list(scores.rows),
+        "another model": scores.model,
+        "other labels": scores.labels,
+        "other clips": list(scores.rows),
     }
-    different = [key for key in wanted if wanted[key] != held[key]]
+    wanted = (model, tagger.labels, ids)
+    different = [k for k, v in zip(held, wanted) if held[k] != v]
     if different:
         raise ScoreError(
-            f"{path} holds scores of other {different[0]}: name a new file."
+            f"{path} holds scores of {' and '.join(different)}: name a new "
+            "file."
         )
     return scores
 
@@ -89,15 +92,9 @@ def main(argv=None):
     run_opts = {"device": arguments.device} if arguments.device else None
     try:
         tagger = AudioTagger.from_hparams(arguments.model, run_opts=run_opts)
-        normalizer = tagger.hparams.audio_normalizer
-        reader = AudioReader(
-            arguments.data_folder,
-            tagger.sample_rate,
-            normalizer.max_duration,
-            remove_mean=normalizer.remove_mean,
-        )
+        reader = tagger.hparams.audio_normalizer.reader(arguments.data_folder)
         dataset = ClipDataset(arguments.manifest, reader)
-        scores = open_scores(arguments.scores, dataset, tagger, arguments.model)
+        scores = open_scores(arguments.scores, dataset, tagger)
         count = store(
             tagger,
             dataset,

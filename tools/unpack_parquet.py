@@ -112,7 +112,14 @@ def unpack(source: Path, target: Path) -> int:
     count = 0
     for path in tqdm(files, unit="file"):
         folder = target / path.relative_to(source).with_suffix("")
+        names = set()
         for name, content in clips(path):
+            if name in names:
+                raise PreparationError(
+                    f"{path}: two clips are called {name!r}, and one would "
+                    "replace the other: give them names of their own"
+                )
+            names.add(name)
             file = folder / name
             count += 1
             if file.is_file() and file.stat().st_size == len(content):
@@ -133,7 +140,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     try:
         count = unpack(arguments.source, arguments.target)
-    except PreparationError as error:
+    except (PreparationError, OSError) as error:
         sys.exit(f"unpack_parquet.py: {error}")
     print(f"{arguments.target}: {count} clips")
 

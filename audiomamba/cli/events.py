@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiomamba.cli.listing import place_in
+from audiomamba.cli.listing import ResultPlaces
 
 if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.events import Event, EventRules
@@ -14,6 +14,8 @@ FORMATS = ("csv", "audacity", "raven", "rttm", "jsonl")
 _OF_ONE_RECORDING = ("audacity", "raven")
 # Ending -> format, where --format does not say it
 _ENDINGS = {".csv": "csv", ".jsonl": "jsonl", ".rttm": "rttm", ".txt": None}
+# The options that are arguments of `EventRules`
+_RULES = ("threshold", "low", "median", "min_duration", "min_gap")
 _SECONDS = {
     "median": "running median of the probabilities",
     "min-duration": "leave out shorter events",
@@ -62,7 +64,6 @@ def add_event_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--low",
         type=float,
-        default=0.5,
         metavar="SHARE",
         help="an event begins and ends at this share of the threshold "
         "(default: 0.5)",
@@ -71,7 +72,6 @@ def add_event_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--{name}",
             type=float,
-            default=0.0,
             metavar="S",
             help=f"seconds: {what} (default: 0)",
         )
@@ -97,12 +97,15 @@ def event_fault(arguments: argparse.Namespace) -> str | None:
     """
     target = arguments.events
     if target is None:
-        return None if arguments.format is None else "--format needs --events"
+        options = vars(arguments)
+        given = [n for n in ("format", *_RULES) if options[n] is not None]
+        option = given[0].replace("_", "-") if given else None
+        return f"--{option} needs --events" if option else None
     ending = target.suffix.lower()
-    if ending not in (*_ENDINGS, ""):
+    is_folder = target.is_dir() or not ending
+    if ending not in _ENDINGS and not is_folder:
         return f"--events {target}: its name ends in {', '.join(_ENDINGS)}"
     arguments.format = arguments.format or _ENDINGS.get(ending) or "csv"
-    is_folder = target.is_dir() or not ending
     one_each = arguments.format in _OF_ONE_RECORDING
     if one_each and len(arguments.files) > 1 and not is_folder:
         return f"--events {target}: give a folder, it gets one file each"
@@ -130,12 +133,9 @@ def event_rules(arguments: argparse.Namespace) -> "EventRules":
     """
     from audiomamba.inference.events import EventRules
 
+    options = vars(arguments)
     return EventRules(
-        0.5 if arguments.threshold is None else arguments.threshold,
-        arguments.low,
-        arguments.median,
-        arguments.min_duration,
-        arguments.min_gap,
+        **{n: options[n] for n in _RULES if options[n] is not None}
     )
 
 
@@ -151,8 +151,8 @@ class EventOutput:
     def __init__(self, arguments: argparse.Namespace):
         from audiomamba.inference.event_files import EventFile
 
-        self.files, self.target = arguments.files, arguments.events
-        self.form = arguments.format
+        self.target, self.form = arguments.events, arguments.format
+        self.places = ResultPlaces(arguments.files)
         self._open = EventFile
         self._shared = None
         if not (self.target.is_dir() or not self.target.suffix):
@@ -162,6 +162,6 @@ class EventOutput:
         """Write the events of a recording."""
         file = self._shared
         if file is None:
-            place = place_in(self.target, path, self.files, ".txt")
+            place = self.places.place(self.target, path, ".txt")
             file = self._open(place, self.form)
         file.add(path, events)

@@ -12,37 +12,51 @@ if TYPE_CHECKING:  # loading PyTorch would delay --help
     from audiomamba.inference.tagger import Decision, TaggedWindow
 
 
-def place_in(folder: Path, path: str, files: list[str], ending: str) -> Path:
-    """Choose where in a folder the result for one of several files goes.
+class ResultPlaces:
+    """Chooses where in a folder the results for several files go.
+
+    Where two files have the same name, their results are in folders as the
+    files are.
 
     Arguments
     ---------
-    folder : Path
-        The folder.
-    path : str
-        The file.
     files : list of str
-        All files. Where two have the same name, their results are in folders
-        as the files are.
-    ending : str
-        What is added to the file's name.
-
-    Returns
-    -------
-    Path
+        All files.
 
     Example
     -------
-    >>> files = ["a/x.wav", "b/x.wav"]
-    >>> [str(place_in(Path("out"), path, files, ".png")) for path in files]
-    ['out/a/x.wav.png', 'out/b/x.wav.png']
+    >>> places = ResultPlaces(["a/x.wav", "b/x.wav"])
+    >>> str(places.place(Path("out"), "b/x.wav", ".png"))
+    'out/b/x.wav.png'
     """
-    places = {os.path.abspath(file) for file in files}
-    name = Path(path).name
-    if len({Path(place).name for place in places}) < len(places):
-        top = os.path.commonpath([os.path.dirname(place) for place in places])
-        name = os.path.relpath(path, top)
-    return folder / f"{name}{ending}"
+
+    def __init__(self, files: list[str]):
+        places = {os.path.abspath(file) for file in files}
+        self.top = None
+        if len({os.path.basename(place) for place in places}) < len(places):
+            self.top = os.path.commonpath([*map(os.path.dirname, places)])
+
+    def place(self, folder: Path, path: str, ending: str) -> Path:
+        """Choose the place of one file's result.
+
+        Arguments
+        ---------
+        folder : Path
+            The folder.
+        path : str
+            The file.
+        ending : str
+            What is added to the file's name.
+
+        Returns
+        -------
+        Path
+        """
+        if self.top is None:
+            name = Path(path).name
+        else:
+            name = os.path.relpath(path, self.top)
+        return folder / f"{name}{ending}"
 
 
 def _rows(tags):

@@ -15,11 +15,11 @@ from audiomamba.cli.events import (
     event_rules,
 )
 from audiomamba.cli.listing import (
+    ResultPlaces,
     as_json,
     as_text,
     decisions_as_text,
     events_as_text,
-    place_in,
 )
 from audiomamba.cli.live import (
     add_live_options,
@@ -209,6 +209,7 @@ class _Results:
 
     def __init__(self, tagger, arguments):
         self.tagger, self.arguments = tagger, arguments
+        self.places = ResultPlaces(arguments.files)
         self.output = EventOutput(arguments) if arguments.events else None
         self.rules = event_rules(arguments) if arguments.events else None
 
@@ -246,7 +247,7 @@ class _Results:
 
         arguments, target = self.arguments, self.arguments.plot
         if target.is_dir() or not target.suffix:
-            target = place_in(target, path, arguments.files, ".png")
+            target = self.places.place(target, path, ".png")
         labels, top = self.tagger.labels, arguments.top
         plot_tags(path, windows, labels, target, top, events)
 

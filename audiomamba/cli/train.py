@@ -63,7 +63,8 @@ def parse_arguments(
         "--out",
         type=Path,
         metavar="DIR",
-        help="the output folder; default: results/<name of SOURCE>",
+        help="the output folder; default: results/<name of SOURCE>, or the "
+        "YAML's",
     )
     add(
         "--init_from",
@@ -82,7 +83,24 @@ def parse_arguments(
         action="store_true",
         help="leave out files that are missing or unusable",
     )
-    return parser.parse_known_args(argv)
+    arguments, others = parser.parse_known_args(argv)
+    if _is_yaml(arguments.source) and arguments.group:
+        parser.error("--group is for a folder or a CSV: a YAML has its lists")
+    return arguments, others
+
+
+def _is_yaml(source):
+    return source.suffix in (".yaml", ".yml")
+
+
+def _keys_of(arguments):
+    """The command's own options as keys of a YAML."""
+    keys = {
+        "output_folder": arguments.out,
+        "init_from": arguments.init_from,
+        "allow_missing": arguments.allow_missing or None,
+    }
+    return [f"--{key}={v}" for key, v in keys.items() if v is not None]
 
 
 def template() -> Path:
@@ -123,17 +141,20 @@ def prepare(arguments: argparse.Namespace) -> Path:
         write_yaml,
     )
 
-    source = arguments.source
-    out = arguments.out or Path("results", source.resolve().stem)
+    source = arguments.source.resolve()
+    name = source.name if source.is_dir() else source.stem
+    out = arguments.out or Path("results", name)
     folder, rows = read_collection(
-        source, arguments.group, arguments.allow_missing
+        arguments.source, arguments.group, arguments.allow_missing
     )
+    path = out / "train.yaml"
+    _check_source(path, folder.resolve())
     lists = write_lists(rows, out / "lists")
     _warn_of_rare(lists)
     choices = {
         "data_folder": Choice(quoted(folder.resolve())),
         "output_folder": Choice(quoted(out.resolve())),
-        "dataset_name": Choice(quoted(source.resolve().stem)),
+        "dataset_name": Choice(quoted(name)),
         **{
             f"{split}_csv": Choice(
                 quoted(out.resolve() / "lists" / f"{split}.csv"),
@@ -149,9 +170,22 @@ def prepare(arguments: argparse.Namespace) -> Path:
         if choice.value is not None:
             why = f"  # {choice.reason}" if choice.reason else ""
             print(f"{key}: {choice.value.splitlines()[0]}{why}")
-    path = out / "train.yaml"
-    write_yaml(template(), choices, path, f"audiomamba-train {source}")
+    made_by = f"audiomamba-train {arguments.source}"
+    write_yaml(template(), choices, path, made_by)
     return path
+
+
+def _check_source(path, folder):
+    """Refuse an output folder that another collection's training has."""
+    from audiomamba.training.runs.hparams import read_settings
+
+    if not path.is_file():
+        return
+    held = read_settings(path).get("data_folder", "another training")
+    if Path(held) != folder:
+        raise ValueError(
+            f"{path} is of {held}, not of {folder}: name another --out."
+        )
 
 
 def _warn_of_rare(lists):
@@ -183,7 +217,10 @@ def _choices_of(model: str) -> "dict[str, Choice]":
     return {
         **dict.fromkeys(unused.split(), Choice(None)),
         **taken,
-        "init_from": Choice(quoted(model)),
+        # Absolute as all paths here, if it is no name on the hub
+        "init_from": Choice(
+            quoted(Path(model).resolve() if Path(model).exists() else model)
+        ),
         "lr": Choice("1.0e-4", "small, as the encoder is trained already"),
         "head_lr_scale": Choice("10.0", "the classifier is new"),
     }
@@ -209,7 +246,9 @@ def main(argv: list[str] | None = None) -> int:
     from audiomamba.training.recipe import run_recipe
 
     path = arguments.source
-    if path.suffix not in (".yaml", ".yml"):
+    if _is_yaml(path):
+        others = [*_keys_of(arguments), *others]
+    else:
         path = prepare(arguments)
     run_recipe(
         lambda settings: settings["dataset_name"],

@@ -86,6 +86,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(fault)
     if arguments.json and is_live(arguments):
         parser.error("--json is for files")
+    if arguments.microphone and arguments.beam is not None:
+        parser.error("--beam hears to the end, which a microphone has not")
     return arguments
 
 

@@ -19,6 +19,7 @@ from audiomamba.inference.embed_table import (
 )
 from audiomamba.inference.embeddings import duration_batches
 from audiomamba.inference.model import ClipModel
+from audiomamba.nnet.parameters import weights_digest
 
 _BATCH_SECONDS, _BATCH_FILES = 160, 16
 
@@ -62,10 +63,7 @@ class FolderEmbedder:
 
     def key(self) -> str:
         """Return a digest of weights, files and options."""
-        digest = hashlib.sha256()
-        for name, tensor in self.model.mods.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        digest = hashlib.sha256(weights_digest(self.model.mods).encode())
         digest.update(self.files.to_csv().encode())
         digest.update(repr((self.window, self.hop, self.frames)).encode())
         return digest.hexdigest()

@@ -117,7 +117,9 @@ def published_parts(source: str | Path) -> dict:
     return {
         "modules": {
             "compute_features": KaldiFbank(
-                n_mels=features["num_mel_bins"], n_frames=features["max_length"]
+                sample_rate=features["sampling_rate"],
+                n_mels=features["num_mel_bins"],
+                n_frames=features["max_length"],
             ),
             "mean_var_norm": SpectrogramNorm(features["mean"], features["std"]),
             "embedding_model": encoder,

@@ -82,8 +82,10 @@ class SpeechBrainFbank(Fbank):
                 "features with deltas or context depend on the padding of the "
                 "batch: set deltas and context to False."
             )
-        n_own = absolute_lengths(lengths.to(wav.device), wav.shape[1])
-        n_own = self.count_frames(n_own)
+        n_samples = absolute_lengths(lengths.to(wav.device), wav.shape[1])
+        # The last frames reach past a clip's end, where alone it has zeros
+        wav = wav.masked_fill(padding_mask(n_samples, wav.shape[1]), 0.0)
+        n_own = self.count_frames(n_samples)
         magnitude = spectral_magnitude(self.compute_STFT(wav))
         n_frames = magnitude.shape[1]
         padding = padding_mask(n_own, n_frames)[..., None]

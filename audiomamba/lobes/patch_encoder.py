@@ -12,7 +12,7 @@ from audiomamba.nnet.lengths import (
     check_sizes,
     clear_padding,
 )
-from audiomamba.nnet.parameters import exempt_from_decay
+from audiomamba.nnet.parameters import ExemptsParameters
 from audiomamba.nnet.patch_embed import (
     PatchEmbed,
     Size,
@@ -25,7 +25,7 @@ from audiomamba.nnet.tokens import PositionEmbedding, TokenRow
 OUTPUTS = ("embedding", "frames", "rows", "patches", "tokens")
 
 
-class PatchEncoder(BlockEncoder):
+class PatchEncoder(BlockEncoder, ExemptsParameters):
     """Patches and class tokens in a row; a subclass adds the layers over it.
 
     A subclass defines `layers`, `_encode` and `_pool`.  The arguments are
@@ -65,7 +65,7 @@ class PatchEncoder(BlockEncoder):
         for name in tokens:
             token = torch.nn.Parameter(torch.empty(1, 1, embed_dim))
             torch.nn.init.trunc_normal_(token, std=0.02)
-            self.register_parameter(name, exempt_from_decay(token))
+            self.exempt(name, token)
         self.patch_embed = self._new_patch_embed()
         self.pos_embed = PositionEmbedding(
             self._table_grid(self.patch_size, self.stride),

@@ -12,6 +12,7 @@ from audiomamba.nnet.lengths import (
     check_sizes,
     frame_counts,
     padding_mask,
+    relative_lengths,
 )
 
 
@@ -142,7 +143,9 @@ class MeanOverTime(BlockEncoder):
             own = ~padding_mask(n_own, x.shape[1])
             output = self.encoder(x, attention_mask=own.long())
         else:
-            output = call_with_lengths(self.encoder, x, n_own / x.shape[1])
+            output = call_with_lengths(
+                self.encoder, x, relative_lengths(n_own, x.shape[1])
+            )
         # transformers' outputs are a kind of dict, and their first entry by
         # number is last_hidden_state
         return output if isinstance(output, torch.Tensor) else output[0]

@@ -61,7 +61,8 @@ class Framer:
             steps = torch.cat([self.rest, steps], dim=1)
         n_frames = max(0, (steps.shape[1] - self.size) // self.hop + 1)
         start = n_frames * self.hop
-        self.rest = steps[:, start:]
+        # A copy, as the caller may reuse its buffer
+        self.rest = steps[:, start:].clone()
         self.gap += max(0, start - steps.shape[1])
         stop = start - self.hop + self.size if n_frames else 0
         return n_frames, steps[:, :stop]
@@ -170,7 +171,7 @@ class EncoderStream:
             ``output="frames"``. T' can be 0.
         """
         encoder = self.encoder
-        check_feats(feats, encoder.n_mels)
+        check_feats(feats, encoder.n_mels, least=0)
         n_new, feats = self.framer.add(feats)
         if not n_new:
             return feats.new_zeros(len(feats), 0, encoder.embed_dim)

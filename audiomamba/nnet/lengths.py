@@ -152,7 +152,7 @@ def check_lengths(lengths: torch.Tensor, n_clips: int | None = None) -> None:
         )
 
 
-def check_feats(feats: torch.Tensor, n_mels: int) -> None:
+def check_feats(feats: torch.Tensor, n_mels: int, least: int = 1) -> None:
     """Refuse input that is not a batch of spectrograms with ``n_mels`` bins.
 
     Arguments
@@ -161,18 +161,20 @@ def check_feats(feats: torch.Tensor, n_mels: int) -> None:
         Should be [B, T, n_mels].
     n_mels : int
         Mel bins that the encoder was built for.
+    least : int
+        The fewest frames that the encoder takes.
 
     Raises
     ------
     ValueError
-        If the shape is another one, or there is no frame.
+        If the shape is another one, or there are fewer frames.
 
     Example
     -------
     >>> check_feats(torch.randn(2, 100, 128), 128)
     """
-    fits = feats.ndim == 3 and feats.shape[2] == n_mels and feats.shape[1] > 0
-    if not fits:
+    fits = feats.ndim == 3 and feats.shape[2] == n_mels
+    if not fits or feats.shape[1] < least:
         raise ValueError(
             f"feats has shape {list(feats.shape)}; this encoder takes "
             f"[batch, frames, {n_mels}] with at least one frame: compute "

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from audiomamba.nnet.lengths import check_choice
 from audiomamba.nnet.linear import Linear
-from audiomamba.nnet.parameters import exempt_from_decay
+from audiomamba.nnet.parameters import ExemptsParameters
 from audiomamba.ops import linear, mamba_inner
 from audiomamba.ops.arguments import InnerArguments
 from audiomamba.ops.stepping import InnerState, first_state, inner_steps
@@ -52,7 +52,7 @@ def in_pieces(
     return out
 
 
-class BidirectionalMamba(torch.nn.Module):
+class BidirectionalMamba(ExemptsParameters):
     """Mamba mixer that scans its sequence in one or both directions.
 
     - ``fo_fo``: one forward scan (Mamba, arXiv 2312.00752).
@@ -102,7 +102,7 @@ class BidirectionalMamba(torch.nn.Module):
         self.in_proj = Linear(embed_dim, 2 * self.inner_dim, bias=False)
         self._add_direction("", conv_size)
         if scan == "fo_bi":
-            self.A_b_log = self._new_decay()
+            self.exempt("A_b_log", self._new_decay())
         elif scan == "bi_bi":
             self._add_direction("_b", conv_size)
         self.out_proj = Linear(self.inner_dim, embed_dim, bias=False)
@@ -119,16 +119,13 @@ class BidirectionalMamba(torch.nn.Module):
         }
         for name, part in parts.items():
             setattr(self, name + suffix, part)
-        decay_name = "A_b_log" if suffix else "A_log"
-        setattr(self, decay_name, self._new_decay())
-        skip = torch.nn.Parameter(torch.ones(inner))
-        setattr(self, "D" + suffix, exempt_from_decay(skip))
+        self.exempt("A_b_log" if suffix else "A_log", self._new_decay())
+        self.exempt("D" + suffix, torch.nn.Parameter(torch.ones(inner)))
 
     def _new_decay(self):
         """Return log(1..N) for every channel (S4D-real initialisation)."""
         rates = torch.arange(1, self.state_size + 1, dtype=torch.float32)
-        decay = torch.nn.Parameter(rates.log().repeat(self.inner_dim, 1))
-        return exempt_from_decay(decay)
+        return torch.nn.Parameter(rates.log().repeat(self.inner_dim, 1))
 
     def _new_step_projection(self):
         """Return a layer whose softplus starts log-uniform in its range."""

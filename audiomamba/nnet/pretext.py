@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from audiomamba.nnet.parameters import exempt_from_decay
+from audiomamba.nnet.parameters import ExemptsParameters
 from audiomamba.nnet.patch_embed import Size, to_pair
 
 # Under the root, as in masked autoencoders: a silent patch stays finite.
@@ -33,7 +33,7 @@ class Pretext(NamedTuple):
     chance: torch.Tensor | None = None
 
 
-class PretextHeads(torch.nn.Module):
+class PretextHeads(ExemptsParameters):
     """A mask token, and two heads that tell hidden patches by their places.
 
     The generative head predicts the values of a patch.  The contrastive head
@@ -86,9 +86,9 @@ class PretextHeads(torch.nn.Module):
             )
         self.weights = {"mse": generative, "info_nce": contrastive}
         self.normalise_targets = normalise_targets
-        self.mask_token = torch.nn.Parameter(torch.empty(mask_dim or embed_dim))
-        torch.nn.init.trunc_normal_(self.mask_token, std=0.02)
-        exempt_from_decay(self.mask_token)
+        token = torch.nn.Parameter(torch.empty(mask_dim or embed_dim))
+        torch.nn.init.trunc_normal_(token, std=0.02)
+        self.exempt("mask_token", token)
         sizes = (embed_dim, math.prod(to_pair(patch_size)))
         self.generative = _head(*sizes) if generative else None
         self.contrastive = _head(*sizes) if contrastive else None

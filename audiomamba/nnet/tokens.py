@@ -8,7 +8,7 @@ is alone.
 import torch
 import torch.nn.functional as F
 
-from audiomamba.nnet.parameters import exempt_from_decay
+from audiomamba.nnet.parameters import ExemptsParameters
 
 # Place of the class tokens -> their number.
 CLS_TOKENS = {"front": 1, "middle": 1, "end": 1, "both": 2, None: 0}
@@ -95,7 +95,7 @@ def columns_of(
     return columns.transpose(0, 1)
 
 
-class PositionEmbedding(torch.nn.Module):
+class PositionEmbedding(ExemptsParameters):
     """Learned positional embedding of class tokens and a patch grid.
 
     Arguments
@@ -119,11 +119,9 @@ class PositionEmbedding(torch.nn.Module):
         super().__init__()
         self.grid, self.n_cls = (grid[0], grid[1]), n_cls
         n_positions = n_cls + grid[0] * grid[1]
-        self.pos_embed = torch.nn.Parameter(
-            torch.empty(1, n_positions, embed_dim)
-        )
-        torch.nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        exempt_from_decay(self.pos_embed)
+        table = torch.nn.Parameter(torch.empty(1, n_positions, embed_dim))
+        torch.nn.init.trunc_normal_(table, std=0.02)
+        self.exempt("pos_embed", table)
 
     def forward(
         self,

@@ -1,5 +1,6 @@
 """The operators' arguments, as every engine takes them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -74,3 +75,68 @@ class InnerArguments(NamedTuple):
     def differentiable(self):
         """The nine tensors that have a gradient."""
         return self[:9]
+
+
+def check_shapes(
+    takes: str,
+    tensors: dict[str, torch.Tensor | None],
+    axes: dict[str, str],
+    fit: Callable[[dict], bool] = lambda sizes: True,
+) -> None:
+    """Refuse tensors that do not fit: the kernels do not look where they read.
+
+    Arguments
+    ---------
+    takes : str
+        What the operator takes, for the message.
+    tensors : dict
+        Name -> argument, None if it was not given.
+    axes : dict
+        Name -> a word for each axis; an axis of one word has one size in all
+        tensors. ``...`` is any number of axes, at least one.
+    fit : callable, optional
+        Takes word -> size, and returns whether the sizes fit.
+
+    Raises
+    ------
+    ValueError
+        If one has another shape, or ``lengths`` are no integers.
+
+    Example
+    -------
+    >>> x, w = torch.ones(2, 5, 3), torch.ones(4)
+    >>> axes = {"x": "B ... D", "w": "D"}
+    >>> check_shapes("It takes x [B, ..., D], w [D].", {"x": x, "w": w}, axes)
+    Traceback (most recent call last):
+        ...
+    ValueError: It takes x [B, ..., D], w [D]. It got x [2, 5, 3], w [4].
+    """
+    given = {name: t for name, t in tensors.items() if t is not None}
+    sizes: dict = {}
+    fits = all(
+        _take_sizes(tuple(t.shape), axes[name].split(), sizes)
+        for name, t in given.items()
+    )
+    if not (fits and fit(sizes)):
+        found = [f"{name} {list(t.shape)}" for name, t in given.items()]
+        raise ValueError(f"{takes} It got {', '.join(found)}.")
+    lengths = given.get("lengths")
+    if lengths is not None and lengths.is_floating_point():
+        raise ValueError(
+            f"lengths are {lengths.dtype}; the operators take numbers of "
+            "steps, integers [B]: audiomamba.nnet.lengths.absolute_lengths "
+            "turns relative lengths into them."
+        )
+
+
+def _take_sizes(shape, words, sizes):
+    """Note the sizes of a tensor's axes; return whether all are as noted."""
+    if "..." in words:
+        start = words.index("...")
+        stop = start + 1 + len(shape) - len(words)
+        if stop <= start:
+            return False
+        shape = (*shape[:start], shape[start:stop], *shape[stop:])
+    return len(shape) == len(words) and all(
+        sizes.setdefault(word, size) == size for word, size in zip(words, shape)
+    )

@@ -2,9 +2,9 @@
 
 import torch
 
-from audiomamba.ops.arguments import ConvArguments
+from audiomamba.ops.arguments import ConvArguments, check_shapes
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.operator import operator
+from audiomamba.ops.operator import once_differentiable, operator
 from audiomamba.ops.optional_gradients import blank, defined, present
 
 _ARGUMENTS = (
@@ -16,7 +16,7 @@ _ARGUMENTS = (
 @operator("causal_conv1d", f"({_ARGUMENTS}) -> Tensor")
 def _conv(*arguments):
     arguments = ConvArguments(*arguments)
-    return engine_for(arguments.x).conv_forward(arguments)
+    return engine_for(arguments.x).conv_forward(arguments).contiguous()
 
 
 @operator(
@@ -54,6 +54,7 @@ def _backward(ctx, grad_output):
 
 
 torch.library.register_autograd(_conv, _backward, setup_context=_setup_context)
+once_differentiable(_conv_backward)
 
 
 def causal_conv1d(
@@ -105,9 +106,11 @@ def causal_conv1d(
         raise ValueError(
             f"activation is {activation!r}; it can be 'silu' or None."
         )
-    if x.ndim != 3 or weight.ndim != 2 or weight.shape[0] != x.shape[2]:
-        raise ValueError(
-            "causal_conv1d takes x [B, L, D] and weight [D, K]; it got "
-            f"{list(x.shape)} and {list(weight.shape)}."
-        )
+    tensors = {"x": x, "weight": weight, "bias": bias, "lengths": lengths}
+    check_shapes(
+        "causal_conv1d takes x [B, L, D], weight [D, K], bias [D] and lengths "
+        "[B].",
+        tensors,
+        {"x": "B L D", "weight": "D K", "bias": "D", "lengths": "B"},
+    )
     return _conv(x, weight, bias, activation == "silu", reverse, lengths)

@@ -7,9 +7,9 @@ them, which halves the memory that a layer holds.
 
 import torch
 
-from audiomamba.ops.arguments import InnerArguments
+from audiomamba.ops.arguments import InnerArguments, check_shapes
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.operator import operator
+from audiomamba.ops.operator import once_differentiable, operator
 from audiomamba.ops.optional_gradients import blank, defined, present
 
 _ARGUMENTS = (
@@ -22,7 +22,7 @@ _ARGUMENTS = (
 @operator("mamba_inner", f"({_ARGUMENTS}) -> Tensor")
 def _inner(*arguments):
     arguments = InnerArguments(*arguments)
-    return engine_for(arguments.xz).inner_forward(arguments)
+    return engine_for(arguments.xz).inner_forward(arguments).contiguous()
 
 
 @operator(
@@ -57,6 +57,30 @@ def _backward(ctx, grad_output):
 
 
 torch.library.register_autograd(_inner, _backward, setup_context=_setup_context)
+once_differentiable(_inner_backward)
+
+
+_AXES = {
+    "xz": "B L XZ",
+    "conv_weight": "D K",
+    "x_proj": "P D",
+    "dt_proj": "D R",
+    **dict.fromkeys(("A_log", "A_b_log"), "D N"),
+    **dict.fromkeys(("conv_bias", "dt_bias", "D"), "D"),
+    "lengths": "B",
+}
+_TAKES = (
+    "mamba_inner takes xz [B, L, 2 D] or [B, L, D], conv_weight [D, K], x_proj "
+    "[R + 2 N, D], dt_proj [D, R], A_log, A_b_log [D, N], conv_bias, dt_bias, "
+    "D [D] and lengths [B]."
+)
+
+
+def _fit(sizes):
+    """Return whether the projections' sizes fit."""
+    gated = sizes["XZ"] == 2 * sizes["D"]
+    selected = sizes["R"] + 2 * sizes["N"]
+    return (gated or sizes["XZ"] == sizes["D"]) and sizes["P"] == selected
 
 
 def mamba_inner(
@@ -107,6 +131,11 @@ def mamba_inner(
     torch.Tensor
         [B, L, D], in the dtype of ``xz``.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or neither direction is given.
+
     Example
     -------
     >>> D, N, R = 4, 16, 1
@@ -117,15 +146,11 @@ def mamba_inner(
     >>> y.shape
     torch.Size([2, 9, 4])
     """
-    return _inner(
-        xz,
-        conv_weight,
-        conv_bias,
-        x_proj,
-        dt_proj,
-        dt_bias,
-        A_log,
-        A_b_log,
-        D,
+    arguments = InnerArguments(
+        xz, conv_weight, conv_bias, x_proj, dt_proj, dt_bias, A_log, A_b_log, D,
         lengths,
-    )
+    )  # fmt: skip
+    if A_log is None and A_b_log is None:
+        raise ValueError("mamba_inner needs A_log, A_b_log or both.")
+    check_shapes(_TAKES, arguments._asdict(), _AXES, _fit)
+    return _inner(*arguments)

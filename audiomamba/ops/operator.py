@@ -48,6 +48,38 @@ def operator(name: str, schema: str) -> Callable:
     return register
 
 
+def once_differentiable(backward) -> None:
+    """Refuse the derivative of an operator that computes gradients.
+
+    Without this, PyTorch would take it for zero.
+
+    Arguments
+    ---------
+    backward : torch._ops.OpOverload
+        The operator, from `operator`.
+
+    Example
+    -------
+    >>> @operator("example_slope", "(Tensor x) -> Tensor")
+    ... def slope(x):
+    ...     return 2 * x
+    >>> once_differentiable(slope)
+    >>> slope(torch.ones(1, requires_grad=True)).backward()
+    Traceback (most recent call last):
+        ...
+    RuntimeError: audiomamba.example_slope.default has no derivative: ...
+    """
+
+    def refuse(ctx, *gradients):
+        raise RuntimeError(
+            f"{backward} has no derivative: the operators of audiomamba can be "
+            "differentiated once, so no loss can contain a gradient "
+            "(create_graph=True)."
+        )
+
+    torch.library.register_autograd(backward, refuse)
+
+
 def _opaque(function):
     """Keep the compiler from looking into a function, once it is loaded."""
 

@@ -14,7 +14,10 @@ import torch.nn.functional as F
 @functools.cache
 def _slow_mkl() -> bool:
     """Return whether MKL wastes this processor, and oneDNN is there."""
-    from llvmlite.binding import get_host_cpu_name
+    try:
+        from llvmlite.binding import get_host_cpu_name
+    except ImportError:  # it comes with Numba, which one engine needs
+        return False
 
     amd = get_host_cpu_name().startswith("znver")
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"

@@ -105,7 +105,7 @@ def _adjoint(grad, u, delta, A, B, C, reverse):
     """Return the gradients of u, delta, A, B and C for one direction."""
     states, order = _scan_states(u, delta, A, B, reverse)
     du, ddelta, dA, dB, dC = (torch.zeros_like(t) for t in (u, delta, A, B, C))
-    dstate = torch.zeros_like(states[0])
+    dstate = u.new_zeros(u.shape[0], u.shape[2], A.shape[1])
     for place in reversed(range(len(order))):
         step = order[place]
         d, x = delta[:, step, :, None], u[:, step, :, None]
@@ -163,7 +163,7 @@ def _shift(x, steps):
     """Return x [B, L, D] with y_l = x_(l - steps), zeros where it ends."""
     if steps >= 0:
         return F.pad(x, (0, 0, steps, 0))[:, : x.shape[1]]
-    return F.pad(x, (0, 0, 0, -steps))[:, -x.shape[1] :]
+    return F.pad(x, (0, 0, 0, -steps))[:, -steps:]
 
 
 def _taps(weight, reverse):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.operator import operator
+from audiomamba.ops.operator import once_differentiable, operator
 
 
 @operator("rms_norm", "(Tensor x, Tensor weight, float eps) -> Tensor")
@@ -40,6 +40,7 @@ def _backward(ctx, grad_output):
 
 
 torch.library.register_autograd(_norm, _backward, setup_context=_setup_context)
+once_differentiable(_norm_backward)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -64,6 +65,11 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     torch.Tensor
         [..., D], in the dtype of ``x``.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Example
     -------
     >>> rms_norm(torch.tensor([3.0, 4.0]), torch.tensor([1.0, 2.0]), 0.0)
@@ -71,4 +77,9 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.rms_norm(x, weight.shape, weight, eps)
+    if weight.shape != x.shape[-1:]:
+        raise ValueError(
+            "rms_norm takes x [..., D] and weight [D]. It got x "
+            f"{list(x.shape)}, weight {list(weight.shape)}."
+        )
     return _norm(x, weight, eps)

@@ -2,9 +2,9 @@
 
 import torch
 
-from audiomamba.ops.arguments import ScanArguments
+from audiomamba.ops.arguments import ScanArguments, check_shapes
 from audiomamba.ops.engines import engine_for
-from audiomamba.ops.operator import operator
+from audiomamba.ops.operator import once_differentiable, operator
 from audiomamba.ops.optional_gradients import blank, defined, present
 
 _ARGUMENTS = (
@@ -23,7 +23,7 @@ def scan(*arguments):
     """
     arguments = ScanArguments(*arguments)
     y = engine_for(arguments.u).scan_forward(arguments.in_rows)
-    return y.reshape(arguments.u.shape)
+    return y.reshape(arguments.u.shape).contiguous()
 
 
 @operator("scan_backward", f"(Tensor grad_output, {_ARGUMENTS}) -> Tensor[]")
@@ -64,28 +64,26 @@ def _backward(ctx, grad_output):
 
 
 torch.library.register_autograd(scan, _backward, setup_context=_setup_context)
+once_differentiable(_scan_backward)
 
 
-def _check(u, delta, A, B, C, z):
+_AXES = {
+    **dict.fromkeys(("u", "delta", "z"), "B ... D"),
+    **dict.fromkeys(("B", "C"), "B ... N"),
+    **dict.fromkeys(("A", "A_b"), "D N"),
+    **dict.fromkeys(("D", "delta_bias"), "D"),
+    "lengths": "B",
+}
+_TAKES = (
+    "The scan takes u, delta, z [B, L, D], A [D, N], B, C [B, L, N], D, "
+    "delta_bias [D] and lengths [B], with steps along any number of axes."
+)
+
+
+def _check(arguments):
     """Refuse shapes that do not fit, with all of them in the message."""
-    fits = (
-        u.ndim >= 3
-        and delta.shape == u.shape
-        and A.shape[:-1] == u.shape[-1:]
-        and B.shape == C.shape == (*u.shape[:-1], A.shape[-1])
-        and (z is None or z.shape == u.shape)
-    )
-    if not fits:
-        shapes = dict(u=u, delta=delta, A=A, B=B, C=C, z=z)
-        found = ", ".join(
-            f"{name} {list(t.shape)}"
-            for name, t in shapes.items()
-            if t is not None
-        )
-        raise ValueError(
-            "The scan takes u, delta, z [B, L, D], A [D, N] and B, C "
-            f"[B, L, N], with steps along any number of axes; it got {found}."
-        )
+    tensors = {**arguments._asdict(), "delta_softplus": None}
+    check_shapes(_TAKES, tensors, _AXES)
 
 
 def selective_scan(
@@ -152,12 +150,13 @@ def selective_scan(
     >>> selective_scan(u, one, torch.zeros(1, 1), one, one).flatten().tolist()
     [1.0, 2.0, 3.0]
     """
-    _check(u, delta, A, B, C, z)
     forward, backward = (None, A) if reverse else (A, None)
-    return scan(
+    arguments = ScanArguments(
         u, delta, forward, backward, B, C, D, z, delta_bias, delta_softplus,
         lengths,
     )  # fmt: skip
+    _check(arguments)
+    return scan(*arguments)
 
 
 def bidirectional_scan(
@@ -220,8 +219,8 @@ def bidirectional_scan(
     >>> bidirectional_scan(u, one, A, A, one, one).flatten().tolist()
     [4.0, 4.0, 4.0]
     """
-    _check(u, delta, A, B, C, z)
-    _check(u, delta, A_b, B, C, z)
-    return scan(
+    arguments = ScanArguments(
         u, delta, A, A_b, B, C, D, z, delta_bias, delta_softplus, lengths
     )
+    _check(arguments)
+    return scan(*arguments)

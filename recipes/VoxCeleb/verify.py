@@ -141,10 +141,24 @@ def listed_trials(hparams):
     return named
 
 
+def check_kept(folder, trials):
+    """Refuse a folder whose results are of lists that are not scored now."""
+    path = Path(folder, "results.json")
+    if path.is_file():
+        held = json.loads(path.read_text(encoding="utf-8"))["trials"]
+        if lost := ", ".join(sorted(held.keys() - trials)):
+            raise PreparationError(
+                f"{path} has the results of {lost}, which would be lost: name "
+                "another --output_folder."
+            )
+
+
 def trained_speakers(hparams):
     """Return the speakers in the cohort's manifest; None without it."""
-    manifest = Path(hparams["cohort_manifest"])
-    return set(read_manifest(manifest)["label"]) if manifest.is_file() else None
+    manifest = hparams["cohort_manifest"]
+    if manifest is None or not Path(manifest).is_file():
+        return None
+    return set(read_manifest(manifest)["label"])
 
 
 def compare_speakers(name, trials, trained_on):
@@ -292,9 +306,15 @@ def main(hparams_file, run_opts, overrides):
     check_options(run_opts)
     check_ranges(read_settings(hparams_file, overrides))
     hparams = load_hparams(hparams_file, overrides)
+    with_norm, trials = hparams["score_norm"], listed_trials(hparams)
+    if with_norm and hparams["cohort_manifest"] is None:
+        raise PreparationError(
+            "score_norm needs a cohort_manifest: name one, or pass "
+            "--score_norm False"
+        )
+    check_kept(hparams["output_folder"], trials)
     open_folder(hparams["output_folder"], run_opts["log_config"])
     write_settings(hparams["output_folder"], hparams_file, overrides)
-    with_norm, trials = hparams["score_norm"], listed_trials(hparams)
     folder, files = hparams["data_folder"], list(trials.values())
     prepare_trials(
         folder,

@@ -90,12 +90,29 @@ def test_a_picture_shows_events(events, tmp_path):
     [
         ["--events", "sound.wav"],
         ["--events", "folder"],
-        ["--format", "csv"],
     ],
 )
 def test_targets_without_meaning_are_refused(events, options):
     with pytest.raises(SystemExit, match="2"):
         events(*options)
+
+
+@pytest.mark.parametrize(
+    "option",
+    "--format=csv --threshold=7 --low=1 --median=1 --min-gap=1".split(),
+)
+def test_options_of_events_need_events(run, capsys, option):
+    with pytest.raises(SystemExit):
+        main([str(run.paths[4]), "--model", str(run.exported), option])
+    name = option.partition("=")[0]
+    assert f"{name} needs --events" in capsys.readouterr().err
+
+
+def test_a_folder_may_have_a_dot_in_its_name(events, tmp_path):
+    folder = tmp_path / "found.d"
+    folder.mkdir()
+    status, *_ = events("--events", folder, "--format", "raven")
+    assert status == 0 and [p.name for p in folder.iterdir()] == ["04.wav.txt"]
 
 
 def test_rules_without_meaning_are_explained(events, tmp_path):

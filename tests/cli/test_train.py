@@ -1,6 +1,7 @@
 """From a folder of sounds to a tagger: the whole way, with a tiny model."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 
 from audiomamba.cli.tag import main as tag
-from audiomamba.cli.train import main
+from audiomamba.cli.train import main, parse_arguments, prepare
 from audiomamba.training.runs.hparams import read_settings
 
 TINY = ["--embed_dim=16", "--depth=1", "--number_of_epochs=1"]
@@ -65,7 +66,7 @@ def test_the_yaml_says_what_was_decided_and_why(trained):
 
 def test_the_yaml_is_taken_as_well(trained, tmp_path, capsys):
     """By the command here; recipes/Custom/train.py calls the same functions."""
-    options = ["--output_folder", str(tmp_path / "again"), *TINY]
+    options = ["--out", str(tmp_path / "again"), *TINY]
     main([str(trained / "train.yaml"), *options])
     first, again = (
         json.loads((folder / "results.json").read_text())["metrics"]
@@ -113,3 +114,39 @@ def test_mistakes_end_in_one_line(
     arguments = [text.format(sounds=sounds) for text in arguments]
     with pytest.raises(SystemExit, match=f"audiomamba-train: .*{message}"):
         main(arguments)
+
+
+def test_another_collection_does_not_replace_lists_and_settings(
+    trained, tmp_path
+):
+    before = {path: path.read_bytes() for path in trained.rglob("*.csv")}
+    others = tmp_path / "others"
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav"):
+        (others / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(others / name, np.full(1600, 0.1), 16000)
+    with pytest.raises(SystemExit, match="train.yaml is of .*--out"):
+        main([str(others), "--out", str(trained), *TINY])
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_folder_with_a_dot_keeps_its_name(sounds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "birds-1.1"
+    shutil.copytree(sounds, copy)
+    prepare(parse_arguments([str(copy)])[0])
+    settings = read_settings(tmp_path / "results/birds-1.1/train.yaml")
+    assert settings["dataset_name"] == "birds-1.1"
+
+
+def test_the_commands_options_reach_a_yaml(trained, tmp_path, capsys):
+    options = ["--init_from", "no/such.pth", "--out", str(tmp_path / "new")]
+    with pytest.raises(SystemExit):
+        main([str(trained / "train.yaml"), *options, *TINY])
+    assert "no/such.pth" in "".join(capsys.readouterr())
+    assert (tmp_path / "new").is_dir()
+
+
+def test_lists_of_a_yaml_cannot_be_grouped_again(trained, capsys):
+    with pytest.raises(SystemExit):
+        main([str(trained / "train.yaml"), "--group", "(x)"])
+    assert "a YAML has its lists" in capsys.readouterr().err

@@ -42,7 +42,14 @@ def test_a_model_that_looks_ahead_is_refused(start):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["-", "a.wav"], ["a.wav", "--microphone"], ["-", "--json"]]
+    "words",
+    [
+        [],
+        ["-", "a.wav"],
+        ["a.wav", "--microphone"],
+        ["-", "--json"],
+        ["--microphone", "--beam", "4"],
+    ],
 )
 def test_impossible_command_lines_are_explained(words, capsys):
     with pytest.raises(SystemExit):

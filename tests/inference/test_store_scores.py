@@ -1,5 +1,6 @@
 """A teacher's scores of a corpus, stored once."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -57,6 +58,23 @@ def test_another_list_needs_another_file(store, clips, tmp_path):
     short.write_text("\n".join(lines[:5]) + "\n")
     with pytest.raises(SystemExit, match="of other clips"):
         store(manifest=short)
+
+
+def test_a_model_that_was_trained_further_needs_another_file(
+    store, run, tmp_path
+):
+    """Its path is the same."""
+    model = shutil.copytree(run.exported, tmp_path / "exported")
+    store(model=model)
+    weights = torch.load(model / "classifier.ckpt", weights_only=True)
+    torch.save(
+        {k: v + 1 for k, v in weights.items()}, model / "classifier.ckpt"
+    )
+    sums = (model / "SHA256SUMS").read_text().splitlines(True)
+    kept = [line for line in sums if "classifier" not in line]
+    (model / "SHA256SUMS").write_text("".join(kept))
+    with pytest.raises(SystemExit, match="of another model: name a new"):
+        store(model=model)
 
 
 def test_what_cannot_be_read_ends_with_a_message(store, tmp_path):

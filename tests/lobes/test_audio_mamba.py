@@ -1,5 +1,6 @@
 """The encoder: lengths, sizes, initialisation, parameter counts."""
 
+import copy
 import itertools
 import math
 
@@ -121,6 +122,8 @@ def test_these_parameters_have_no_weight_decay():
         "cls_token_head",
         "cls_token_tail",
     }
+    copied = copy.deepcopy(encoder)
+    assert copied.no_weight_decay() == encoder.no_weight_decay()
 
 
 @pytest.mark.parametrize(

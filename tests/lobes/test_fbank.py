@@ -23,6 +23,17 @@ def test_a_clip_has_the_same_frames_in_any_batch():
         torch.testing.assert_close(row[: len(alone)], alone, atol=1e-4, rtol=0)
 
 
+def test_it_hears_nothing_past_a_clips_end():
+    """Augmentation can leave sound in the padding."""
+    features, wav = SpeechBrainFbank(n_mels=40), torch.randn(2, 8000)
+    lengths = torch.tensor([0.5, 1.0])
+    found, found_lengths = features(wav, lengths)
+    alone = features(wav[:1, :4000], torch.ones(1))[0][0]
+    n_own = round(found_lengths[0].item() * found.shape[1])
+    assert n_own == len(alone)
+    torch.testing.assert_close(found[0, :n_own], alone, atol=1e-4, rtol=0)
+
+
 def test_without_lengths_it_is_speechbrains():
     wavs = torch.randn(2, 8000)
     torch.testing.assert_close(

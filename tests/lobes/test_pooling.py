@@ -37,6 +37,22 @@ def test_the_mean_is_that_of_the_clip_alone(name):
     torch.testing.assert_close(alone[0], frames.mean(1), atol=1e-5, rtol=0)
 
 
+class Counting(torch.nn.Module):
+    """Gives each frame the number of steps that it takes for a clip's own."""
+
+    def forward(self, x, lengths):
+        own = torch.arange(x.shape[1]) < (lengths * x.shape[1])[:, None]
+        return own.sum(1).float()[:, None, None].expand(-1, x.shape[1], 1)
+
+
+def test_lengths_are_never_rounded_up():
+    """Encoders that count every step that has begun would count one more."""
+    encoder = MeanOverTime(Counting(), masks_padding=True)
+    n_own = torch.tensor([3, 21])
+    found = encoder(torch.zeros(2, 21, 4), n_own / 21)
+    assert found.flatten().tolist() == [3.0, 21.0]
+
+
 def test_another_number_of_frames_is_refused():
     encoder = ENCODERS["WavLM"]()
     encoder.hop = 5

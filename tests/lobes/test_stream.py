@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from audiomamba import AudioMamba
+from audiomamba.lobes.stream import Framer
 
 
 def make(cls_token=None, n_frames=64, **options):
@@ -77,10 +78,18 @@ def test_one_column_of_positions_streams_without_end():
     assert sizes == [32 * (3 + 16)] * 3 and stream.framer.rest.numel() == 0
 
 
+def test_the_callers_buffer_may_be_used_again():
+    buffer, framer = torch.arange(5.0)[None], Framer(size=4, hop=4)
+    framer.add(buffer)
+    buffer += 5
+    assert framer.add(buffer)[1].tolist() == [[4.0, 5.0, 6.0, 7.0]]
+
+
 def test_a_step_can_be_too_short_for_a_column():
     stream = make().stream()
     with pytest.raises(ValueError, match="no column of 8 frames"):
         stream.embedding()
+    assert stream.step(torch.randn(1, 0, 32)).shape == (1, 0, 16)
     assert stream.step(torch.randn(1, 7, 32)).shape == (1, 0, 16)
     assert stream.step(torch.randn(1, 1, 32)).shape == (1, 1, 16)
 

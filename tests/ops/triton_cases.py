@@ -96,6 +96,13 @@ def test_scan_of_full_sequences(shape):
     check_scan(scan_inputs(*shape), True, None)
 
 
+def test_vectors_may_have_gaps():
+    tensors = scan_inputs(1, 4, 8, 4, "both", False)
+    for place in (6, 8):  # D and delta_bias
+        tensors[place] = torch.stack([tensors[place]] * 3, 1)[:, 1]
+    check_scan(tensors, True, None)
+
+
 @pytest.mark.skipif(not GPU, reason="the interpreter would take minutes")
 @pytest.mark.parametrize("lengths", [None, [513, 40, 1]])
 @pytest.mark.parametrize("ways", ["forward", "backward", "both"])

@@ -276,6 +276,13 @@ def test_a_list_of_ones_own_replaces_the_three(
     assert results["trials"]["mine"]["n_trials"] == 3
     assert results["dataset"] == "own"
     assert len(pd.read_csv(tmp_path / "out" / "scores_mine.csv")) == 3
+    (data / "other.txt").write_text(lines[0])
+    options |= {"trials": "other.txt", "cohort_manifest": None}
+    output = verify(score_norm=False, **options, fails=True)
+    assert "results of mine, which would be lost" in output
+    options["output_folder"] = tmp_path / "other"
+    verify(score_norm=False, num_workers=0, **options)
+    assert "needs a cohort_manifest" in verify(**options, fails=True)
 
 
 def test_files_that_own_lists_miss_are_named(

@@ -143,6 +143,18 @@ def test_trials_of_an_unknown_training_are_refused(changes, tmp_path):
         read_record(path)
 
 
+def test_two_runs_of_one_row_and_seed_are_refused(tmp_path):
+    from collect_results import collect
+    from result_tables.schema import RecordError
+
+    paths = [tmp_path / name / "results.json" for name in ("new", "old")]
+    for path in paths:
+        save(path, RECORD)
+    with pytest.raises(RecordError, match="new.*and.*old.*one row and seed"):
+        collect([tmp_path], tmp_path / "records")
+    assert len(collect([paths[0], paths[0]], tmp_path / "records")) == 1
+
+
 def test_a_training_is_kept_with_its_trials_only(tmp_path):
     from collect_results import find
 

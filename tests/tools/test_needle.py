@@ -235,11 +235,15 @@ def test_multi_label_clips_have_no_accuracy(run, corpus):
     assert (table["mAP"] > 60).all()
 
 
-def test_models_are_plotted_beside_each_other(run, corpus):
+def test_models_are_plotted_beside_each_other(run, corpus, monkeypatch):
     options = ("--totals", "1", "--positions", "0", "--modes", "pass")
     run(new_tagger(), *options)
     (corpus / "out").rename(corpus / "first")
+    plotted = []
+    monkeypatch.setattr("needle.plot_results", lambda t, _: plotted.append(t))
     run(new_tagger(), *options, "--beside", corpus / "first")
+    # Both models have one name
+    assert list(plotted[0])[1:] == [str(corpus / "first")]
     with pytest.raises(SystemExit, match="nothing has no needle.json"):
         run(new_tagger(), *options, "--beside", corpus / "nothing")
 

@@ -152,13 +152,15 @@ def test_clips_of_a_group_are_in_one_fold(probe, sounds):
         (["all.csv", "--folds=7"], "6 clips, too few for 7 folds"),
         (["all.csv", "--folds=2", "--group=day"], "no column 'day'"),
         (["all.csv"], "give two lists"),
+        (["low", "high"], "a folder is probed alone"),
         (["low", "--folds=2"], "no <class>/<name>.wav"),
         (["gone.csv", "--folds=2"], "gone.csv"),
     ],
 )
 def test_what_cannot_be_probed_is_explained(
-    probe, sounds, arguments, words, capsys
+    probe, sounds, monkeypatch, arguments, words, capsys
 ):
     with pytest.raises(SystemExit) as caught:
-        probe(sounds / arguments[0], *arguments[1:])
+        monkeypatch.chdir(sounds)
+        probe(*arguments)
     assert words in str(caught.value) + capsys.readouterr().err

@@ -44,7 +44,7 @@ def test_the_small_tables_repeat_folds_or_seeds(capsys):
     folds = [line for line in lines if "run_folds.py" in line]
     assert folds and all("--seed=1 " in line for line in folds)
     orders = [line for line in lines if "data/coffee" in line]
-    assert len(orders) == 3 * 3 and "--seed=3" in orders[-1]
+    assert len(orders) == 4 * 3 and "--seed=3" in orders[-1]
 
 
 def test_embeddings_are_tested_on_trials_after_training(capsys):
@@ -81,6 +81,22 @@ def test_unknown_names_are_refused(arguments, capsys):
     assert "choose from" in (error := capsys.readouterr().err) or (
         "is not NAME=PATH" in error
     )
+
+
+def test_paths_are_those_of_the_caller(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vim.pth").touch()
+    (tmp_path / "audio").mkdir()
+    lines = listed(
+        capsys,
+        *("3", "--seeds=1", "--corpus=VGGSound"),
+        *("--data_folder=VGGSound=audio",),
+        *("--init_from", "aum_small_imagenet=vim.pth"),
+        "ast_small_imagenet=owner/name",
+    )
+    assert all(f"--data_folder={tmp_path / 'audio'}" in line for line in lines)
+    weights = ("--init_from=owner/name", f"--init_from={tmp_path / 'vim.pth'}")
+    assert all(any(w in line for line in lines) for w in weights)
 
 
 def test_missing_weights_stop_before_the_first_run():

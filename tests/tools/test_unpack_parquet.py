@@ -93,6 +93,9 @@ def test_what_cannot_be_unpacked_is_said(tool, tmp_path, monkeypatch):
     save(path, [{"bytes": b"", "path": "a.flac"}])
     with pytest.raises(PreparationError, match="'a.flac'|a.flac.*no bytes"):
         tool.unpack(tmp_path, tmp_path / "out")
+    save(path, [{"bytes": content(n), "path": "a.flac"} for n in range(2)])
+    with pytest.raises(PreparationError, match="two clips.*'a.flac'"):
+        tool.unpack(tmp_path, tmp_path / "out")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SystemExit, match="audiomamba\\[parquet\\]"):
         tool.main([str(tmp_path), str(tmp_path / "out")])

@@ -89,7 +89,10 @@ def _published_nodes(source):
     nodes = {
         "compute_features": new_node(
             "audiomamba.lobes.features.KaldiFbank",
-            {"n_mels": features["num_mel_bins"]},
+            {
+                "sample_rate": features["sampling_rate"],
+                "n_mels": features["num_mel_bins"],
+            },
         ),
         "mean_var_norm": new_node(
             "audiomamba.lobes.normalization.SpectrogramNorm",

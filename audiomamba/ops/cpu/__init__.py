@@ -11,6 +11,7 @@ from audiomamba.ops.cpu.process import (
     keep_memory,
     launch_threads,
     n_threads,
+    one_at_a_time,
     return_memory,
 )
 from audiomamba.ops.inner_from_parts import (
@@ -63,6 +64,7 @@ def _kernel_scan(scan, dt_proj=None):
     )
 
 
+@one_at_a_time
 def scan_forward(scan, dt_proj=None, out=None):
     """Compute the scan; see `audiomamba.ops.selective_scan`.
 
@@ -109,6 +111,7 @@ def _scan_gradients(grad, scan, dt_proj, du, ddelta, dz):
     )
 
 
+@one_at_a_time
 def scan_backward(grad_output, scan):
     """Return the gradients of the nine tensors, None where not given."""
     du, ddelta, dz = (new_output(scan.u, scan.lengths) for _ in range(3))
@@ -132,6 +135,7 @@ def _kernel_conv(conv):
     )
 
 
+@one_at_a_time
 def conv_forward(conv):
     """Compute the convolution; see `audiomamba.ops.causal_conv1d`."""
     out = new_output(conv.x, conv.lengths)
@@ -156,6 +160,7 @@ def _conv_gradients(grad, dx, conv):
     return dweight.sum(0).t(), dbias.sum(0)
 
 
+@one_at_a_time
 def conv_backward(grad_output, conv):
     """Return the gradients of input, weight and bias."""
     dx = new_output(conv.x, conv.lengths)
@@ -163,6 +168,7 @@ def conv_backward(grad_output, conv):
     return cast_like((dx, *found), conv.differentiable)
 
 
+@one_at_a_time
 def inner_forward(inner):
     """Compute a mixer's inside; see `audiomamba.ops.mamba_inner`."""
     _, scan = before_scan(inner, conv_forward)
@@ -170,6 +176,7 @@ def inner_forward(inner):
     return scan_forward(scan, inner.dt_proj, out)
 
 
+@one_at_a_time
 def inner_backward(grad_output, inner):
     """Return the gradients of the nine tensors, None where not given."""
     conv, scan = before_scan(inner, conv_forward)
@@ -205,6 +212,7 @@ def _flat_rows(x):
     return array(x.reshape(-1, x.shape[-1]))
 
 
+@one_at_a_time
 def norm_forward(x, weight, eps):
     """Compute the norm; see `audiomamba.ops.rms_norm`."""
     x_rows = _flat_rows(x)
@@ -215,6 +223,7 @@ def norm_forward(x, weight, eps):
     return out.view(x.shape).to(x.dtype)
 
 
+@one_at_a_time
 def norm_backward(grad_output, x, weight, eps):
     """Return the gradients of input and weight."""
     x_rows = _flat_rows(x)

@@ -35,6 +35,8 @@ def rows(tensor):
         tensor = tensor.view(torch.int16)
     else:
         tensor = tensor.float()
+    if not tensor.numel():
+        return tensor.flatten().numpy(), 0, 0
     if tensor.stride(2) != 1 and tensor.shape[2] > 1:
         tensor = tensor.contiguous()
     n_batch, n_steps, n_channels = tensor.shape

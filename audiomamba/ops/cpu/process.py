@@ -1,7 +1,10 @@
 """What the engine sets in its process: threads and the C library's memory."""
 
 import ctypes
+import functools
+import os
 import platform
+import threading
 
 import numba
 import torch
@@ -21,9 +24,28 @@ def launch_threads():
 
     Both use the same OpenMP runtime, whose number Numba sets when it starts.
     """
+    global _started_in
+    _started_in = os.getpid()
     n_threads = torch.get_num_threads()
     numba.get_num_threads()
     torch.set_num_threads(n_threads)
+
+
+def one_at_a_time(function):
+    """Let one thread at a time call a function, if Numba's threads need that.
+
+    Its own pool, `workqueue`, ends the process otherwise.  It is what Numba has
+    where it finds neither OpenMP nor TBB.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments):
+        if numba.threading_layer() != "workqueue":
+            return function(*arguments)
+        with _in_use:
+            return function(*arguments)
+
+    return call
 
 
 def keep_memory():
@@ -57,10 +79,21 @@ def return_memory(rows):
 
 
 _returns = False
+_started_in = None
+_in_use = threading.RLock()
 
 
 def n_threads():
-    """Return how many threads to use: as many as PyTorch, if Numba has them."""
+    """Return how many threads to use: as many as PyTorch, if Numba has them.
+
+    A forked process has none of its parent's threads: GNU's OpenMP would end
+    it, and PyTorch would wait for them for ever.
+    """
+    if os.getpid() != _started_in and numba.threading_layer() == "omp":
+        raise RuntimeError(
+            "a forked process cannot compute, as the threads are its parent's: "
+            'start it with multiprocessing.get_context("spawn").'
+        )
     number = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
     numba.set_num_threads(number)
     return number

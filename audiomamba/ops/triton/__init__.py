@@ -41,6 +41,11 @@ def _matrix(A):
     return None if A is None else A.t().float().contiguous()
 
 
+def _packed(vector):
+    """Return a vector without gaps, None for None."""
+    return None if vector is None else vector.contiguous()
+
+
 def _on_device(lengths, like):
     return None if lengths is None else lengths.to(like.device).contiguous()
 
@@ -72,6 +77,8 @@ def _prepare(scan):
         **rows,
         A=_matrix(scan.A),
         A_b=_matrix(scan.A_b),
+        D=_packed(scan.D),
+        delta_bias=_packed(scan.delta_bias),
         lengths=_on_device(scan.lengths, scan.u),
     )
 
@@ -189,7 +196,7 @@ def conv_forward(conv):
         conv_kernels.forward_kernel[_tiles(x)](
             x,
             conv.weight.contiguous(),
-            conv.bias,
+            _packed(conv.bias),
             _on_device(conv.lengths, x),
             out,
             *_strides(x),
@@ -217,7 +224,7 @@ def conv_backward(grad_output, conv):
             grad,
             x,
             conv.weight.contiguous(),
-            conv.bias,
+            _packed(conv.bias),
             _on_device(conv.lengths, x),
             dx,
             dweight,
