@@ -81,15 +81,18 @@ def find(path: Path) -> list[Path]:
         and not (p.parent / "verification" / p.name).is_file()
     ]
     if not found:
-        raise RecordError(f"{path} has no results.json below it.")
+        print(f"{path} has no results.json below it yet")
     return found
 
 
 def collect(paths: list[Path], folder: Path) -> dict[Path, dict]:
     """Read records; return them by the paths where they are to be kept."""
+    found = [one.resolve() for path in paths for one in find(path)]
+    if paths and not found:
+        raise RecordError("There is no results.json to collect.")
     sources: dict[Path, Path] = {}
     records = {}
-    for source in [one.resolve() for path in paths for one in find(path)]:
+    for source in found:
         record = read_record(source)
         place = folder / place_of(record)
         other = sources.setdefault(place, source)

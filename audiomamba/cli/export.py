@@ -61,7 +61,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--int8",
         action="store_true",
-        help="store weights in 8 bits: a quarter of the size, less exact",
+        help="store the weights of products in 8 bits: a quarter to a half "
+        "of the size, less exact",
     )
     parser.add_argument(
         "--list",

@@ -17,13 +17,15 @@ MODEL_HELP = (
 )
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: argparse.ArgumentParser, also: str = "") -> None:
     """Let a command take a model and a device.
 
     Arguments
     ---------
     parser : argparse.ArgumentParser
         Of the command.
+    also : str
+        What else the command takes as a model, for its help.
 
     Example
     -------
@@ -33,7 +35,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     'exported'
     """
     parser.add_argument(
-        "--model", required=True, metavar="DIR", help=MODEL_HELP
+        "--model", required=True, metavar="M", help=MODEL_HELP + also
     )
     parser.add_argument(
         "--device", help="cpu, cuda:0, ...; default: a GPU if there is one"

@@ -85,7 +85,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="a recording; - for raw samples on standard input",
     )
-    add_model_options(parser)
+    add_model_options(parser, "; or name.onnx, of audiomamba-export")
     parser.add_argument(
         "--top", type=_positive, default=5, help="tags to show (default: 5)"
     )
