@@ -221,10 +221,11 @@ def convert(
     features = parts["compute_features"]
     # Of DASS, which has no position table, what is asked for.
     n_frames = getattr(encoder, "n_frames", arguments.get("n_frames"))
-    if None not in (n_frames, features.get("n_frames")):
-        if n_frames != features["n_frames"]:
-            # max_duration is that of the recipe's n_frames.
-            features["n_frames"], options["max_duration"] = n_frames, None
+    # A node without arguments is a scalar
+    given = features.get("n_frames") if isinstance(features, dict) else None
+    if None not in (n_frames, given) and n_frames != given:
+        # max_duration is that of the recipe's n_frames.
+        features["n_frames"], options["max_duration"] = n_frames, None
     parts["embedding_model"] = encoder_node(encoder)
     parts["classifier"] = new_node(
         "audiomamba.nnet.classifier.LinearClassifier",

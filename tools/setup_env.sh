@@ -1,6 +1,7 @@
 # Create .venv at the repository's root, or reuse it, and activate it.
 #
-# quickstart.sh and run_tests.sh source this file with the extras they need:
+# quickstart.sh, run_tests.sh and check_gpu.sh source this file with the extras
+# they need:
 #     source tools/setup_env.sh dev,ast    # "" for none: without an argument
 #                                          # it would see its caller's
 # With form=small, a new environment on a machine without an NVIDIA GPU gets

@@ -18,6 +18,7 @@ from audiomamba.inference import SpeakerRecognition as OurSpeakerRecognition
 from audiomamba.inference.embeddings import find_weights
 from audiomamba.inference.export import ExportError
 from audiomamba.inference.exported.classifier import read_recipe
+from audiomamba.inference.exported.folder import new_folder
 from audiomamba.pretrained.weights import read_tensors as read_weights
 from audiomamba.pretrained.weights import write_class_names
 
@@ -267,6 +268,14 @@ def test_an_existing_target_is_kept(run, tmp_path):
     with pytest.raises(ExportError, match="exists"):
         export_run(run.folder, target)
     assert (target / "mine.txt").read_text() == "mine"
+
+
+def test_the_working_folder_is_a_target(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path / "model")
+    with new_folder(".") as draft:
+        (draft / "README.md").write_text("A model.")
+    assert (tmp_path / "model" / "README.md").is_file()
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

@@ -121,6 +121,16 @@ def test_the_model_may_have_more_frames_than_the_checkpoint(
     assert tagger.mods.embedding_model.n_frames == 128
 
 
+def test_features_of_a_recipe_may_have_no_arguments(files, convert, options):
+    folder, *_ = files
+    recipe = folder / "Tones" / "hparams" / "a.yaml"
+    arguments = "\n    n_mels: !ref <n_mels>\n    n_frames: 64"
+    recipe.write_text(RECIPE.replace(arguments, ""))
+    convert(folder / "best_audio_model.pth", folder / "model", *options)
+    tagger = AudioTagger.from_hparams(folder / "model", run_opts=CPU)
+    assert tagger.mods.compute_features.n_frames is None
+
+
 def test_for_an_unknown_class_count_the_option_is_named(files, convert):
     folder, *_ = files
     with pytest.raises(SystemExit, match="3 classes.*--recipe"):

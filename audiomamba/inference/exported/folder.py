@@ -45,7 +45,8 @@ def new_folder(target: str | Path) -> Iterator[Path]:
     >>> sorted(path.name for path in target.iterdir())
     ['README.md', 'SHA256SUMS']
     """
-    target = Path(target)
+    # Of "." it has a name only so
+    target = Path(target).absolute()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ExportError(
             f"{target} exists: remove it, or choose another target."
