@@ -153,6 +153,25 @@ def check_kept(folder, trials):
             )
 
 
+def check_kinds(name, trials):
+    """Refuse a list that gives no error rates."""
+    if trials["label"].nunique() < 2:
+        raise PreparationError(
+            f"{name}: its {len(trials)} trials are all of one kind, but error "
+            "rates need both, 1 (same speaker) and 0 (two speakers)"
+        )
+
+
+def read_lists(folder, trials, own):
+    """Return name -> trials, which the preparation has checked."""
+    lists = {}
+    for name, file in trials.items():
+        # Lines of another form have been reported
+        lists[name] = read_trials(Path(folder, file), Problems(), own)
+        check_kinds(file, lists[name])
+    return lists
+
+
 def trained_speakers(hparams):
     """Return the speakers in the cohort's manifest; None without it."""
     manifest = hparams["cohort_manifest"]
@@ -230,6 +249,7 @@ def verify(name, listed, rows, embeddings, statistics, hparams):
     ids = listed[["first", "second"]].replace(r"\.wav$", "", regex=True)
     usable = ids.isin(rows.index).all(axis=1)
     trials = listed[usable].reset_index(drop=True)
+    check_kinds(f"{name}, without the files that are left out", trials)
     first, second = (rows[ids.loc[usable, side]].to_numpy() for side in ids)
     scores = {"cosine": cosine_scores(embeddings, first, second)}
     if statistics is not None:
@@ -307,11 +327,6 @@ def main(hparams_file, run_opts, overrides):
     check_ranges(read_settings(hparams_file, overrides))
     hparams = load_hparams(hparams_file, overrides)
     with_norm, trials = hparams["score_norm"], listed_trials(hparams)
-    if with_norm and hparams["cohort_manifest"] is None:
-        raise PreparationError(
-            "score_norm needs a cohort_manifest: name one, or pass "
-            "--score_norm False"
-        )
     check_kept(hparams["output_folder"], trials)
     open_folder(hparams["output_folder"], run_opts["log_config"])
     write_settings(hparams["output_folder"], hparams_file, overrides)
@@ -326,6 +341,8 @@ def main(hparams_file, run_opts, overrides):
         hparams["skip_prep"],
         hparams["check_audio"],
     )
+    own = has_own_files(folder, files)
+    lists = read_lists(folder, trials, own)
     device = run_opts["device"] or infer_device()
     embedder, weights = load_embedder(hparams["model_folder"], device)
     source = (embedder, weights.path, hparams, not run_opts["noprogressbar"])
@@ -335,10 +352,8 @@ def main(hparams_file, run_opts, overrides):
         _, cohort = embed("cohort", *source)
         top_n = hparams["cohort_top_n"]
         statistics = cohort_statistics(embeddings, cohort, top_n)
-    own, found = has_own_files(folder, files), {}
-    for name, file in trials.items():
-        # the preparation has reported lines of another form
-        listed = read_trials(Path(folder, file), Problems(), own)
+    found = {}
+    for name, listed in lists.items():
         figures = verify(name, listed, rows, embeddings, statistics, hparams)
         if not own:
             speakers = trained_speakers(hparams)

@@ -276,13 +276,14 @@ def test_a_list_of_ones_own_replaces_the_three(
     assert results["trials"]["mine"]["n_trials"] == 3
     assert results["dataset"] == "own"
     assert len(pd.read_csv(tmp_path / "out" / "scores_mine.csv")) == 3
-    (data / "other.txt").write_text(lines[0])
+    (data / "other.txt").write_text("".join(lines))
     options |= {"trials": "other.txt", "cohort_manifest": None}
     output = verify(score_norm=False, **options, fails=True)
     assert "results of mine, which would be lost" in output
+    (data / "other.txt").write_text(lines[0])
     options["output_folder"] = tmp_path / "other"
-    verify(score_norm=False, num_workers=0, **options)
-    assert "needs a cohort_manifest" in verify(**options, fails=True)
+    output = verify(score_norm=False, **options, fails=True)
+    assert "its 1 trials are all of one kind" in output
 
 
 def test_files_that_own_lists_miss_are_named(
