@@ -34,6 +34,11 @@ COLUMNS = [
     for metric in ("accuracy", "mAP")
 ]
 PREFIX = "score:"
+# Tables of a corpus that has a table already -> what its panels are called
+ALSO = {
+    "positions": ", class token",
+    "transfer": ", with help",
+}
 
 
 def curves_of(record: dict) -> list[list[float]]:
@@ -60,13 +65,11 @@ def score_of(runs: pd.DataFrame) -> tuple[float, float]:
 def panels_of(table: pd.DataFrame, root: Path = ROOT) -> tuple[dict, dict]:
     """Return curves and scores for the two pictures, from the table of runs."""
     curves, scores = {}, {}
-    for row in rows_of("small"):
+    for row in [*rows_of("small"), *rows_of("transfer")]:
         runs = runs_of(table, row)
         if runs.empty:
             continue
-        title = row.corpus.corpus
-        if row.table == "positions":
-            title += ", class token"
+        title = row.corpus.corpus + ALSO.get(row.table, "")
         scores.setdefault(title, {})[row.model] = score_of(runs)
         found = [
             curve
@@ -74,9 +77,10 @@ def panels_of(table: pd.DataFrame, root: Path = ROOT) -> tuple[dict, dict]:
             for curve in curves_of(json.loads((root / path).read_text("utf-8")))
         ]
         if found:
-            if row.table == "verification":
+            if row.corpus.has_trials:
                 # The curve is of the classes in training, not of trials
                 title = "LibriSpeech, speakers of the training"
+                title += ALSO.get(row.table, "")
             split = "test" if row.corpus.valid_clips == 0 else "validation"
             title += f": {split}"
             curves.setdefault(title, {})[row.model] = found
