@@ -89,7 +89,8 @@ def collect(paths: list[Path], folder: Path) -> dict[Path, dict]:
     """Read records; return them by the paths where they are to be kept."""
     found = [one.resolve() for path in paths for one in find(path)]
     if paths and not found:
-        raise RecordError("There is no results.json to collect.")
+        where = ", ".join(map(str, paths))
+        raise RecordError(f"There is no results.json below {where}.")
     sources: dict[Path, Path] = {}
     records = {}
     for source in found:
