@@ -99,8 +99,8 @@ def event_fault(arguments: argparse.Namespace) -> str | None:
     if target is None:
         options = vars(arguments)
         given = [n for n in ("format", *_RULES) if options[n] is not None]
-        option = given[0].replace("_", "-") if given else None
-        return f"--{option} needs --events" if option else None
+        first = "".join(given[:1]).replace("_", "-")
+        return f"--{first} needs --events" if given else None
     ending = target.suffix.lower()
     is_folder = target.is_dir() or not ending
     if ending not in _ENDINGS and not is_folder:
