@@ -25,25 +25,39 @@ TINY = {
 }
 
 
-def _command(script, *arguments, cwd, fails=False):
-    """Run a script and return its output, both streams together."""
-    # small models are fastest with one thread when there are few cores
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
+@pytest.fixture(scope="session")
+def run_script(tmp_path_factory):
+    """Run a script: its path, arguments, cwd -> its output, both streams."""
+    output = tmp_path_factory.mktemp("script") / "output.txt"
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("script_server.py"))],
+        # small models are fastest with one thread when there are few cores
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
         text=True,
-        timeout=600,
     )
-    assert (run.returncode != 0) == fails, run.stdout[-4000:]
-    return run.stdout
+
+    def run(script, *arguments, cwd, fails=False):
+        output.write_bytes(b"")
+        job = {
+            "arguments": [str(script), *map(str, arguments)],
+            "cwd": str(cwd),
+            "output": str(output),
+        }
+        print(json.dumps(job), file=server.stdin, flush=True)
+        status = int(server.stdout.readline())
+        text = output.read_text(encoding="utf-8")
+        assert (status != 0) == fails, text[-4000:]
+        return text
+
+    with server:
+        yield run
+        server.stdin.close()
 
 
 @pytest.fixture(scope="session")
-def make_corpus(tmp_path_factory):
+def make_corpus(tmp_path_factory, run_script):
     """Make a miniature corpus: dataset, options -> folder, broken entries."""
 
     def make(dataset, **options):
@@ -52,7 +66,7 @@ def make_corpus(tmp_path_factory):
         for name, value in options.items():
             flags += [f"--{name}"] if value is True else [f"--{name}", value]
         tool = ROOT / "tools" / "make_mini_corpus.py"
-        lines = _command(tool, dataset, folder, *flags, cwd=ROOT).splitlines()
+        lines = run_script(tool, dataset, folder, *flags, cwd=ROOT).splitlines()
         broken = [
             line.removeprefix("broken: ")
             for line in lines
@@ -64,12 +78,12 @@ def make_corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def run_recipe():
+def run_recipe(run_script):
     """Run a recipe's script: recipe, arguments, overrides -> its output."""
 
     def run(recipe, *arguments, script="train.py", fails=False, **overrides):
         flags = [f"--{name}={value}" for name, value in overrides.items()]
-        return _command(
+        return run_script(
             script,
             *arguments,
             "--device=cpu",
