@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run all rows of one of the tables, one run after the other.
+r"""Run all rows of one of the tables, one run after the other.
 
     python tools/run_table.py small
     python tools/run_table.py 2 --dry_run
@@ -15,7 +15,11 @@ which anyone can download: comparison, ESC-10, verification, orders, positions.
 Each row is run with three seeds, or on all folds. Runs with a results.json are
 skipped and stopped ones resumed, so the same command again runs what is left.
 Options after -- are passed on to every training: -- --precision bf16. --dry_run
-prints the commands, one per line, ready for a shell or a cluster's queue.
+prints the runs, one per line, for a cluster's queue. Two at a time on one
+machine, with GNU's xargs:
+
+    export OMP_NUM_THREADS=1
+    python tools/run_table.py small --dry_run | xargs -d '\n' -n 1 -P 2 bash -c
 """
 
 import argparse
@@ -105,23 +109,23 @@ def check_names(parser, arguments):
 
 
 def pending(arguments):
-    """Return (recipe folder, command after ``python``) of what is left."""
+    """Return (recipe folder, commands after ``python``) of the runs left."""
     rows = [
         row
         for row in rows_of(arguments.table)
         if not arguments.corpus or row.corpus.corpus in arguments.corpus
     ]
-    return [
-        step
+    runs = [
+        (ROOT / "recipes" / row.recipe, steps_left(row, seed, arguments))
         for seed in arguments.seeds or SEEDS
         for row in rows
         if arguments.seeds or seed in row.corpus.seeds
-        for step in steps_left(row, seed, arguments)
     ]
+    return [(folder, commands) for folder, commands in runs if commands]
 
 
 def steps_left(row, seed, arguments):
-    """Return those of one run."""
+    """Return the commands of one run that have not left their record."""
     folder = ROOT / "recipes" / row.recipe
     yaml = row.hparams.removesuffix(".yaml")
     init_from = dict(arguments.init_from).get(yaml)
@@ -139,25 +143,26 @@ def steps_left(row, seed, arguments):
             "weights; the comment on its init_from says which. Give "
             f"--init_from {yaml}=PATH"
         )
-    return [(folder, command) for command in left]
+    return left
 
 
 def main(argv=None):
     """Run what is left, or print it."""
     arguments = parse_arguments(argv)
     left = pending(arguments)
-    for number, (folder, command) in enumerate(left, 1):
-        line = shlex.join(["python", *command])
+    for number, (folder, commands) in enumerate(left, 1):
+        lines = [shlex.join(["python", *command]) for command in commands]
         if arguments.dry_run:
-            print(f"(cd {shlex.quote(str(folder))} && {line})")
+            print(f"(cd {shlex.quote(str(folder))} && {' && '.join(lines)})")
             continue
-        print(f"run_table.py: {number} of {len(left)}: {line}", flush=True)
-        done = subprocess.run([sys.executable, *command], cwd=folder)
-        if done.returncode:
-            sys.exit(
-                f"run_table.py: {line} in {folder} ended with status "
-                f"{done.returncode}; the same command resumes there."
-            )
+        for line, command in zip(lines, commands, strict=True):
+            print(f"run_table.py: {number} of {len(left)}: {line}", flush=True)
+            done = subprocess.run([sys.executable, *command], cwd=folder)
+            if done.returncode:
+                sys.exit(
+                    f"run_table.py: {line} in {folder} ended with status "
+                    f"{done.returncode}; the same command resumes there."
+                )
     if not left:
         print("run_table.py: nothing is left to run")
 

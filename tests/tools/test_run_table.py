@@ -49,7 +49,8 @@ def test_the_small_tables_repeat_folds_or_seeds(capsys):
 
 def test_embeddings_are_tested_on_trials_after_training(capsys):
     lines = listed(capsys, "verification", "--seeds=2", "--", "--debug")
-    training, trials = lines[:2]
+    assert len(lines) == 4
+    training, trials = lines[0].split(" && ")[1:]
     folder = training.split("--output_folder=")[1].split()[0]
     assert "train_embeddings.py" in training and "--debug" in training
     assert "verify.py hparams/verify.yaml --data_folder=" in trials
