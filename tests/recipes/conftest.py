@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).parents[2]
+TORCHRUN = Path(sys.executable).with_name("torchrun")
 # A model and a training that take seconds on a CPU.
 TINY = {
     "embedding_model": "{embed_dim: 32, depth: 1, drop_path: 0.0}",

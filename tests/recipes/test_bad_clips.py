@@ -1,6 +1,6 @@
 """A recipe leaves out clips that cannot be read, on two processes as well."""
 
-from .conftest import TINY
+from .conftest import TINY, TORCHRUN
 
 
 def test_two_processes_leave_out_the_same_clips(
@@ -27,10 +27,9 @@ def test_two_processes_leave_out_the_same_clips(
     options["skip_prep"] = True
     output = run_recipe("ESC50", yaml, fails=True, **options)
     assert "Traceback" not in output and "--on_bad_clip skip" in output
-    torchrun = "torch.distributed.run --standalone --nproc_per_node=2 train.py"
     skip = {"on_bad_clip": "skip", "max_bad_share": 0.2}
-    arguments = [*torchrun.split(), yaml]
-    run_recipe("ESC50", *arguments, script="-m", **options, **skip)
+    arguments = ["--standalone", "--nproc_per_node=2", "train.py", yaml]
+    run_recipe("ESC50", *arguments, script=TORCHRUN, **options, **skip)
     found = read_results(tmp_path)["bad_clips"]
     assert {split: sorted(clips) for split, clips in found.items()} == {
         "test": [tested[0].stem],

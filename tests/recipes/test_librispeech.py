@@ -12,6 +12,8 @@ import torch
 from audiomamba.dataio.manifest import read_labels, read_manifest
 from audiomamba.dataio.problems import PreparationError
 
+from .conftest import TORCHRUN
+
 TINY = {
     "embedding_model": "{encoder: {embed_dim: 32, depth: 1, drop_path: 0.0}}",
     "classifier": "{input_size: 32}",
@@ -206,9 +208,9 @@ def test_two_processes_share_mini_librispeech(
     options = {"data_folder": corpus, "output_folder": tmp_path}
     run_recipe(
         "LibriSpeech",
-        *"torch.distributed.run --standalone --nproc_per_node=2".split(),
+        *("--standalone", "--nproc_per_node=2"),
         *("train.py", "hparams/aum_tiny_ctc.yaml"),
-        script="-m",
+        script=TORCHRUN,
         **{**TINY, **options, "number_of_epochs": 1, "average_from": 1},
     )
     results = read_results(tmp_path)
