@@ -2,11 +2,12 @@
 """Draw the records of the small tables: learning curves and a bar per row.
 
     python tools/draw_results.py
-    python tools/draw_results.py --scores recipes/ESC50/results/.../scores.csv
+    python tools/draw_results.py --scores esc10=runs/scores.csv
 
-The pictures go to docs/small/. --scores also draws the confusion matrix of a
-run with one label per clip, from the scores of its test clips
-(--test_scores csv).
+The pictures go to docs/small/. --scores also draws confusion matrices of runs
+with one label per clip, from the scores of their test clips, which a run with
+--test_only --test_scores csv leaves. Each name has its title in
+tools/result_tables/small.py.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 from result_tables.records import runs_of
 from result_tables.rows import ROOT
-from result_tables.small import FOLDER
+from result_tables.small import FOLDER, PICTURES
 from run_table import rows_of
 
 from audiomamba.dataio.columns import read_table
@@ -34,6 +35,11 @@ COLUMNS = [
     for metric in ("accuracy", "mAP")
 ]
 PREFIX = "score:"
+CONFUSIONS = [
+    name.removeprefix("confusion_")
+    for name in PICTURES
+    if name.startswith("confusion_")
+]
 # Tables of a corpus that has a table already -> what its panels are called
 ALSO = {
     "positions": ", class token",
@@ -79,7 +85,7 @@ def panels_of(table: pd.DataFrame, root: Path = ROOT) -> tuple[dict, dict]:
         if found:
             if row.corpus.has_trials:
                 # The curve is of the classes in training, not of trials
-                title = "LibriSpeech, speakers of the training"
+                title = "LibriSpeech, training speakers"
                 title += ALSO.get(row.table, "")
             split = "test" if row.corpus.valid_clips == 0 else "validation"
             title += f": {split}"
@@ -104,16 +110,26 @@ def main(argv=None):
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--scores", type=Path, help="of a run's test clips")
+    parser.add_argument(
+        "--scores",
+        metavar="NAME=PATH",
+        nargs="+",
+        default=[],
+        help=f"of a run's test clips; names: {', '.join(CONFUSIONS)}",
+    )
     arguments = parser.parse_args(argv)
+    scored = dict(text.partition("=")[::2] for text in arguments.scores)
+    for name, path in scored.items():
+        if name not in CONFUSIONS or not path:
+            parser.error(f"--scores {name}={path}: names are {CONFUSIONS}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     csv = ROOT / "egs_results.csv"
     curves, scores = panels_of(pd.read_csv(csv, keep_default_na=False))
     learning_curves_picture(FOLDER / "curves.png", curves)
     score_bars_picture(FOLDER / "scores.png", scores)
-    if arguments.scores:
+    for name, path in scored.items():
         try:
-            draw_confusion(arguments.scores, FOLDER / "confusion.png")
+            draw_confusion(Path(path), FOLDER / f"confusion_{name}.png")
         except (OSError, ValueError) as error:
             sys.exit(f"draw_results.py: {error}")
     print(f"draw_results.py: wrote {FOLDER.relative_to(ROOT)}")

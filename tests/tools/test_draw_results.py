@@ -56,3 +56,12 @@ def test_a_confusion_matrix_is_drawn_of_known_classes(target, tmp_path):
         return
     draw_confusion(scores, tmp_path / "c.png")
     assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("scores", ["mine=scores.csv", "esc10", "esc10="])
+def test_a_confusion_matrix_has_a_name_and_a_file(scores, capsys):
+    from draw_results import main
+
+    with pytest.raises(SystemExit):
+        main(["--scores", scores])
+    assert "names are ['esc10'" in capsys.readouterr().err

@@ -9,7 +9,9 @@ FOLDER = ROOT / "docs" / "small"
 PICTURES = {
     "scores": "A bar per row",
     "curves": "Learning curves, with bands of a standard deviation",
-    "confusion": "Where AuM, Fo-Bi, put the clips of ESC-10: all five folds",
+    "confusion_esc10": "Where AuM, Fo-Bi, put the clips of ESC-10: all folds",
+    "confusion_digits_dass": "Where DASS put the words of a new speaker",
+    "confusion_digits_ecapa": "Where ECAPA-TDNN put them",
 }
 
 
