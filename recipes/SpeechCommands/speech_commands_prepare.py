@@ -127,8 +127,8 @@ _background_noise_/<noise>.wav
         in_tests = audio["wav"].str.contains(rf"(?:^|/){TEST_SET}/")
         names = audio["wav"].str.removeprefix(f"{self.place}/")
         kind = pd.Series("other", index=audio.index)
-        # _background_noise_ is not a class
-        kind[names.str.contains("/") & ~names.str.startswith("_")] = "clip"
+        # _background_noise_ is not a class; deeper folders are other corpora
+        kind[names.str.count("/").eq(1) & ~names.str.startswith("_")] = "clip"
         kind[names.str.startswith(f"{NOISE}/")] = "noise"
         kind[in_tests] = "test"
         if not (kind == "clip").any():

@@ -177,6 +177,16 @@ def test_two_files_of_one_name_are_named(script, small, tmp_path):
         script.prepare_speech_commands(small, tmp_path / "save")
 
 
+def test_other_corpora_below_the_folder_are_left_alone(script, small, tmp_path):
+    script.prepare_speech_commands(small, tmp_path / "alone")
+    other = small / "clone" / "recordings"
+    other.mkdir(parents=True)
+    shutil.copy(next(small.glob("[a-z]*/*.wav")), other / "0_theo_1.wav")
+    script.prepare_speech_commands(small, tmp_path / "beside")
+    alone, beside = (tmp_path / n / "train.csv" for n in ("alone", "beside"))
+    assert alone.read_bytes() == beside.read_bytes()
+
+
 def test_folders_that_are_not_words_are_named(script, small, tmp_path):
     (small / "zero").rename(small / "zeroes")
     for name in ("validation", "testing"):
