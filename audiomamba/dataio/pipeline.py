@@ -51,6 +51,9 @@ class ClipDataset(DynamicItemDataset):
         rows = read_rows(path)
         if without:
             rows = rows.without(without)
+        # SpeechBrain would take a user's column for the item of this name
+        for name in ("id", "sig", "target"):
+            rows.columns.pop(name, None)
         if not rows:
             raise PreparationError(
                 f"Manifest {path} has no row to use; delete it and run the "

@@ -132,7 +132,8 @@ class Problems:
             return ""
         if accepted:
             left_out = self._left_out(totals)
-            logger.warning("%s; listed in %s", left_out, written)
+            where = f"listed in {written}" if written else _headline(messages)
+            logger.warning("%s; %s", left_out, where)
             return left_out
         self._shown = True
         raise PreparationError(
@@ -144,7 +145,7 @@ class Problems:
         parts = [
             f"{self.lost[split]}"
             + (f" of {totals[split]}" if split in totals else "")
-            + f" {split}"
+            + f" {split or 'clips'}"
             for split in sorted(self.lost)
         ]
         return (

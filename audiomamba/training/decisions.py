@@ -118,10 +118,9 @@ def learn_decisions(brain, dataset, loader_kwargs) -> dict | None:
     temperature = best_temperature(scores, rows)
     scores = scaled(scores, temperature)
     return {
-        "temperature": round(temperature, 4),
+        "temperature": temperature,
         "thresholds": [
-            round(best_threshold(score, row), 4)
-            for score, row in zip(scores.T, rows.T)
+            best_threshold(score, row) for score, row in zip(scores.T, rows.T)
         ],
     }
 

@@ -118,7 +118,8 @@ EPIC_Sounds_recognition_test_timestamps.csv
         )
         self.listed = rows[rows["split"] != "challenge"]
         segments = rows[rows["usable"]]
-        report_overlaps(segments, self.problems, recording="recording")
+        twice = report_overlaps(segments, self.problems, recording="recording")
+        rows.loc[twice, "usable"] = False
         return rows.assign(wav=AUDIO), Counter(rows["split"])
 
     def measure(self, rows):

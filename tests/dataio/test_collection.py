@@ -150,7 +150,16 @@ def test_what_is_wrong_with_a_list_is_said(sounds, tmp_path, edit, message):
         write_lists(read_collection(sounds / "list.csv")[1], tmp_path)
 
 
-def test_files_outside_of_classes_and_empty_folders_are_named(tmp_path):
+def test_a_test_split_alone_leaves_nothing_to_train_on(sounds, tmp_path):
+    """Once an IndexError."""
+    sounds.rename(tmp_path / "test")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "test").rename(tmp_path / "data" / "test")
+    with pytest.raises(PreparationError, match="no clip is left for train"):
+        write_lists(read_collection(tmp_path / "data")[1], tmp_path)
+
+
+def test_files_outside_of_classes_and_empty_folders_are_named(tmp_path, caplog):
     with pytest.raises(PreparationError, match="(?s)no sound.*<class>/"):
         read_collection(tmp_path)
     for name in ("dog/a.wav", "cat/b.wav", "stray.wav"):
@@ -158,6 +167,8 @@ def test_files_outside_of_classes_and_empty_folders_are_named(tmp_path):
     with pytest.raises(PreparationError, match="stray.wav: is in no folder"):
         read_collection(tmp_path)
     assert len(read_collection(tmp_path, allow_missing=True)[1]) == 2
+    assert "1 problem with the data:\n" in caplog.text
+    assert f"{tmp_path / 'stray.wav'}: is in no folder" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ def test_batches_have_waveforms_lengths_and_targets(folder):
     assert batch.target.data.tolist() == [[0], [1], [1]]
 
 
+def test_columns_of_the_user_do_not_replace_waveforms_and_targets(folder):
+    """Once SpeechBrain took them, and 'target' ended in an AttributeError."""
+    path = folder / "train.csv"
+    table = pd.read_csv(path)
+    table[["id", "sig", "target"]] = "7"
+    table.to_csv(path, index=False)
+    item = make_dataset(folder)[0]
+    assert item["id"] == "a" and item["target"].tolist() == [0]
+    assert len(item["sig"]) == RATE // 2
+
+
 def test_the_first_seconds_are_kept_and_the_mean_is_removed(folder):
     whole = make_dataset(folder, remove_mean=False)[2]["sig"]
     np.testing.assert_allclose(whole, ramp(2 * RATE), atol=1e-6)

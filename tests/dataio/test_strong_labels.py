@@ -46,7 +46,7 @@ def test_one_list_of_events_does_for_all_folds(rows, tmp_path):
     """Once events of the clips that are held out were errors."""
     path = write(tmp_path / "e.csv", "b,0,1,dog", "c,0,1,dog", "x,0,1,dog")
     problems = Problems()
-    found = add_events(rows, path, problems, of_all=True)
+    found = add_events(rows, path, problems, {"c"})
     assert found["events"].tolist() == ["", '[[0.0, 1.0, "dog"]]', ""]
     (message,) = problems.messages
     assert "line 4: x is no clip" in message

@@ -114,6 +114,38 @@ def test_allow_missing_leaves_files_out(prepare, corpus, tmp_path):
     assert len(read_manifest(tmp_path / "save" / "train.csv")) == 5
 
 
+def test_a_clip_in_two_lists_is_left_out_of_training(
+    prepare, corpus, tmp_path, caplog
+):
+    """Once it stayed in both, and was tested on."""
+
+    def name(table):
+        table["wav"] = table["wav"].replace(same, "clips/08.wav")
+
+    same = ["clips/00.wav", "clips/03.wav", "clips/07.wav"]
+    edit(corpus, "train", name)
+    edit(corpus, "valid", name)
+    prepare(allow_missing=True)
+    assert "left out: 2 of 6 train, 1 of 2 valid" in caplog.text
+    tables = {
+        split: read_manifest(tmp_path / "save" / f"{split}.csv")["wav"].tolist()
+        for split in SPLITS
+    }
+    assert tables["test"].count("clips/08.wav") == 1
+    assert "clips/08.wav" not in tables["train"] + tables["valid"]
+
+
+def test_events_of_a_clip_that_is_left_out_are_no_problem(
+    prepare, corpus, tmp_path, caplog
+):
+    """Once each was one more, and said that the ID was wrong."""
+    (corpus / "clips" / "01.wav").unlink()
+    events = tmp_path / "events.csv"
+    events.write_text("ID,start,stop,label\n01,0,0.1,high\n03,0,0.1,high\n")
+    prepare(allow_missing=True, strong_csv=events)
+    assert "1 problem, left out: 1 of 6 train" in caplog.text
+
+
 def test_a_missing_list_is_named(prepare, corpus):
     (corpus / "valid.csv").unlink()
     with pytest.raises(PreparationError, match=r"(?s)valid\.csv.*--valid_csv"):

@@ -1,5 +1,7 @@
 """Thresholds and a temperature, and what a tagger says with them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,13 @@ from sklearn.metrics import f1_score
 
 from audiomamba.nnet.probabilities import scaled
 from audiomamba.pictures import precision_recall_picture
+from audiomamba.training import decisions
 from audiomamba.training.decisions import (
     UNKNOWN,
     best_temperature,
     best_threshold,
     f1_of_decisions,
+    learn_decisions,
 )
 from audiomamba.training.metrics import ClassificationMetrics
 
@@ -53,6 +57,27 @@ def test_a_class_without_evidence_keeps_one_half():
     scores = np.array([0.2, 0.9])
     assert best_threshold(scores, np.array([0, 0])) == UNKNOWN
     assert best_threshold(scores, np.array([1, 1])) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "scores, threshold",
+    [([4e-5, 3e-5, 1e-5], 3.5e-5), ([1, 1 - 4e-5, 0.5], 1 - 2e-5)],
+)
+def test_thresholds_of_rare_and_certain_classes_are_kept(
+    scores, threshold, monkeypatch
+):
+    """Once rounded to 0 and 1, which say yes, or no, to every clip."""
+    metrics = ClassificationMetrics(multi_label=True)
+    targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    pairs = torch.tensor(scores, dtype=torch.float64)
+    pairs = torch.stack([pairs, 1 - pairs], 1)
+    brain = SimpleNamespace(hparams=SimpleNamespace(metrics=metrics))
+    brain.score = lambda *_: brain.hparams.metrics.append(
+        list("abc"), torch.logit(pairs), targets, 0.0
+    )
+    monkeypatch.setattr(decisions, "best_temperature", lambda *_: 1.0)
+    found = learn_decisions(brain, [], {})
+    assert found["thresholds"][0] == pytest.approx(threshold, rel=1e-6)
 
 
 def test_thresholds_are_judged_on_the_test_clips():

@@ -30,6 +30,7 @@ n_classes: 7
 number_of_epochs: 10
 batch_size: 4
 lr: 0.1
+max_grad_norm: 1.0
 precision: fp32
 num_workers: 1
 init_from: null
@@ -85,6 +86,14 @@ def test_equal_settings_resume(start, tmp_path):
     before = (tmp_path / "out" / "run.json").read_text()
     start()
     assert (tmp_path / "out" / "run.json").read_text() == before
+
+
+def test_settings_that_are_infinite_resume(start):
+    """Once `null` in the record: most of the paper's YAMLs could not resume."""
+    start(max_grad_norm=".inf")
+    start(max_grad_norm=".inf")
+    with pytest.raises(RunError, match="max_grad_norm: None -> 1.0"):
+        start()
 
 
 @pytest.mark.parametrize("load", [load_hparams, read_settings])
@@ -221,6 +230,19 @@ def test_testing_and_debugging_write_to_their_own_folders(
     assert tested.settings["save_folder"] == str(out / "save")
     assert {p: p.read_text() for p in out.iterdir() if p.is_file()} == before
     assert "lr: 5" in (out / option / "hyperparams.yaml").read_text()
+
+
+def test_a_test_with_other_settings_leaves_the_manifests_alone(start, tmp_path):
+    start()
+    out = tmp_path / "out"
+    labels = (out / "manifests" / "labels.csv").stat().st_mtime_ns
+    options = {"test_only": True}
+    assert start(lr=5, options=options).settings["manifest_folder"] == str(
+        out / "test_only" / "manifests"
+    )
+    assert (out / "manifests" / "labels.csv").stat().st_mtime_ns == labels
+    tested = start(data_folder="moved", options=options)
+    assert tested.settings["manifest_folder"] == str(out / "manifests")
 
 
 def test_a_model_with_other_settings_is_not_tested(start):

@@ -15,6 +15,8 @@ output_folder: !ref {folder}/<seed>
 manifest_folder: !ref <output_folder>/manifests
 seed: 1
 lr: 0.1
+bound: 1.0
+schedule: !new:collections.OrderedDict {{b: 1}}
 protocols: [paper, honest]
 embedding_model: !new:torch.nn.Linear {{in_features: 2, out_features: 3}}
 """
@@ -44,10 +46,16 @@ def test_the_options_of_a_search_are_taken_out():
 def test_a_trial_has_values_and_a_folder_of_its_own(make_trial, tmp_path):
     path, trial = make_trial(
         "lr: 1e-5\nseed: 3\nembedding_model: {out_features: 7}\n"
+        "bound: .inf\n"
+        "schedule: !new:collections.OrderedDict {b: [2, -.inf, two: 2]}\n"
     )
     settings = read_settings(path, trial.overrides(path, {"seed": "4"}))
     assert settings["lr"] == 1e-5
     assert settings["seed"] == 4  # the command line counts more
+    assert settings["bound"] == float("inf")
+    assert settings["schedule"] == {
+        "!new:collections.OrderedDict": {"b": [2, -float("inf"), {"two": 2}]}
+    }
     (encoder,) = settings["embedding_model"].values()
     assert encoder == {"in_features": 2, "out_features": 7}
     folder = f"{tmp_path}/out/4/{trial.id}"

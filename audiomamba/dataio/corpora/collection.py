@@ -158,10 +158,7 @@ def _read_csv(path, problems):
     if ("start" in rows) != ("stop" in rows):
         raise PreparationError(f"{path}: give start and stop, or neither")
     for line, label in rows["label"].items():
-        if (
-            label == ""
-            and not rows["label"].str.contains(LABEL_SEPARATOR).any()
-        ):
+        if label == "":
             problems.add(f"{path}, line {line}: has no label; add it")
     parts = rows[["wav", *(n for n in ("start", "stop") if n in rows)]]
     for line in rows.index[parts.duplicated()]:

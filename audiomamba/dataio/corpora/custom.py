@@ -204,7 +204,7 @@ test.csv
         )
         train = rows[rows["split"] == "train"]
         self.classes = sorted(_names(train, self.multi_label))
-        report_overlaps(rows, self.problems)
+        rows = rows.drop(report_overlaps(rows, self.problems))
         there = rows["wav"].isin(inputs.audio["wav"])
         self._report_missing(rows[~there])
         return rows[there].reset_index(drop=True), totals
@@ -214,8 +214,12 @@ test.csv
         rows = super().measure(rows)
         if not self.strong_csv:
             return rows
-        of_all = self.folds is not None
-        return add_events(rows, self.strong_csv, self.problems, of_all)
+        # Of the list's clips, those of other folds and those left out
+        listed = self.listed
+        if self.folds is None:
+            listed = listed[listed["split"] == "train"]
+        others = set(listed["ID"]) - set(rows["ID"][rows["split"] == "train"])
+        return add_events(rows, self.strong_csv, self.problems, others)
 
     def _report_missing(self, rows):
         """Report files that are not there, with those that may be meant."""

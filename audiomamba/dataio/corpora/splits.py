@@ -3,7 +3,6 @@
 import math
 import warnings
 from hashlib import blake2b
-from itertools import combinations
 
 import pandas as pd
 
@@ -12,6 +11,8 @@ from audiomamba.dataio.lists import split_labels
 from audiomamba.dataio.problems import PreparationError, Problems
 
 SPLITS = ("train", "valid", "test")
+# Of two splits with the same sound, the one of the higher rank keeps it
+_RANKS = {name: rank for rank, name in enumerate((*SPLITS, "challenge"))}
 # Part of the rule, not an option: everyone holds out the same clips
 SPLIT_SEED = 0
 
@@ -147,8 +148,8 @@ def complete_splits(rows: pd.DataFrame, n_folds: int = 5) -> pd.DataFrame:
         )
     rows = rows.assign(split=rows["split"].replace("", "train"))
     for split in ("test", "valid"):
-        if split not in given:
-            pool = rows[rows["split"] == "train"]
+        pool = rows[rows["split"] == "train"]
+        if split not in given and not pool.empty:
             held = pool.index[_fold(pool, n_folds)]
             rows["split"] = rows["split"].mask(rows.index.isin(held), split)
     lost = [split for split in SPLITS if split not in set(rows["split"])]
@@ -197,8 +198,11 @@ def _lost_classes(labels, held):
 
 def report_overlaps(
     rows: pd.DataFrame, problems: Problems, recording: str = "wav"
-) -> None:
+) -> pd.Index:
     """Report recordings of which the same part is in two splits.
+
+    To leave out are those in training or, if it is in the two others, in
+    validation.
 
     Arguments
     ---------
@@ -209,6 +213,11 @@ def report_overlaps(
         Collects what is found.
     recording : str
         The column of the recordings.
+
+    Returns
+    -------
+    pandas.Index
+        The rows to leave out.
 
     Example
     -------
@@ -221,7 +230,8 @@ def report_overlaps(
     ...     }
     ... )
     >>> problems = Problems()
-    >>> report_overlaps(rows, problems)
+    >>> report_overlaps(rows, problems).tolist()
+    [1]
     >>> problems.messages
     ['a.wav: is in the test list and in the train list (samples 200 to 310, \
 and 300 to 400), so the result would be meaningless; remove it from one of \
@@ -229,9 +239,11 @@ them']
     """
     splits = rows.groupby(recording)["split"].nunique()
     shared = rows[rows[recording].isin(splits.index[splits > 1])]
+    left_out = set()
     for name, group in shared.groupby(recording):
         seen = set()
         for pair in _overlaps(group):
+            left_out.add(min(pair, key=lambda row: _RANKS[row.split]).Index)
             first, second = sorted(pair, key=lambda row: row.split)
             if (first.split, second.split) in seen:
                 continue
@@ -247,16 +259,17 @@ them']
                 f"{second.split} list{parts}, so the result would be "
                 "meaningless; remove it from one of them"
             )
+    index = pd.Index(sorted(left_out))
+    problems.lost.update(rows.loc[index, "split"])
+    return index
 
 
 def _overlaps(group):
     """Yield pairs of rows of different splits that share samples."""
     if "stop" not in group:
-        firsts = group.drop_duplicates("split").sort_values("split")
-        yield from combinations(firsts.itertuples(), 2)
-        return
+        group = group.assign(start=0, stop=-1)
     active = []
-    for row in group.sort_values("start").itertuples():
+    for row in group.sort_values("start", kind="stable").itertuples():
         active = [other for other in active if _end(other) > row.start]
         for other in active:
             if other.split != row.split:

@@ -8,7 +8,7 @@ in its column ``events``, as JSON.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -65,7 +65,7 @@ def add_events(
     rows: pd.DataFrame,
     path: str | Path,
     problems: Problems,
-    of_all: bool = False,
+    others: Collection[str] = (),
 ) -> pd.DataFrame:
     """Add the column ``events`` to the rows of training clips.
 
@@ -78,9 +78,8 @@ def add_events(
     problems : Problems
         Collects events that are not within a training clip, or whose label is
         none of the clip's.
-    of_all : bool
-        Whether the list is for folds: events of the clips that are held out
-        are no problem, and not used.
+    others : collection of str
+        IDs of clips whose events are no problem, and not used.
 
     Returns
     -------
@@ -88,10 +87,9 @@ def add_events(
         ``events`` is a list in JSON, empty for clips without a row there.
     """
     train = rows[rows["split"] == "train"].set_index("ID")
-    unused = set(rows["ID"]) - set(train.index) if of_all else set()
     found: dict[str, list] = {}
     for row in read_strong_labels(path).itertuples():
-        if row.ID in unused:
+        if row.ID in others:
             continue
         fault = _fault(row, train)
         if fault:

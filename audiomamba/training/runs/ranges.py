@@ -103,7 +103,7 @@ RANGES = {
     "seed": _whole(0, 2**32 - 1),
     "dataset_name": TEXT,
     "n_classes": COUNT,
-    "fold": _or(COUNT, TEXT),
+    "fold": _or(_whole(0), TEXT),
     "n_folds": _whole(2),
     "subset": _one_of("esc50", "esc10"),
     "task": _one_of(35, 12),
@@ -248,7 +248,6 @@ _OPTIONAL = (
     "noise_folder",
     "lm_file",
     "teacher_scores",
-    "valid_csv",
 )
 RANGES |= dict.fromkeys(_OPTIONAL, _or(PATH, NULL))
 RANGES |= dict.fromkeys(
@@ -262,6 +261,7 @@ RANGES |= dict.fromkeys(
         "label_file",
         "tokenizer_file",
         "train_csv",
+        "valid_csv",
         "test_csv",
     ),
     PATH,

@@ -12,7 +12,7 @@ from speechbrain.utils.checkpoints import CKPT_PREFIX, METAFNAME
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from audiomamba.dataio.files import write_json
+from audiomamba.dataio.files import strict_json, write_json
 from audiomamba.ops import current_engine
 from audiomamba.pretrained.weights import label_difference
 from audiomamba.training.protocols import MODEL
@@ -89,7 +89,8 @@ class Run:
     """A start of a recipe in its output folder.
 
     Training owns the folder.  ``--test_only`` on a trained folder writes to
-    ``test_only`` in it, ``--debug`` to ``debug``.
+    ``test_only`` in it, ``--debug`` to ``debug``.  The manifests are those of
+    the training, unless a test has other settings.
 
     Arguments
     ---------
@@ -152,13 +153,16 @@ class Run:
     def _move_to(self, name):
         """Write to a folder within; read manifests and checkpoints as ever."""
         self.folder = self.output_folder / name
-        moved = {"output_folder": str(self.folder)}
-        for key in ("manifest_folder", "save_folder"):
-            moved[key] = self.settings[key]
-        self.overrides = {
-            **self.overrides,
-            **{key: as_yaml(key, value) for key, value in moved.items()},
+        kept = {
+            key: self.settings[key]
+            for key in ("manifest_folder", "save_folder")
         }
+        self._override(output_folder=str(self.folder), **kept)
+
+    def _override(self, **folders):
+        """Change settings that are folders."""
+        texts = {key: as_yaml(key, value) for key, value in folders.items()}
+        self.overrides = {**self.overrides, **texts}
         self.settings = read_settings(self.hparams_file, self.overrides)
 
     def _check_settings(self):
@@ -175,8 +179,11 @@ class Run:
         if self.auto and self.statistics:
             given |= as_overrides(self.statistics)
         new = read_settings(self.hparams_file, {**self.overrides, **given})
-        found = differences(old, new)
+        # The record is in JSON, which has no infinite numbers
+        found = differences(old, strict_json(new))
         if self.looks:
+            if found and not self.settings.get("skip_prep"):
+                self._override(manifest_folder=str(self.folder / "manifests"))
             found = [d for d in found if d[0].partition(".")[0] in MODEL]
         elif GROWS in old and self.settings[GROWS] < old[GROWS]:
             name = f"{GROWS} (may only grow)"

@@ -6,6 +6,7 @@ script; without a mode, the result is printed as JSON for any other program.
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from hyperpyyaml import resolve_references
@@ -165,7 +166,7 @@ class Trial:
             raise PreparationError(f"--hpopt {self.file}: {error}") from error
         del values["trial_id"]
         check_keys(hparams_file, values, self.file)
-        return {key: json.dumps(value) for key, value in values.items()}
+        return {key: _as_text(value) for key, value in values.items()}
 
     def check(self, datasets):
         """Refuse to choose by the clips that are reported.
@@ -212,6 +213,21 @@ class Trial:
             self.reporter.report_objective({**found, OBJECTIVE: error})
             if self.prints:
                 print(flush=True)
+
+
+def _as_text(value):
+    """Plain values, in which the tag of an object is its key, as YAML text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' * (value < 0)}.inf"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_text, value))}]"
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    first = next(iter(value), "")
+    if first.startswith("!"):
+        return f"{first} {_as_text(value[first])}"
+    items = (f"{json.dumps(k)}: {_as_text(v)}" for k, v in value.items())
+    return f"{{{', '.join(items)}}}"
 
 
 def _protocol(protocols):
