@@ -7,6 +7,7 @@ scripts, for AudioSet. Models are built on PyTorch's meta device, which
 allocates nothing.
 """
 
+import functools
 import re
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def load(path, tmp_path, **overrides):
         return load_hparams(str(path), overrides)
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """YAML -> what it loads, once."""
+    folder = tmp_path_factory.mktemp("results")
+    return functools.cache(lambda path: load(path, folder))
+
+
 def schedule_words(schedule):
     """Return a schedule in the table's words."""
     kind = type(schedule).__name__
@@ -103,8 +111,8 @@ def masks_of(augment):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_a_yaml_trains_as_in_the_paper(corpus, model, tmp_path):
-    hparams = load(path_of(corpus, model["name"]), tmp_path)
+def test_a_yaml_trains_as_in_the_paper(corpus, model, loaded):
+    hparams = loaded(path_of(corpus, model["name"]))
     for key in ("n_classes", "number_of_epochs", "batch_size", "n_frames"):
         assert hparams[key] == corpus[key], key
     for key in ("freq_mask", "time_mask", "feature_mean", "feature_std"):
@@ -133,8 +141,8 @@ def test_a_yaml_trains_as_in_the_paper(corpus, model, tmp_path):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_all_rows_share_these_settings(corpus, model, tmp_path):
-    hparams = load(path_of(corpus, model["name"]), tmp_path)
+def test_all_rows_share_these_settings(corpus, model, loaded):
+    hparams = loaded(path_of(corpus, model["name"]))
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = hparams["opt_class"]([weight])
     assert type(optimizer) is torch.optim.Adam
@@ -153,8 +161,8 @@ def test_all_rows_share_these_settings(corpus, model, tmp_path):
 
 
 @pytest.mark.parametrize("corpus, model", ROWS)
-def test_a_yaml_builds_the_papers_model(corpus, model, tmp_path):
-    hparams = load(path_of(corpus, model["name"]), tmp_path)
+def test_a_yaml_builds_the_papers_model(corpus, model, loaded):
+    hparams = loaded(path_of(corpus, model["name"]))
     encoder, head = hparams["embedding_model"], hparams["classifier"]
     assert type(encoder).__name__ == model.model
     assert encoder.embed_dim == model.embed_dim
@@ -228,9 +236,9 @@ def test_yamls_of_a_corpus_differ_in_model_and_initialisation_only(
 
 
 @pytest.mark.parametrize("row", DASS_ROWS)
-def test_dass_trains_as_in_its_authors_code(row, tmp_path):
+def test_dass_trains_as_in_its_authors_code(row, loaded):
     path = ROOT / "recipes/AudioSet/hparams" / f"{row['name']}.yaml"
-    hparams = load(path, tmp_path)
+    hparams = loaded(path)
     assert (hparams["lr"], hparams["patience"]) == (1e-4, 5)
     assert hparams["number_of_epochs"] == row.epochs
     assert hparams["average_from"] == row.average_from

@@ -5,6 +5,7 @@ Importing takes longer than most of the tests' trainings.  A fork ends as any
 interpreter does, so what a script prints and leaves is what users get.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -46,6 +47,9 @@ def enter(job):
 
 
 if __name__ == "__main__":
+    # What lives here outlives the forks, which would copy it to collect it
+    gc.collect()
+    gc.freeze()
     job = take_job()
     enter(job)
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -127,11 +127,11 @@ def test_another_recipe_starts_from_a_finished_run(
     assert results["metric"]["name"] == "loss" and results["n_classes"] is None
     assert results["flops_per_clip"] is None
     assert set(results["metrics"]) >= {"relative_mse", "accuracy", "chance"}
-    # Longer clips, overlapping patches
+    # More frames, overlapping patches
     log = run_recipe(
         "ESC50",
         yaml,
-        data_folder=make_corpus("ESC50").folder,
+        data_folder=make_corpus("ESC50", n_clips=1, seconds=1.0).folder,
         output_folder=tmp_path / "fine",
         init_from=tmp_path / "pre",
         embedding_model="{embed_dim: 16, depth: 1, stride: 10}",

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -175,12 +173,3 @@ def test_fp16_falls_back_on_a_cpu(finished, start, tmp_path):
     data, _, _ = finished
     output = start(data, tmp_path, "--debug", precision="fp16")
     assert "fp16 needs a GPU; using fp32" in output
-
-
-def test_the_package_imports_its_subpackages_lazily():
-    program = (
-        "import audiomamba as a; "
-        "print(a.ops.available_engines, a.lobes.AudioMamba, "
-        "a.inference.AudioTagger)"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -7,7 +7,7 @@ one corpus share.
 import re
 import shlex
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -106,7 +106,7 @@ class Row:
             return "train_embeddings.py"
         return "train.py" if self.corpus.repeats == 1 else "run_folds.py"
 
-    @property
+    @cached_property
     def needs_weights(self) -> bool:
         """Whether the YAML asks for initial weights."""
         return "init_from: !PLACEHOLDER" in self.path.read_text("utf-8")
