@@ -5,6 +5,7 @@ import pytest
 from audiomamba.cli import export
 
 from ..inference.conftest import clips as clips
+from ..inference.conftest import finish as finish
 from ..inference.conftest import run as run
 
 

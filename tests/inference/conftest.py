@@ -1,5 +1,6 @@
 """A recipe's run in miniature, with real parts, and its export."""
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -164,13 +165,24 @@ def _train(folder, clips, mask_padding):
     return torch.from_numpy(np.asarray(scores)[order])
 
 
+@pytest.fixture(scope="session")
+def finish(clips, tmp_path_factory):
+    """Finish a run with or without masked padding, once for all files."""
+
+    @functools.cache
+    def finish(masked):
+        folder = tmp_path_factory.mktemp("runs") / "run"
+        scores = _train(folder, clips, masked)
+        exported = export_run(folder, folder.with_name("exported"))
+        paths = sorted(clips.glob("*.wav"))
+        return SimpleNamespace(
+            folder=folder, exported=exported, scores=scores, paths=paths
+        )
+
+    return finish
+
+
 @pytest.fixture(scope="session", params=[True, False], ids=["masked", "padded"])
-def run(request, clips, tmp_path_factory):
-    """Finish a run: its folder, its export, its scores on the test split."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    scores = _train(folder, clips, request.param)
-    exported = export_run(folder, folder.with_name("exported"))
-    paths = sorted(clips.glob("*.wav"))
-    return SimpleNamespace(
-        folder=folder, exported=exported, scores=scores, paths=paths
-    )
+def run(request, finish):
+    """A finished run: its folder, its export, its scores on the test split."""
+    return finish(request.param)
