@@ -201,8 +201,7 @@ def report_overlaps(
 ) -> pd.Index:
     """Report recordings of which the same part is in two splits.
 
-    To leave out are those in training or, if it is in the two others, in
-    validation.
+    Training gives way to validation and test, and validation to the test.
 
     Arguments
     ---------
