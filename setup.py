@@ -75,7 +75,7 @@ setup(
             "build>=1.2",
             "mypy>=1.15",
             "pytest>=8",
-            "pytest-xdist>=3.7",
+            "pytest-xdist>=3.6",
             "ruff>=0.5",
             "sed_scores_eval>=0.0.4",
             # not with PyTorch's CPU-only wheels

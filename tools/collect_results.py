@@ -72,12 +72,14 @@ def find(path: Path) -> list[Path]:
         return [path]
     found = sorted(path.rglob("results.json"))
     # A fold, with what was exported of it, is part of the run that averages
-    # it, and a training of the test of its trials.
+    # it, and a training of the test of its trials. A later look at a run is
+    # none of its own.
     folds = {p.parent for p in found if p.parent.name.startswith("fold")}
     found = [
         p
         for p in found
         if folds.isdisjoint(p.parents)
+        and p.parent.name not in ("test_only", "debug")
         and not (p.parent / "verification" / p.name).is_file()
     ]
     if not found:

@@ -12,9 +12,8 @@ ruff format --check .
 yamllint --strict .
 mypy
 python -W error -c "import audiomamba"
-# A process per core; the tests of a file share what they train. The order of
-# the folders ends with short files, xdist's own with the longest tests.
+# A process per core; the tests of a file share what they train.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-parallel=(-n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder)
+parallel=(-n logical --maxprocesses 8 --dist loadfile)
 python -m pytest "${parallel[@]}" tests "$@"
 python -m pytest "${parallel[@]}" --doctest-modules audiomamba "$@"

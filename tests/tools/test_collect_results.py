@@ -173,6 +173,15 @@ def test_folds_and_what_was_exported_of_them_count_as_one_run(tmp_path):
     assert find(tmp_path) == [run / "results.json"]
 
 
+def test_a_later_test_of_a_run_is_no_run(tmp_path):
+    from collect_results import find
+
+    for where in ("1", "1/test_only", "1/debug", "given"):
+        save(tmp_path / where / "results.json", RECORD)
+    found = [path.parent.name for path in find(tmp_path)]
+    assert found == ["1", "given"]
+
+
 def test_a_single_process_under_torchrun_belongs_to_a_row(rows):
     line = "torchrun --nproc_per_node=1 train.py hparams/aum_base.yaml"
     assert len(rows(command=line)) == 1

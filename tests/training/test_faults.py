@@ -25,6 +25,15 @@ OPTIONS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A fork has none of the threads that tests before these have started."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def changes_a_file(event, arguments):
     """Whether an event of Python's audit is about writing."""
     if event == "open":
