@@ -6,6 +6,7 @@ interpreter does, so what a script prints and leaves is what users get.
 """
 
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -14,12 +15,12 @@ import sys
 from pathlib import Path
 
 # Not audiomamba.ops.cpu: a fork would lack the threads that it starts.
-import matplotlib.figure  # noqa: F401
-import numba  # noqa: F401
-import sklearn.metrics  # noqa: F401
-
-import audiomamba.training.recipe  # noqa: F401
-
+IMPORTED = (
+    "audiomamba.training.recipe",
+    "matplotlib.figure",
+    "numba",
+    "sklearn.metrics",
+)
 SECONDS = 600
 
 
@@ -47,6 +48,8 @@ def enter(job):
 
 
 if __name__ == "__main__":
+    for name in IMPORTED:
+        importlib.import_module(name)
     # What lives here outlives the forks, which would copy it to collect it
     gc.collect()
     gc.freeze()

@@ -9,7 +9,6 @@ from sklearn.metrics import f1_score
 
 from audiomamba.nnet.probabilities import scaled
 from audiomamba.pictures import precision_recall_picture
-from audiomamba.training import decisions
 from audiomamba.training.decisions import (
     UNKNOWN,
     best_temperature,
@@ -75,7 +74,9 @@ def test_thresholds_of_rare_and_certain_classes_are_kept(
     brain.score = lambda *_: brain.hparams.metrics.append(
         list("abc"), torch.logit(pairs), targets, 0.0
     )
-    monkeypatch.setattr(decisions, "best_temperature", lambda *_: 1.0)
+    monkeypatch.setattr(
+        "audiomamba.training.decisions.best_temperature", lambda *_: 1.0
+    )
     found = learn_decisions(brain, [], {})
     assert found["thresholds"][0] == pytest.approx(threshold, rel=1e-6)
 
