@@ -270,6 +270,8 @@ def learning_curves_picture(
 ) -> None:
     """Draw learning curves: the mean over runs, in a band of one deviation.
 
+    A model has the same colour in all panels.
+
     Arguments
     ---------
     path : str or Path
@@ -295,6 +297,7 @@ def learning_curves_picture(
 
     n_rows, n_columns = math.ceil(len(panels) / 3), min(len(panels), 3)
     size = (5 * n_columns, 3.6 * n_rows)
+    colours = {}
     figure = Figure(figsize=size, layout="constrained")
     for place, (title, models) in enumerate(panels.items(), 1):
         ax = figure.add_subplot(n_rows, n_columns, place)
@@ -304,9 +307,10 @@ def learning_curves_picture(
             mean, std = values.mean(axis=0), np.zeros(len(epochs))
             if len(values) > 1:
                 std = values.std(axis=0, ddof=1)
-            (line,) = ax.plot(epochs, mean, label=name)
+            colour = colours.setdefault(name, f"C{len(colours)}")
+            ax.plot(epochs, mean, label=name, color=colour)
             band = np.clip([mean - std, mean + std], 0, 100)
-            ax.fill_between(epochs, *band, alpha=0.15, fc=line.get_color())
+            ax.fill_between(epochs, *band, alpha=0.15, fc=colour)
         ax.set(title=title, xlabel="epoch", ylabel="score, %")
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)

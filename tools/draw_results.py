@@ -12,6 +12,7 @@ tools/result_tables/small.py.
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from audiomamba.pictures import (
 COLUMNS = [
     f"{split}_{metric}"
     for split in ("valid", "test")
-    for metric in ("accuracy", "mAP")
+    for metric in ("accuracy", "mAP", "WER")
 ]
 PREFIX = "score:"
 CONFUSIONS = [
@@ -89,7 +90,9 @@ def panels_of(table: pd.DataFrame, root: Path = ROOT) -> tuple[dict, dict]:
                 title += ALSO.get(row.table, "")
             split = "test" if row.corpus.valid_clips == 0 else "validation"
             title += f": {split}"
-            curves.setdefault(title, {})[row.model] = found
+            # Without its size a model has the same name in all panels
+            name = re.sub(r", \d+ (blocks|layers)", "", row.model)
+            curves.setdefault(title, {})[name] = found
     return curves, scores
 
 

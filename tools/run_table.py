@@ -8,10 +8,10 @@ r"""Run all rows of one of the tables, one run after the other.
     python tools/run_table.py comparison --seeds 1 2 3
 
 Tables: 1, 2 (scan x position of the class token), 3, 4, ESC50, DASS,
-comparison, distillation, few_labels, recognition, ESC-10, positions,
+comparison, strings, distillation, few_labels, recognition, ESC-10, positions,
 verification, orders, transfer; their rows are in tools/result_tables/rows.csv.
-`small` is all those of the tables that a CPU runs in hours, on real sounds
-which anyone can download: comparison, ESC-10, verification, orders, positions.
+`small` is six of them that a CPU runs in hours, on real sounds which anyone can
+download: comparison, strings, ESC-10, positions, verification, orders.
 Each row is run with three seeds, or on all folds. Runs with a results.json are
 skipped and stopped ones resumed, so the same command again runs what is left.
 Options after -- are passed on to every training: -- --precision bf16. --dry_run
@@ -32,7 +32,14 @@ from result_tables.rows import ROOT, SEEDS, read_rows
 
 # Several tables by one name
 GROUPS = {
-    "small": ("ESC-10", "verification", "orders", "comparison", "positions")
+    "small": (
+        "ESC-10",
+        "verification",
+        "orders",
+        "comparison",
+        "strings",
+        "positions",
+    )
 }
 
 

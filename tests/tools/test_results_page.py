@@ -28,6 +28,16 @@ def test_f1_with_thresholds_is_beside_that_at_one_half(tmp_path):
     assert "micro_f1" not in measured(pd.DataFrame([describe(RECORD, "r")]))
 
 
+def test_an_honest_score_is_shown_beside_that_of_the_paper():
+    from result_tables.page import measured
+    from result_tables.records import describe
+
+    assert "honest" not in measured(pd.DataFrame([describe(RECORD, "r")]))
+    record = nested(protocol="paper", metric__value=0.95)
+    shown = measured(pd.DataFrame([describe(record, "r")]))
+    assert (shown["ours"], shown["honest"]) == ("95.00", "91.00")
+
+
 def test_other_runs_are_listed_separately():
     from result_tables.page import further_runs
     from result_tables.records import COLUMNS, describe

@@ -70,6 +70,12 @@ def markdown(lines: list[dict], headings: dict[str, str]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 
+def filled(lines: list[dict]) -> str:
+    """Return lines as a table of those `HEADINGS` that one of them has."""
+    keys = {key for line in lines for key in line}
+    return markdown(lines, {k: v for k, v in HEADINGS.items() if k in keys})
+
+
 def spread(values) -> str:
     """Return mean ± standard deviation (n - 1); the mean alone of one value."""
     values = pd.Series(pd.to_numeric(values), dtype=float).dropna()
@@ -87,8 +93,11 @@ def short_commit(commit: str) -> str:
 
 def _further(runs):
     """The scores besides the headline that the runs have."""
-    found = {}
+    protocol, found = runs["protocol"].iloc[0], {}
     for key, column in FURTHER.items():
+        if key == protocol or (key == "honest" and protocol != "paper"):
+            # The headline is this score, or needs no other beside it
+            continue
         values = pd.to_numeric(runs[column]).dropna()
         if not values.empty:
             found[key] = spread(values)
@@ -159,10 +168,7 @@ def results_page(table: pd.DataFrame, models: dict) -> str:
             for row in read_rows()
             if row.table == name
         ]
-        # A column that no row fills is left out.
-        filled = {key for line in lines for key in line}
-        headings = {k: v for k, v in HEADINGS.items() if k in filled}
-        page = page.replace(f"<!-- table {name} -->", markdown(lines, headings))
+        page = page.replace(f"<!-- table {name} -->", filled(lines))
     rate = (
         f"{PEAK * UTILISATION / 1e12:.1f} TFLOP/s, {UTILISATION:.0%} of the "
         f"half-precision peak of one {GPU}"
@@ -192,9 +198,7 @@ def further_runs(table: pd.DataFrame) -> str:
             ["recipe", "hparams", "overrides"]
         )
     ]
-    if not lines:
-        return ""
-    return markdown(lines, {k: v for k, v in HEADINGS.items() if k in lines[0]})
+    return filled(lines) if lines else ""
 
 
 def recipe_table(recipe: str, table: pd.DataFrame, models: dict) -> str:
