@@ -297,7 +297,7 @@ def learning_curves_picture(
 
     n_rows, n_columns = math.ceil(len(panels) / 3), min(len(panels), 3)
     size = (5 * n_columns, 3.6 * n_rows)
-    colours = {}
+    colours: dict[str, str] = {}
     figure = Figure(figsize=size, layout="constrained")
     for place, (title, models) in enumerate(panels.items(), 1):
         ax = figure.add_subplot(n_rows, n_columns, place)

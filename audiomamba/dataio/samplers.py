@@ -71,7 +71,58 @@ def label_weights(labels, names=split_labels):
     return np.bincount(clips, weights[classes], minlength=len(labels))
 
 
-class EpochBatchSampler(Sampler):
+class ResumableSampler(Sampler):
+    """Draws the items of an epoch in an order that all processes share.
+
+    An epoch that was begun with steps of another size can be gone on with:
+    `resume` says how many of its items were drawn.  Subclasses have ``UNIT``,
+    what their items are called, ``n_items`` of the epoch, ``per_step``, those
+    that all processes draw in a step, and `count_batches`.
+    """
+
+    def __init__(self):
+        self.epoch, self._begun = 1, (None, 0)
+
+    def set_epoch(self, epoch):
+        """Choose the epoch to draw, counted from 1."""
+        self.epoch = epoch
+
+    def resume(self, epoch, n_drawn):
+        """Leave out the items of an epoch that were drawn before.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch; others are drawn whole.
+        n_drawn : int
+            How many items of its order.
+
+        Example
+        -------
+        >>> sampler = EpochBatchSampler(5, batch_size=2, seed=1, shuffle=False)
+        >>> sampler.resume(epoch=1, n_drawn=3)
+        >>> list(sampler)
+        [[3, 4]]
+        """
+        self._begun = epoch, n_drawn
+
+    @property
+    def start(self):
+        """Place in the order of the epoch's items of the first one drawn."""
+        epoch, n_drawn = self._begun
+        return n_drawn if epoch == self.epoch else 0
+
+    def n_drawn(self, n_batches):
+        """Count the items of the epoch that are drawn after some batches."""
+        if n_batches == len(self):
+            return self.n_items
+        return self.start + n_batches * self.per_step
+
+    def __len__(self):
+        return self.count_batches(self.n_items - self.start)
+
+
+class EpochBatchSampler(ResumableSampler):
     """Batches of an epoch, drawn from (seed, epoch) alone.
 
     All processes share one order of the clips and take turns in each global
@@ -79,11 +130,10 @@ class EpochBatchSampler(Sampler):
     long as batch size times processes stays the same.  Without weights every
     clip is drawn once.  All processes have the same number of batches: the
     last global batch is shared out as evenly as it goes, and joins the one
-    before if it has fewer clips than there are processes.
+    before if a process had fewer than ``least`` clips.
 
-    An epoch that was begun with another batch size or number of processes can
-    be gone on with: `resume` says how many of its clips were drawn.  If fewer
-    are left than there are processes, some of these share a clip.
+    If an epoch that was begun with steps of another size has fewer clips left,
+    its last ones are drawn again.
 
     Arguments
     ---------
@@ -100,12 +150,14 @@ class EpochBatchSampler(Sampler):
         in proportion to the weights.
     rank, n_processes : int
         This process, of how many.
+    least : int
+        Fewest clips of a batch; batch normalisation can need two.
 
     Raises
     ------
     ValueError
-        If there are fewer clips than processes, or the batch size is not
-        positive.
+        If there are fewer clips than that for every process, or the batch size
+        is not positive.
 
     Example
     -------
@@ -119,6 +171,8 @@ class EpochBatchSampler(Sampler):
     False
     """
 
+    UNIT = "clips"
+
     def __init__(
         self,
         n_clips,
@@ -128,68 +182,38 @@ class EpochBatchSampler(Sampler):
         weights=None,
         rank=0,
         n_processes=1,
+        least=1,
     ):
+        super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; at least 1.")
-        if n_clips < n_processes:
+        self.least = min(least, batch_size) * n_processes
+        if n_clips < self.least:
             raise ValueError(
-                f"{n_clips} training clips for {n_processes} processes: start "
-                "no more processes than there are clips."
+                f"{n_clips} training clips for {n_processes} processes: a step "
+                f"of this model needs {self.least}. Start fewer processes, or "
+                "add clips."
             )
         self.n_clips, self.batch_size = n_clips, batch_size
         self.seed, self.shuffle = seed, shuffle
         self.weights = weights
         self.rank, self.n_processes = rank, n_processes
-        self.epoch, self._begun = 1, (None, 0)
-
-    def set_epoch(self, epoch):
-        """Choose the epoch to draw, counted from 1."""
-        self.epoch = epoch
-
-    def resume(self, epoch, n_drawn):
-        """Leave out the clips of an epoch that were drawn before.
-
-        Arguments
-        ---------
-        epoch : int
-            The epoch; others are drawn whole.
-        n_drawn : int
-            How many clips of its order.
-
-        Example
-        -------
-        >>> sampler = EpochBatchSampler(5, batch_size=2, seed=1, shuffle=False)
-        >>> sampler.resume(epoch=1, n_drawn=3)
-        >>> list(sampler)
-        [[3, 4]]
-        """
-        self._begun = epoch, n_drawn
 
     @property
-    def start(self):
-        """Place in the order of the epoch's clips of the first one drawn."""
-        epoch, n_drawn = self._begun
-        return n_drawn if epoch == self.epoch else 0
+    def n_items(self):
+        """Clips of an epoch."""
+        return self.n_clips
 
     @property
-    def clips_per_step(self):
-        """Clips of a batch, of all processes."""
+    def per_step(self):
+        """Clips of a step, of all processes."""
         return self.batch_size * self.n_processes
-
-    def n_drawn(self, n_batches):
-        """Count the clips of the epoch that are drawn after some batches."""
-        if n_batches == len(self):
-            return self.n_clips
-        return self.start + n_batches * self.clips_per_step
 
     def count_batches(self, n_clips):
         """Count the batches that some clips make."""
-        size = self.clips_per_step
-        fills_one = n_clips % size >= self.n_processes or 0 < n_clips < size
+        size = self.per_step
+        fills_one = n_clips % size >= self.least or 0 < n_clips < size
         return n_clips // size + fills_one
-
-    def __len__(self):
-        return self.count_batches(self.n_clips - self.start)
 
     def order(self):
         """Return the clips of the epoch in order, [n_clips].
@@ -211,17 +235,16 @@ class EpochBatchSampler(Sampler):
         return np.arange(self.n_clips)
 
     def __iter__(self):
-        order = self.order()[self.start :]
+        order = self.order()
         for step in range(len(self)):
-            is_last = step == len(self) - 1
-            first = step * self.clips_per_step
-            stop = None if is_last else first + self.clips_per_step
-            batch = order[first:stop]
-            turn = self.rank % len(batch)
-            yield batch[turn :: self.n_processes].tolist()
+            first = self.start + step * self.per_step
+            stop = first + self.per_step
+            if step == len(self) - 1:
+                first, stop = min(first, self.n_clips - self.least), None
+            yield order[first:stop][self.rank :: self.n_processes].tolist()
 
 
-class SharedBatches(Sampler):
+class SharedBatches(ResumableSampler):
     """The batches of a sampler, shared out among processes.
 
     All processes have the same number of batches: the first ones are drawn
@@ -242,18 +265,33 @@ class SharedBatches(Sampler):
     [[[0, 1], [4]], [[2, 3], [0, 1]]]
     """
 
+    UNIT = "batches"
+
     def __init__(self, batches, rank=0, n_processes=1):
+        super().__init__()
         self.batches = batches
         self.rank, self.n_processes = rank, n_processes
 
     def set_epoch(self, epoch):
-        """Choose the epoch to draw."""
+        """Choose the epoch to draw, counted from 1."""
+        super().set_epoch(epoch)
         self.batches.set_epoch(epoch)
 
-    def __len__(self):
-        return -(-len(self.batches) // self.n_processes)
+    @property
+    def n_items(self):
+        """Batches of the epoch, of all processes."""
+        return len(self.batches)
+
+    @property
+    def per_step(self):
+        """Batches of a step: one of each process."""
+        return self.n_processes
+
+    def count_batches(self, n_batches):
+        """Count the batches of a process when some are shared out."""
+        return -(-n_batches // self.n_processes)
 
     def __iter__(self):
-        n_drawn = len(self) * self.n_processes
-        batches = islice(cycle(list(self.batches)), n_drawn)
+        left = list(self.batches)[self.start :]
+        batches = islice(cycle(left), len(self) * self.n_processes)
         yield from islice(batches, self.rank, None, self.n_processes)

@@ -18,7 +18,6 @@ from audiomamba.training.protocols import (
     check_protocols,
     make_averages,
 )
-from audiomamba.training.runs.environment import all_gather
 from audiomamba.training.steps import CarefulBrain
 
 PARTS = ("compute_features", "mean_var_norm", "embedding_model")
@@ -170,6 +169,8 @@ class RecipeBrain(CarefulBrain):
             patience = min(patience, counter.limit_to_stop)
             ignored = counter.limit_warmup
         while counter.current < counter.limit:
+            if self._optimizer_step_limit_exceeded:
+                return
             waited = counter.current - max(self.best_epoch, ignored)
             if waited >= patience and counter.current >= earliest:
                 self.hparams.epoch_log.note(
@@ -249,16 +250,16 @@ class RecipeBrain(CarefulBrain):
         stage : Stage
             The stage that ends.
         stage_loss : float
-            The mean training loss of this rank; the loss of the other stages
-            is that of the metrics, weighted by clips.
+            Not used: training has the mean over all ranks, the other stages
+            have that of the metrics, weighted by clips.
         epoch : int
             The epoch.
         """
         if stage == Stage.TRAIN:
-            losses = all_gather(float(stage_loss))
+            loss, n_losses = self.shared_loss()
             base = self.optimizer.param_groups[0]
             self.train_stats = {
-                "loss": sum(losses) / len(losses),
+                "loss": loss if n_losses else math.nan,
                 "lr": base["lr"] / base["lr_scale"],
                 "seconds": round(self.timed.seconds, 1),
                 "data_wait": round(self.timed.waited / self.timed.seconds, 4),

@@ -11,6 +11,7 @@ import logging
 import numbers
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -251,8 +252,9 @@ class AtomicCheckpointer(Checkpointer):
         """
         try:
             # SpeechBrain would log the name of the unfinished folder
+            meta = {**plain_scalars(meta or {}), "unixtime": self._now()}
             saved = super().save_checkpoint(
-                plain_scalars(meta or {}), end_of_epoch, name, logging.NOTSET
+                meta, end_of_epoch, name, logging.NOTSET
             )
             ddp_barrier()
             if if_main_process():
@@ -264,6 +266,14 @@ class AtomicCheckpointer(Checkpointer):
         # also a barrier
         self._found[ddp_broadcast(saved and saved.path)] = []
         return saved
+
+    def _now(self):
+        """Return the time, after that of all checkpoints.
+
+        A run may go on where the clock is behind.
+        """
+        times = [c.meta["unixtime"] for c in self.list_checkpoints()]
+        return max([time.time(), *(seen + 1e-3 for seen in times)])
 
     def _finish(self, saved):
         """Sum up a checkpoint and move it to its name."""

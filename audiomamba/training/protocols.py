@@ -147,6 +147,48 @@ def check_averages(protocols, average_from, ema_decay, n_epochs):
         )
 
 
+class Average(AveragedModel):
+    """A running average of a model: of its parameters and running statistics.
+
+    PyTorch averages either no buffers or all, whole numbers too.
+
+    Arguments
+    ---------
+    model : torch.nn.Module
+        The model, which is copied.
+    decay : float, optional
+        Of an exponential moving average; None: the mean.
+
+    Example
+    -------
+    >>> norm = torch.nn.BatchNorm1d(1)
+    >>> average = Average(norm)
+    >>> for value in (1.0, 4.0):
+    ...     _ = norm.running_mean.fill_(value)
+    ...     average.update_parameters(norm)
+    >>> average.module.running_mean.item()
+    2.5
+    """
+
+    def __init__(self, model, decay=None):
+        update = decay and get_ema_multi_avg_fn(decay)
+        super().__init__(model, multi_avg_fn=update)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model):
+        """Take in the model's present weights."""
+        before = [buffer.clone() for buffer in self.module.buffers()]
+        # copies the buffers
+        super().update_parameters(model)
+        weight = 1 / self.n_averaged.item()
+        if self.decay and weight < 1:
+            weight = 1 - self.decay
+        for buffer, old in zip(self.module.buffers(), before, strict=True):
+            if buffer.is_floating_point():
+                buffer.copy_(old.lerp(buffer, weight))
+
+
 def make_averages(modules, average_from, ema_decay):
     """Make the running averages of a model's weights.
 
@@ -160,8 +202,7 @@ def make_averages(modules, average_from, ema_decay):
     Returns
     -------
     dict
-        Protocol -> `torch.optim.swa_utils.AveragedModel`, to be saved in
-        checkpoints under that name.
+        Protocol -> `Average`, to be saved in checkpoints under that name.
 
     Example
     -------
@@ -175,10 +216,9 @@ def make_averages(modules, average_from, ema_decay):
     """
     averages = {}
     if average_from is not None:
-        averages["average"] = AveragedModel(modules)
+        averages["average"] = Average(modules)
     if ema_decay is not None:
-        update = get_ema_multi_avg_fn(ema_decay)
-        averages["ema"] = AveragedModel(modules, multi_avg_fn=update)
+        averages["ema"] = Average(modules, ema_decay)
     return averages
 
 
@@ -222,8 +262,8 @@ def check_averaged(n_averaged, path):
     """
     if n_averaged == 0:
         raise CheckpointError(
-            f"{path} has no average yet: train until the epoch average_from, "
-            "or longer."
+            f"{path} has no average of weights yet: train longer, for the "
+            "protocol 'average' until the epoch average_from."
         )
 
 

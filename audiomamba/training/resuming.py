@@ -10,12 +10,14 @@ from speechbrain.core import INTRA_EPOCH_CKPT_FLAG, Stage
 from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import ddp_barrier
 from speechbrain.utils.logger import get_logger
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import IterableDataset
 
 from audiomamba.dataio.batches import ClipBatch
 from audiomamba.dataio.pipeline import ClipDataset
 from audiomamba.dataio.problems import PreparationError
-from audiomamba.dataio.samplers import EpochBatchSampler
+from audiomamba.dataio.samplers import EpochBatchSampler, ResumableSampler
 from audiomamba.training.runs.environment import all_gather
 from audiomamba.training.runs.interruption import Interrupted, interruption
 
@@ -26,10 +28,10 @@ class ResumableBrain(sb.Brain):
     """A Brain that draws the clips of an epoch and can resume mid-epoch.
 
     - The clips of an epoch are a function of seed and epoch, shared by all
-      ranks; see `audiomamba.dataio.samplers.EpochBatchSampler`.
-    - Checkpoints keep the place in an epoch in clips: a run may resume with
-      another batch size or number of processes, and each clip is still drawn
-      once.  They are saved between groups of gradient accumulation only.
+      ranks; see `audiomamba.dataio.samplers`.
+    - Checkpoints keep the place in that order: a run may resume with another
+      batch size or number of processes, and each clip is still drawn once.
+      They are saved between groups of gradient accumulation only.
     - A signal ends a run after its step, saved; see
       `audiomamba.training.runs.interruption.Interruption`.
     - Under torchrun each rank evaluates its share of a split.
@@ -43,7 +45,7 @@ class ResumableBrain(sb.Brain):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.rank = getattr(self, "rank", 0)
-        self.epoch = 0
+        self.epoch, self.n_losses = 0, 0
         self.stops = False
 
     def _epoch_batches(self, dataset, batch_size=1, shuffle=False, **others):
@@ -56,12 +58,40 @@ class ResumableBrain(sb.Brain):
             getattr(dataset, "weights", None),
             self.rank,
             self._n_processes(),
+            # Of one vector there is no variance
+            least=2 if self.normalises_batches() else 1,
         )
         return {**others, "batch_sampler": self.train_sampler}
 
+    def normalises_batches(self):
+        """Whether a module has batch normalisation."""
+        modules = self.modules.modules()
+        return any(isinstance(module, _BatchNorm) for module in modules)
+
+    def _wrap_distributed(self):
+        """Wrap the modules that train now; some may be wrapped already."""
+        for name, module in self.modules.items():
+            if isinstance(module, DistributedDataParallel):
+                self.modules[name] = module.module
+        on_cpu = torch.device(self.device).type == "cpu"
+        if not (self.distributed_launch and on_cpu):
+            super()._wrap_distributed()
+            return
+        if self.normalises_batches():
+            logger.warning(
+                "On CPUs each process normalises its own part of a batch, so "
+                "the result depends on the number of processes."
+            )
+        for name, module in self.modules.items():
+            if any(param.requires_grad for param in module.parameters()):
+                # SpeechBrain would put in SyncBatchNorm, which needs a GPU
+                self.modules[name] = DistributedDataParallel(
+                    module, find_unused_parameters=self.find_unused_parameters
+                )
+
     def _train_loader_specifics(self, dataset, loader_kwargs):
         """Keep a given sampler; the recipes' own needs nothing else."""
-        if self._draws_clips():
+        if self._draws_in_order():
             return loader_kwargs
         given = {"sampler", "batch_sampler"} & set(loader_kwargs)
         if given and getattr(dataset, "weights", None) is not None:
@@ -74,9 +104,9 @@ class ResumableBrain(sb.Brain):
             self.train_sampler = loader_kwargs[given.pop()]
         return loader_kwargs
 
-    def _draws_clips(self):
-        """Whether the clips of the epochs are drawn by `EpochBatchSampler`."""
-        return isinstance(self.train_sampler, EpochBatchSampler)
+    def _draws_in_order(self):
+        """Whether the sampler is one of ours, which can resume anywhere."""
+        return isinstance(self.train_sampler, ResumableSampler)
 
     def _n_processes(self):
         if not self.distributed_launch:
@@ -101,7 +131,7 @@ class ResumableBrain(sb.Brain):
         iterable = isinstance(dataset, IterableDataset)
         if stage == Stage.TRAIN and not given and not iterable:
             loader_kwargs = self._epoch_batches(dataset, **loader_kwargs)
-            ckpt_prefix = None  # the place in the epoch is saved in clips
+            ckpt_prefix = None  # the sampler keeps the place in the epoch
         elif stage != Stage.TRAIN and self.distributed_launch:
             loader_kwargs["sampler"] = range(
                 self.rank, len(dataset), self._n_processes()
@@ -121,25 +151,31 @@ class ResumableBrain(sb.Brain):
         super().on_fit_start()
         latest = self._latest()
         self.started = time.monotonic() - latest.get("train_seconds", 0.0)
-        if self._draws_clips() and "clips_per_step" in latest:
+        self.n_losses = latest.get("n_losses", 0) / self._n_processes()
+        if self._draws_in_order() and self._per_step() in latest:
             self._go_on(latest)
+
+    def _per_step(self):
+        """The key of a checkpoint's meta for the size of a step."""
+        return f"{self.train_sampler.UNIT}_per_step"
 
     def _go_on(self, latest):
         """Resume in the middle of an epoch, with steps of any size."""
         sampler, done, drawn = self.train_sampler, latest.get("epoch", 0), 0
         if INTRA_EPOCH_CKPT_FLAG in latest:
-            done, drawn = latest["in_epoch"] - 1, latest["clips"]
+            done, drawn = latest["in_epoch"] - 1, latest[sampler.UNIT]
             sampler.resume(done + 1, drawn)
-        old, new = latest["clips_per_step"], sampler.clips_per_step
+        old, new = latest[self._per_step()], sampler.per_step
         if old == new:
             return
-        share = drawn / sampler.n_clips
-        batches = sampler.count_batches(sampler.n_clips)
+        sampler.set_epoch(done + 1)
+        share = drawn / sampler.n_items
+        batches = sampler.count_batches(sampler.n_items)
         groups = int(share * self._n_steps(batches))
         self.step = groups * self.grad_accumulation_factor
         self.optimizer_step = done * self._n_steps(batches) + groups
         logger.warning(
-            f"Resumed with {new} clips per step instead of {old}. Each clip is "
+            f"Resumed with {new} {sampler.UNIT} per step, not {old}. Each is "
             "still drawn once in an epoch, and the learning rate goes on from "
             f"the same share of the training. An epoch has {batches} steps."
         )
@@ -173,8 +209,8 @@ class ResumableBrain(sb.Brain):
     def _meta(self):
         """What every checkpoint says about the training so far."""
         meta = {"train_seconds": time.monotonic() - self.started}
-        if self._draws_clips():
-            meta["clips_per_step"] = self.train_sampler.clips_per_step
+        if self._draws_in_order():
+            meta[self._per_step()] = self.train_sampler.per_step
         return meta
 
     def _save_intra_epoch_ckpt(self):
@@ -182,13 +218,15 @@ class ResumableBrain(sb.Brain):
         where = f"epoch {self.epoch}, step {self.step} of {self.n_batches}"
         if self.checkpointer is not None:
             meta = {**self._meta(), INTRA_EPOCH_CKPT_FLAG: True}
-            if self._draws_clips():
+            if self._draws_in_order():
                 batches = self.step - self.step_at_start
                 meta["in_epoch"] = self.epoch
-                meta["clips"] = self.train_sampler.n_drawn(batches)
+                sampler = self.train_sampler
+                meta[sampler.UNIT] = sampler.n_drawn(batches)
             # Only the main process saves; each loads what stands for all
-            losses = all_gather(self.avg_train_loss)
-            self.avg_train_loss = sum(losses) / len(losses)
+            self.avg_train_loss, n_losses = self.shared_loss()
+            self.n_losses = n_losses / self._n_processes()
+            meta["n_losses"] = n_losses
             self.checkpointer.save_checkpoint(meta, end_of_epoch=False)
             # All arguments: SpeechBrain's defaults are lists that grow
             self.checkpointer.delete_checkpoints(
@@ -199,6 +237,46 @@ class ResumableBrain(sb.Brain):
             where += ", and saved"
         if self.stops:
             raise Interrupted(where)
+
+    def update_average(self, loss, avg_loss):
+        """Average the finite losses of an epoch's training.
+
+        SpeechBrain divides by the steps, those that were skipped included.
+
+        Arguments
+        ---------
+        loss : torch.Tensor
+            Of a batch.
+        avg_loss : float
+            Of the batches before.
+
+        Returns
+        -------
+        float
+        """
+        if not self.modules.training:
+            return super().update_average(loss, avg_loss)
+        if not torch.isfinite(loss):
+            return avg_loss
+        self.n_losses += 1
+        return avg_loss + (float(loss) - avg_loss) / self.n_losses
+
+    def shared_loss(self):
+        """Average the losses of the epoch over all processes.
+
+        All processes must call it.
+
+        Returns
+        -------
+        loss : float
+            The mean; 0 if there are none.
+        n_losses : float
+            How many.
+        """
+        parts = all_gather((self.avg_train_loss, self.n_losses))
+        n_losses = sum(n for _, n in parts)
+        total = sum(loss * n for loss, n in parts)
+        return total / max(n_losses, 1), n_losses
 
     def _latest(self):
         """The meta of the newest checkpoint; empty without one."""

@@ -9,7 +9,6 @@ from speechbrain.core import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
-from torch.nn.parallel import DistributedDataParallel
 
 from audiomamba.dataio.problems import PreparationError
 from audiomamba.training.bad_clips import BadClips, no_loss
@@ -200,13 +199,6 @@ class CarefulBrain(ResumableBrain):
             self.lr_scales = layer_lr_scales(encoder, decay, called)
         return together, alone
 
-    def _wrap_distributed(self):
-        """Wrap the modules that train now; some may be wrapped already."""
-        for name, module in self.modules.items():
-            if isinstance(module, DistributedDataParallel):
-                self.modules[name] = module.module
-        super()._wrap_distributed()
-
     def init_optimizers(self):
         """Make the optimiser, with a learning rate per parameter group."""
         if self.hparams.layer_lr_decay is not None and not self.lr_scales:
@@ -249,7 +241,8 @@ class CarefulBrain(ResumableBrain):
         Returns
         -------
         torch.Tensor
-            The detached loss, on the CPU.
+            The detached loss, on the CPU; not a number if no clip of the batch
+            could be read.
         """
         self.bad_clips.note(batch)
         should_step, group_size = self._group_of_step()
@@ -267,6 +260,9 @@ class CarefulBrain(ResumableBrain):
             self.optimizers_step()
             self.group_ids = []
         self.on_fit_batch_end(batch, outputs, loss, should_step)
+        if getattr(batch, "is_empty", False):
+            # No part of the mean
+            return torch.tensor(torch.nan)
         return loss.detach().cpu()
 
     def evaluate_batch(self, batch, stage):
@@ -368,11 +364,13 @@ class CarefulBrain(ResumableBrain):
             self._wrap_distributed()
         self.epoch, self.group_ids = epoch, []
         self.n_batches = len(train_set)
-        if self._draws_clips():
+        if self._draws_in_order():
             self.train_sampler.set_epoch(epoch)
             # a resumed epoch has less to draw
             self.n_batches = self.step + len(train_set)
             self.step_at_start = self.step
+        if self.debug:
+            self.n_batches = min(self.n_batches, self.debug_batches)
         self.steps_per_epoch = self._n_steps(self.n_batches)
         dataset = getattr(train_set, "dataset", None)
         if hasattr(dataset, "set_epoch"):
@@ -384,6 +382,7 @@ class CarefulBrain(ResumableBrain):
         )
         with interruption.after_step():
             super()._fit_train(self.timed, epoch, enable=False)
+        self.n_losses = 0
 
     def _fit_valid(self, valid_set, epoch, enable):
         """Validate, with a bar that vanishes."""

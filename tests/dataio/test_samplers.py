@@ -10,7 +10,11 @@ from speechbrain.dataio.dataloader import SaveableDataLoader
 from speechbrain.utils.checkpoints import Checkpointer
 
 from audiomamba.dataio.packed import PackedStrings
-from audiomamba.dataio.samplers import EpochBatchSampler, label_weights
+from audiomamba.dataio.samplers import (
+    EpochBatchSampler,
+    SharedBatches,
+    label_weights,
+)
 
 LABELS = ["a"] * 6 + ["a;b"] * 2 + ["c"]
 
@@ -97,6 +101,50 @@ def test_fewer_clips_than_processes_are_refused():
         EpochBatchSampler(3, 0, seed=1)
 
 
+@pytest.mark.parametrize("n_clips", [16, 17, 18, 19])
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_no_batch_has_fewer_than_the_least(n_clips, n_processes):
+    shares = [
+        batches(n_clips, 8, rank=rank, n_processes=n_processes, least=2)
+        for rank in range(n_processes)
+    ]
+    assert min(len(batch) for share in shares for batch in share) >= 2
+    drawn = [clip for share in shares for batch in share for clip in batch]
+    assert sorted(drawn) == list(range(n_clips))
+    resumed = EpochBatchSampler(n_clips, 8, 1, least=2)
+    resumed.resume(1, n_clips - 1)
+    assert list(resumed) == [resumed.order()[-2:].tolist()]
+    with pytest.raises(ValueError, match="needs 2"):
+        EpochBatchSampler(1, 8, seed=1, least=2)
+
+
+@pytest.mark.parametrize("n_clips", [48, 49])
+@pytest.mark.parametrize("first, second", [(1, 2), (2, 1), (2, 3), (3, 3)])
+@pytest.mark.parametrize("n_steps", [0, 1, 3])
+def test_shared_batches_go_on_with_other_processes(
+    n_clips, first, second, n_steps
+):
+    def ranks(n_processes, n_drawn=0):
+        samplers = [
+            SharedBatches(EpochBatchSampler(n_clips, 4, 1), rank, n_processes)
+            for rank in range(n_processes)
+        ]
+        for sampler in samplers:
+            sampler.set_epoch(2)
+            sampler.resume(2, n_drawn)
+        return samplers
+
+    begun = ranks(first)
+    drawn = [tuple(b) for s in begun for b in list(s)[:n_steps]]
+    left = ranks(second, begun[0].n_drawn(n_steps))
+    after = [tuple(b) for s in left for b in s]
+    assert not set(drawn) & set(after)
+    n_extra = len(after) - len(set(after))
+    assert n_extra < second  # every process has as many batches
+    clips = sum(map(list, {*drawn, *after}), [])
+    assert sorted(clips) == list(range(n_clips))
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_resumed_epoch_continues_with_the_same_clips(tmp_path, num_workers):
     data = torch.arange(20)
@@ -152,14 +200,14 @@ def test_an_epoch_goes_on_with_other_steps(n_clips, first, second, n_batches):
     assert resumed[0].start == 0  # the next epoch is whole
 
 
-def test_fewer_clips_than_processes_are_shared():
+def test_fewer_clips_than_processes_are_filled_up():
     samplers = [
         EpochBatchSampler(5, 1, 1, shuffle=False, rank=rank, n_processes=3)
         for rank in range(3)
     ]
     for sampler in samplers:
         sampler.resume(1, 3)
-    assert [list(s) for s in samplers] == [[[3]], [[4]], [[3]]]
+    assert [list(s) for s in samplers] == [[[2]], [[3]], [[4]]]
 
 
 def test_an_epoch_that_was_drawn_is_empty():

@@ -81,7 +81,7 @@ def make_run(tmp_path):
         run_opts = {"device": "cpu", "noprogressbar": True}
         run_options = ("ckpt_interval_steps", "grad_accumulation_factor")
         run_options += ("max_grad_norm", "nonfinite_patience", "test_only")
-        run_options += ("device", "debug")
+        run_options += ("device", "debug", "optimizer_step_limit")
         for key in run_options:
             if key in options:
                 run_opts[key] = options.pop(key)

@@ -1,11 +1,13 @@
 """Checkpoints are whole or absent, and their metadata can be loaded."""
 
 import errno
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from speechbrain.utils.checkpoints import ckpt_recency
 
 from audiomamba.pretrained.weights import CheckpointError
 from audiomamba.training.checkpoints import (
@@ -112,6 +114,16 @@ def test_names_sort_by_age(tmp_path):
         newest = checkpointer.find_checkpoint()
         assert newest.meta["epoch"] == epoch
         assert newest.path == max(tmp_path.iterdir())
+
+
+def test_the_newest_is_newest_where_the_clock_is_behind(tmp_path, monkeypatch):
+    now = time.time()
+    for epoch, late in ((1, 0), (2, 0), (3, 300), (4, 300)):
+        monkeypatch.setattr(time, "time", lambda late=late: now - late)
+        checkpointer = AtomicCheckpointer(tmp_path, {})
+        checkpointer.save_and_keep_best({"epoch": epoch, "best": 0.0}, ["best"])
+        newest = checkpointer.find_checkpoint(importance_key=ckpt_recency)
+        assert newest.meta["epoch"] == epoch
 
 
 def saved_twice(folder):

@@ -1,6 +1,8 @@
 """CTC: losses that ignore the batch, batches by seconds, exact resumption."""
 
 import io
+import shutil
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -257,6 +259,39 @@ def test_a_stopped_run_ends_with_the_same_bits(make):
         resumed = second.modules[name].state_dict()
         for key, value in whole.modules[name].state_dict().items():
             assert torch.equal(value, resumed[key]), key
+
+
+def test_an_epoch_goes_on_with_other_processes(make, tmp_path, caplog):
+    """Two processes share what one has left of the second epoch."""
+    heard = Counter()
+
+    class Hearing(RecognitionBrain):
+        def on_fit_batch_end(self, batch, *others):
+            if (self.epoch, self.step) == (2, 5) and not self.rank_of_two:
+                raise Stopped
+            heard.update((self.epoch, name) for name in batch.id)
+
+        rank_of_two = 0
+
+    class Rank(Hearing):
+        def _n_processes(self):
+            return 2
+
+    options = {"run_opts": {"ckpt_interval_steps": 1}}
+    with pytest.raises(Stopped):
+        make("0", Hearing, **options).fit()
+    before = heard.total()
+    for rank in (1, 2):
+        shutil.copytree(tmp_path / "0", tmp_path / str(rank))
+        run = make(str(rank), Rank, **options)
+        run.brain.rank, run.brain.rank_of_two = rank - 1, rank
+        run.fit()
+    assert 18 < before < 36
+    whole = {(e, f"u{i:02}") for e in (1, 2) for i in range(18)}
+    assert set(heard) == whole
+    # a batch is heard twice if their number is odd
+    assert heard.total() <= len(whole) + 5
+    assert "2 batches per step, not 1" in caplog.text
 
 
 def test_gradients_reach_every_parameter(make):

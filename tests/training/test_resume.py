@@ -141,6 +141,6 @@ def test_an_epoch_goes_on_with_another_batch_size(make_run, caplog):
 
     whole = {(e, f"clip{i}") for e in (1, 2, 3) for i in range(22)}
     assert len(heard) == len(whole) and set(heard) == whole
-    assert "7 clips per step instead of 4" in caplog.text
+    assert "7 clips per step, not 4" in caplog.text
     # 8 of 22 clips were drawn in the second epoch, its share of 4 steps is 1
     assert second.brain.optimizer_step == 4 + (1 + 2) + 4

@@ -201,6 +201,39 @@ def test_a_broken_step_names_the_clips_of_all_processes(
     assert re.search(r"step 3: .* on clips clip.*, theirs: this", caplog.text)
 
 
+def test_a_step_is_no_part_of_the_mean_loss_if_it_is_skipped(make_run):
+    found = []
+
+    class Watching(ClassificationBrain):
+        def fit_batch(self, batch):
+            found.append(super().fit_batch(batch))
+            return found[-1]
+
+    run = make_run(
+        epochs=1, brain_class=Watching, compute_loss=broken_at({2, 3})
+    )
+    run.fit()
+    found = [loss.item() for loss in found if loss.isfinite()]
+    (row,) = run.hparams["epoch_log"].history()
+    assert len(found) == 4 and row["train_skipped"] == 2
+    assert row["train_loss"] == pytest.approx(sum(found) / 4)
+
+
+def test_the_limit_of_steps_ends_a_run_once(make_run):
+    for _ in range(2):
+        run = make_run(epochs=9, optimizer_step_limit=8)
+        run.fit()
+        rows = run.hparams["epoch_log"].history()
+        assert [row["epoch"] for row in rows] == [1, 2]
+        assert run.brain.optimizer_step == 8
+
+
+def test_a_trial_of_a_few_batches_takes_a_step(make_run):
+    run = make_run(epochs=1, debug=True, grad_accumulation_factor=4)
+    run.fit()
+    assert run.brain.optimizer_step == 1
+
+
 def test_skipped_steps_are_reported(make_run):
     run = make_run(epochs=2, compute_loss=broken_at({3, 8}))
     run.fit()

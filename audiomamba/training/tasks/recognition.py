@@ -98,55 +98,23 @@ class RecognitionBrain(RecipeBrain):
             ),
         }
 
-    def make_dataloader(
-        self, dataset, stage, ckpt_prefix="dataloader-", **loader_kwargs
-    ):
-        """Make a loader; batches by seconds of speech, if the YAML says so.
-
-        What an epoch draws is a function of its number and the seed.
-
-        Arguments
-        ---------
-        dataset, stage, ckpt_prefix, **loader_kwargs
-            As for `RecipeBrain`.
-
-        Returns
-        -------
-        DataLoader
-        """
+    def _epoch_batches(self, dataset, batch_size=1, shuffle=False, **others):
+        """Options of a loader; batches by seconds of speech, if asked for."""
         dynamic = self.hparams.dynamic_batches
-        if stage == Stage.TRAIN and dynamic is not None:
-            batches = DynamicBatchSampler(
-                dataset,
-                lengths_list=dataset.data.columns["duration"].tolist(),
-                seed=self.hparams.seed,
-                **dynamic,
+        if dynamic is None:
+            return super()._epoch_batches(
+                dataset, batch_size, shuffle, **others
             )
-            self.train_sampler = SharedBatches(
-                batches, self.rank, self._n_processes()
-            )
-            others = {"batch_size", "shuffle"}
-            loader_kwargs = {
-                key: value
-                for key, value in loader_kwargs.items()
-                if key not in others
-            }
-            loader_kwargs["batch_sampler"] = self.train_sampler
-        return super().make_dataloader(
-            dataset, stage, ckpt_prefix, **loader_kwargs
+        batches = DynamicBatchSampler(
+            dataset,
+            lengths_list=dataset.data.columns["duration"].tolist(),
+            seed=self.hparams.seed,
+            **dynamic,
         )
-
-    def _train_loader_specifics(self, dataset, loader_kwargs):
-        """Keep the dynamic batches, which are shared out already."""
-        if isinstance(self.train_sampler, SharedBatches):
-            return loader_kwargs
-        return super()._train_loader_specifics(dataset, loader_kwargs)
-
-    def _fit_train(self, train_set, epoch, enable):
-        """Train one epoch, whose number of batches depends on its clips."""
-        if isinstance(self.train_sampler, SharedBatches):
-            self.train_sampler.set_epoch(epoch)
-        super()._fit_train(train_set, epoch, enable)
+        self.train_sampler = SharedBatches(
+            batches, self.rank, self._n_processes()
+        )
+        return {**others, "batch_sampler": self.train_sampler}
 
     def recognizer(self, stage):
         """Return features, normalisation, encoder and classifier as one."""
