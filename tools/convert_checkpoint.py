@@ -24,6 +24,7 @@ from audiomamba.inference.export import ExportError, write_model
 from audiomamba.inference.exported.classifier import read_recipe
 from audiomamba.inference.exported.model_yaml import new_node
 from audiomamba.pretrained import read_class_names
+from audiomamba.pretrained.family import AUTO
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 # Number of classes -> recipe, for the corpora of the released checkpoints
@@ -71,14 +72,15 @@ def parse_arguments(argv=None):
     )
     add(
         "--cls_token",
-        choices=("front", "middle", "end", "both", "none"),
-        default="middle",
-        help="position of the class token (default: %(default)s)",
+        choices=(AUTO, "front", "middle", "end", "both", "none"),
+        default=AUTO,
+        help="position of the class token (default: that of a hyperparams.yaml "
+        "beside the weights, else middle)",
     )
     add(
         "--token_order",
-        choices=("frequency", "time"),
-        default="frequency",
+        choices=(AUTO, "frequency", "time"),
+        default=AUTO,
         help="time: the model was trained on transposed tokens",
     )
     add("--n_frames", type=int, help="resample the position table to these")

@@ -197,8 +197,9 @@ class PatchEncoder(BlockEncoder, ExemptsParameters):
         check_feats(feats, self.n_mels)
         if lengths is not None:
             check_lengths(lengths, feats.shape[0])
-        patch_size = to_pair(patch_size or self.patch_size)
-        stride = to_pair(stride or self.stride)
+        patch_size = self.patch_size if patch_size is None else patch_size
+        stride = self.stride if stride is None else stride
+        patch_size, stride = to_pair(patch_size), to_pair(stride)
         n_columns = None
         if lengths is not None and self.mask_padding:
             feats, n_frames = clear_padding(feats, lengths)

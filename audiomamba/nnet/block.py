@@ -202,7 +202,7 @@ class MambaBlock(torch.nn.Module):
         self, x: torch.Tensor, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return [B, L, D] for tokens [B, L, D] and their number, [B]."""
-        if self._is_long(x):
+        if self._is_long(x) and self.mixer.can_mix_long:
             y = self.mixer.mix_long(x, self.norm, lengths)
         else:
             y = self.mixer.mix(self._project(x), lengths)

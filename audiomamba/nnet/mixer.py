@@ -177,14 +177,25 @@ class BidirectionalMamba(ExemptsParameters):
             xz,
             conv.weight[:, 0],
             conv.bias,
-            getattr(self, "x_proj" + suffix).weight.to(xz.dtype),
-            dt_proj.weight.to(xz.dtype),
+            self._weight("x_proj" + suffix).to(xz.dtype),
+            self._weight("dt_proj" + suffix).to(xz.dtype),
             dt_proj.bias,
             A_log,
             A_b_log,
             getattr(self, "D" + suffix),
             lengths,
         )
+
+    def _weight(self, name):
+        """Return the weight of a layer that is part of the operator."""
+        layer = getattr(self, name)
+        if not isinstance(layer, torch.nn.Linear):
+            raise TypeError(
+                f"{name} is of {type(layer).__name__}, but only its weight is "
+                "used: leave x_proj and dt_proj as they are, and adapt "
+                "in_proj and out_proj."
+            )
+        return layer.weight
 
     def forward(
         self, hidden: torch.Tensor, lengths: torch.Tensor | None = None
@@ -223,6 +234,15 @@ class BidirectionalMamba(ExemptsParameters):
             [B, L, D].
         """
         return self.out_proj(self._scan_all(xz, lengths))
+
+    @property
+    def can_mix_long(self) -> bool:
+        """Whether `mix_long` may read the weights of the input projection.
+
+        An adapter, or a hook, is part of what the module computes.
+        """
+        hooks = (self.in_proj._forward_hooks, self.in_proj._forward_pre_hooks)
+        return isinstance(self.in_proj, torch.nn.Linear) and not any(hooks)
 
     def mix_long(
         self,

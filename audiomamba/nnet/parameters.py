@@ -9,8 +9,8 @@ class ExemptsParameters(torch.nn.Module):
     """Base of modules with parameters that weight decay leaves alone.
 
     Such a parameter has the tag of the Mamba authors' code, which
-    `audiomamba.training.optim.parameter_groups` follows.  Copying a parameter
-    loses its tag, so a copied module tags its own again.
+    `audiomamba.training.optim.parameter_groups` follows.  A parameter that is
+    copied or replaced loses its tag, so the module tags its own again.
 
     Example
     -------
@@ -45,6 +45,17 @@ class ExemptsParameters(torch.nn.Module):
 
     def __setstate__(self, state):
         super().__setstate__(state)
+        self._tag()
+
+    # These may put new parameters in their place
+
+    def _apply(self, *args, **kwargs):
+        module = super()._apply(*args, **kwargs)
+        self._tag()
+        return module
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        super()._load_from_state_dict(*args, **kwargs)
         self._tag()
 
 

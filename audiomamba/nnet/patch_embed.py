@@ -2,9 +2,11 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -37,8 +39,11 @@ def to_pair(value: Size) -> tuple[int, int]:
     >>> to_pair(16), to_pair([128, 4])
     ((16, 16), (128, 4))
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
+    pair = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(pair) != 2 or not all(
+        isinstance(v, Integral) and not isinstance(v, bool) and v > 0
+        for v in pair
+    ):
         raise ValueError(
             f"A patch size or stride is {value!r}; it must be a positive "
             "integer or a pair of them, (bins, frames)."
@@ -75,14 +80,22 @@ def grid_length(size: Steps, patch: int, stride: int) -> Steps:
 
 @functools.lru_cache(maxsize=32)
 def _resize_pseudo_inverse(old, new):
-    """Return the matrix that resizes flattened kernels from old to new."""
+    """Return the matrix that resizes flattened kernels from old to new.
+
+    In NumPy: a tensor that is made during an export, or in inference mode,
+    cannot be used after it.
+    """
     # FlexiViT (arXiv 2212.08013, equation 4): if M resizes a patch bilinearly,
     # pinv(M^T) w is the kernel that gives the resized patch the old output.
-    basis = torch.eye(math.prod(old), dtype=torch.float64)
-    resized = F.interpolate(
-        basis.reshape(-1, 1, *old), size=new, mode="bilinear"
-    )
-    return torch.linalg.pinv(resized.reshape(len(basis), -1))
+    resizes = np.kron(*map(_resize_axis, old, new))
+    return np.linalg.pinv(resizes.T)
+
+
+def _resize_axis(old, new):
+    """Return the matrix [new, old] that resizes an axis linearly."""
+    places = (np.arange(new) + 0.5) * old / new - 0.5
+    distances = np.clip(places, 0, old - 1)[:, None] - np.arange(old)
+    return np.maximum(1 - np.abs(distances), 0)
 
 
 def resize_patch_kernel(
@@ -110,7 +123,7 @@ def resize_patch_kernel(
     old, new = tuple(weight.shape[2:]), tuple(size)
     if old == new:
         return weight
-    matrix = _resize_pseudo_inverse(old, new).to(weight)
+    matrix = torch.from_numpy(_resize_pseudo_inverse(old, new)).to(weight)
     return (weight.flatten(2) @ matrix.T).unflatten(2, new)
 
 

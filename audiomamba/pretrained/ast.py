@@ -121,7 +121,7 @@ class ASTFamily(PatchFamily):
     title = "AST or DeiT"
     encoder = AudioSpectrogramTransformer
     classifier_norm = ("head_norm.weight", "head_norm.bias")
-    usual_strides = (10,)
+    usual_strides = ((10, 10),)
     resample = staticmethod(fit_table)
 
     def recognises(self, tensors: Tensors) -> bool:
@@ -130,9 +130,9 @@ class ASTFamily(PatchFamily):
 
     def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
         """Add the layout in settings beside the weights, or a run's."""
+        wanted = super().with_settings(wanted, source)
         if isinstance(source, dict):
             return wanted
-        wanted = super().with_settings(wanted, source)
         path = (source if source.is_dir() else source.parent) / CONFIG_FILE
         config = read_config(path) if path.is_file() else {}
         if config.get("model_type") != "audio-spectrogram-transformer":

@@ -6,11 +6,23 @@ ones of VMamba, and those of `DASS`.
 """
 
 import re
+from pathlib import Path
 
 from audiomamba.lobes.dass import DASS
 from audiomamba.nnet.patch_embed import Size
-from audiomamba.pretrained.family import Checkpoint, Wanted
-from audiomamba.pretrained.sources import CheckpointError, Source, Tensors
+from audiomamba.pretrained.family import (
+    AUTO,
+    Checkpoint,
+    Wanted,
+    agreed,
+    settings_beside,
+)
+from audiomamba.pretrained.sources import (
+    CONFIG_FILE,
+    CheckpointError,
+    Tensors,
+    read_config,
+)
 
 DECAY = re.compile(
     r"(.*)layers\.(\d+)\.blocks\.(\d+)\.(?:op|self_attention)\.A_logs$"
@@ -58,7 +70,7 @@ class DASSFamily:
             patch_size=None,
             stride=stride,
             cls_token=None,
-            token_order="frequency",
+            token_order=AUTO,
         )
 
     def recognises(self, tensors: Tensors) -> bool:
@@ -81,13 +93,22 @@ class DASSFamily:
                 del tensors[key]
         return Checkpoint(name, tensors, arguments, widths[-1], dropped)
 
-    def with_settings(self, wanted: Wanted, source: Source) -> Wanted:
-        """Return what is wanted: the tensors tell the rest."""
-        return wanted
+    def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
+        """Add what settings beside the weights say, or a run's."""
+        settings = settings_beside(self.encoder, source)
+        wanted = agreed(wanted, settings)
+        if isinstance(source, dict):
+            return wanted
+        path = (source if source.is_dir() else source.parent) / CONFIG_FILE
+        config = read_config(path) if path.is_file() else {}
+        bins = settings.get("n_mels") or config.get("num_mel_bins")
+        return wanted._replace(n_mels=bins or wanted.n_mels)
 
     def build(self, checkpoint: Checkpoint, wanted: Wanted) -> DASS:
         """Return a new encoder for a checkpoint, its weights not yet loaded."""
-        return DASS(n_mels=wanted.n_mels, **checkpoint.arguments)
+        return DASS(
+            n_mels=wanted.n_mels, **checkpoint.arguments, **wanted.further
+        )
 
     def fit(self, checkpoint: Checkpoint, encoder: DASS) -> list[str]:
         """Return nothing: no tensor depends on the size of the input."""

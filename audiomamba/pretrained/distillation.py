@@ -74,9 +74,10 @@ class Distillation:
     the loss is binary, summed over classes and averaged over clips.  The
     temperature divides the teacher's logits only.
 
-    For a clip without a teacher's score the loss counts in full.  Without
-    teachers and scores, as in the recipes unless they are given, the object is
-    false, and the recipe trains on the labels alone.
+    Where only a share of a batch has a teacher's scores, the weight is that
+    share of ``weight``.  Without teachers and scores, as in the recipes unless
+    they are given, the object is false, and the recipe trains on the labels
+    alone.
 
     Arguments
     ---------
@@ -211,17 +212,23 @@ class Distillation:
         divergence = (divergence * taught.known).mean()
         return (1 - self.weight * share) * loss + self.weight * divergence
 
-    def taught_share(self) -> float:
+    def taught_share(self, whole: bool = True) -> float:
         """Return the share of taught clips since the last call.
+
+        Arguments
+        ---------
+        whole : bool
+            Whether these are all clips of an epoch, not the rest of one.
 
         Raises
         ------
         ValueError
-            If it is zero: augmentation leaves no clip as its scores know it.
+            If it is zero of a whole epoch: augmentation leaves no clip as its
+            scores know it.
         """
         share = float(self.n_taught) / self.n_heard
         self.n_heard, self.n_taught = 0, torch.zeros(())
-        if share == 0:
+        if share == 0 and whole:
             raise ValueError(
                 "the teacher's stored scores were used for no clip of this "
                 "epoch, as wav_augment changed all: lower its probability, or "

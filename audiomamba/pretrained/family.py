@@ -16,6 +16,7 @@ from audiomamba.nnet.patch_embed import (
     resize_patch_kernel,
     to_pair,
 )
+from audiomamba.nnet.tokens import CLS_TOKENS
 from audiomamba.pretrained.sources import (
     CheckpointError,
     Tensors,
@@ -27,6 +28,11 @@ KERNEL, TABLE = "patch_embed.proj.weight", "pos_embed.pos_embed"
 USUAL_FRAMES = (64, 8, 1)
 # Frames of an encoder that starts from ImageNet, unless others are wanted.
 IMAGENET_FRAMES = 1024
+
+
+# As settings beside the weights have it, else the usual
+AUTO = "auto"
+USUAL = {"cls_token": "middle", "token_order": "frequency"}
 
 
 class Wanted(NamedTuple):
@@ -43,8 +49,9 @@ class Wanted(NamedTuple):
     token_order: str
     # Whether class tokens are left out
     frames_only: bool = False
-    # What is written beside the weights
+    # What is written beside the weights: patches, and further arguments
     known: "Layout | None" = None
+    further: dict[str, Any] = {}
 
 
 class Layout(NamedTuple):
@@ -96,6 +103,69 @@ class PatchCheckpoint(Checkpoint):
     layout: Layout
 
 
+def settings_beside(encoder: type, source: Path | Tensors) -> dict[str, Any]:
+    """Return the arguments of an encoder in a YAML beside its weights.
+
+    Arguments
+    ---------
+    encoder : type
+        Its class.
+    source : Path or dict
+        The weights.
+
+    Returns
+    -------
+    dict
+        All arguments; empty without a YAML, or with one of another class.
+    """
+    if isinstance(source, dict):
+        return {}
+    settings = encoder_settings(source)
+    if settings.get("class") != encoder.__name__:
+        return {}
+    arguments = inspect.signature(encoder).parameters
+    return {k: settings.get(k, v.default) for k, v in arguments.items()}
+
+
+def agreed(wanted: Wanted, settings: dict[str, Any]) -> Wanted:
+    """Return what is wanted where settings beside the weights are known.
+
+    Arguments
+    ---------
+    wanted : Wanted
+        With ``AUTO`` where the settings decide.
+    settings : dict
+        From `settings_beside`.
+
+    Returns
+    -------
+    Wanted
+
+    Raises
+    ------
+    CheckpointError
+        If something else is wanted than the settings say.
+    """
+    for key, usual in USUAL.items():
+        asked, own = getattr(wanted, key), settings.get(key, usual)
+        if asked == AUTO:
+            wanted = wanted._replace(**{key: own})
+        # The tensors tell the number of class tokens, but not their place
+        elif (
+            key in settings
+            and asked != own
+            and (CLS_TOKENS.get(asked) == CLS_TOKENS.get(own))
+        ):
+            raise CheckpointError(
+                f"{key} is {own!r} in the hyperparams.yaml beside the weights, "
+                f"which contradicts {key}={asked!r}: give the same."
+            )
+    further = ("mask_padding", "output")
+    return wanted._replace(
+        further={key: settings[key] for key in further if key in settings}
+    )
+
+
 class PatchFamily:
     """Checkpoints of one kind of `PatchEncoder`.
 
@@ -117,7 +187,7 @@ class PatchFamily:
     encoder: type[PatchEncoder]
     classifier_norm: tuple[str, ...] = ()
     # Strides, besides the patch size, that its checkpoints are trained with
-    usual_strides: tuple[int, ...] = ()
+    usual_strides: tuple[tuple[int, int], ...] = ()
     # Resamples a position table [F', T', D] to another grid.
     resample: Callable[[torch.Tensor, tuple[int, int]], torch.Tensor]
 
@@ -134,16 +204,12 @@ class PatchFamily:
 
     def with_settings(self, wanted: Wanted, source: Path | Tensors) -> Wanted:
         """Add the layout in a YAML of this package beside the weights."""
-        if isinstance(source, dict):
+        settings = settings_beside(self.encoder, source)
+        wanted = agreed(wanted, settings)
+        if not settings:
             return wanted
-        settings = encoder_settings(source)
-        if settings.get("class") != self.encoder.__name__:
-            return wanted
-        defaults = inspect.signature(self.encoder).parameters
-        bins, frames, patch, stride = (
-            settings.get(name, defaults[name].default)
-            for name in ("n_mels", "n_frames", "patch_size", "stride")
-        )
+        bins, frames = settings["n_mels"], settings["n_frames"]
+        patch, stride = settings["patch_size"], settings["stride"]
         patch, stride = to_pair(patch), to_pair(stride)
         rows, columns = map(grid_length, (bins, frames), patch, stride)
         return wanted._replace(
@@ -162,6 +228,7 @@ class PatchFamily:
             patch_size=wanted.patch_size or own_patch,
             stride=wanted.stride or wanted.patch_size or layout.stride,
             **checkpoint.arguments,
+            **wanted.further,
         )
 
     def fit(
@@ -252,21 +319,23 @@ class PatchFamily:
         The wanted frames decide between several; else it is an error.
         """
         found, fitting, choices = [], [], []
-        for stride in dict.fromkeys((*self.usual_strides, min(patch))):
-            n_rows = grid_length(wanted.n_mels, patch[0], stride)
+        for stride in dict.fromkeys((*self.usual_strides, patch)):
+            n_rows = grid_length(wanted.n_mels, patch[0], stride[0])
             if n_patches % n_rows:
                 continue
             grid = (n_rows, n_patches // n_rows)
-            fewest = (grid[1] - 1) * stride + patch[1]
-            most = fewest + stride - 1
-            _, n_frames = _likely_frames(fewest, stride)
-            if wanted.n_frames and fewest <= wanted.n_frames <= most:
-                n_frames = wanted.n_frames
-                fitting.append(stride)
-            found.append(Layout(grid, n_frames, (stride, stride)))
-            choices.append(f"stride={stride} ({fewest} to {most} frames)")
+            fewest = (grid[1] - 1) * stride[1] + patch[1]
+            most = fewest + stride[1] - 1
+            _, n_frames = _likely_frames(fewest, stride[1])
+            fits = wanted.n_frames and fewest <= wanted.n_frames <= most
+            layout = Layout(grid, wanted.n_frames if fits else n_frames, stride)
+            found.append(layout)
+            if fits:
+                fitting.append(layout)
+            given = stride[0] if stride[0] == stride[1] else stride
+            choices.append(f"stride={given} ({fewest} to {most} frames)")
         if len(fitting) == 1:
-            return next(x for x in found if x.stride[0] == fitting[0])
+            return fitting[0]
         if len(found) > 1:
             raise CheckpointError(
                 f"{name} has {n_patches} patch positions, which several "

@@ -38,7 +38,7 @@ class MambaFamily(PatchFamily):
         n_cls = _count_cls_tokens(tensors, wanted, name)
         is_vim = "pos_embed" in tensors
         if is_vim:
-            dropped = _convert_vim(tensors, n_cls)
+            dropped = _convert_vim(tensors, n_cls, wanted.cls_token)
         arguments = _architecture(tensors, name)
         arguments["cls_token"] = wanted.cls_token
         arguments["token_order"] = wanted.token_order
@@ -92,7 +92,7 @@ def _drop_cls_tokens(tensors, n_cls):
     return list(CLS_NAMES[n_cls])
 
 
-def _convert_vim(tensors, n_cls):
+def _convert_vim(tensors, n_cls, cls_token):
     """Turn Vim's tensors into those of Audio Mamba, in place.
 
     The kernel is averaged over the colours, and the position of the class
@@ -103,7 +103,13 @@ def _convert_vim(tensors, n_cls):
         tensors[KERNEL] = tensors[KERNEL].mean(1, keepdim=True)
     table = tensors.pop("pos_embed")
     n_positions = table.shape[1]
-    first = {0: [], 1: [(n_positions - 1) // 2], 2: [0, n_positions - 1]}[n_cls]
+    places = {"front": 0, "end": n_positions - 1}
+    middle = (n_positions - 1) // 2
+    first = {
+        0: [],
+        1: [places.get(cls_token, middle)],
+        2: [0, n_positions - 1],
+    }[n_cls]
     patches = [i for i in range(n_positions) if i not in first]
     tensors[TABLE] = table[:, first + patches]
     dropped = sorted(k for k in tensors if re.match(r"(head|rope)\.", k))

@@ -10,7 +10,7 @@ from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.patch_embed import Size
 from audiomamba.pretrained.ast import ASTFamily
 from audiomamba.pretrained.dass import DASSFamily
-from audiomamba.pretrained.family import Wanted
+from audiomamba.pretrained.family import AUTO, Wanted
 from audiomamba.pretrained.mamba import MambaFamily
 from audiomamba.pretrained.sources import CheckpointError, Source, locate
 from audiomamba.pretrained.weights import (
@@ -27,11 +27,11 @@ FAMILIES = (MambaFamily(), ASTFamily(), DASSFamily())
 def load_official(
     checkpoint: Source,
     *,
-    cls_token: str | None = "middle",
+    cls_token: str | None = AUTO,
     n_frames: int | None = None,
     patch_size: Size | None = None,
     stride: Size | None = None,
-    token_order: str = "frequency",
+    token_order: str = AUTO,
     n_mels: int = 128,
 ) -> tuple[PatchEncoder | DASS, torch.nn.Linear | None]:
     """Load a published checkpoint.
@@ -52,7 +52,8 @@ def load_official(
         of DASS's copies on the hub.
     cls_token : str or None
         Place of Audio Mamba's class token, which the tensors do not tell:
-        "front", "middle", "end", "both" or None.
+        "front", "middle", "end", "both" or None; "auto" for that in the
+        ``hyperparams.yaml`` beside them, else "middle".
     n_frames : int or None
         Frames that the position table should cover; None for the
         checkpoint's own (1024 for an ImageNet checkpoint).
@@ -64,14 +65,16 @@ def load_official(
         unless only an overlapping stride explains its positions.  Where both
         10, AST's stride, and the patch size do, an error names the choices.
     token_order : str
-        "time" for an Audio Mamba trained with transposed tokens.
+        "time" for an Audio Mamba trained with transposed tokens; "auto" for
+        that in the ``hyperparams.yaml``, else "frequency".
     n_mels : int
-        Mel bins of the checkpoint's input; a ``config.json`` comes first.
+        Mel bins of the checkpoint's input; settings beside it come first.
 
     Returns
     -------
     encoder : AudioMamba, AudioSpectrogramTransformer or DASS
-        In evaluation mode.
+        In evaluation mode; it masks padding, and gives an output, as the
+        ``hyperparams.yaml`` beside the weights says.
     classifier : torch.nn.Linear or None
         None where the checkpoint has no audio classifier.
 
@@ -104,7 +107,7 @@ def load_official(
     family = _recognise(tensors, name)
     wanted = family.with_settings(wanted, source)
     given = family.read(tensors, name, wanted)
-    classifier = _take_classifier(given)
+    classifier = _linear(_take_head(given), given)
     encoder = family.build(given, wanted)
     _fill(family, encoder, given, with_classifier=True)
     if classifier is not None:
@@ -158,9 +161,10 @@ def initialise(
     >>> initialise(target, torch.nn.Linear(32, 5), source.state_dict())
     False
     """
-    frames_only = isinstance(encoder, CTCEncoder)
+    frames_only = False
     if isinstance(encoder, CTCEncoder):
         encoder = encoder.encoder
+        frames_only = encoder.cls_place is None
     family = next((f for f in FAMILIES if isinstance(encoder, f.encoder)), None)
     if family is None:
         known = ", ".join(f.encoder.__name__ for f in FAMILIES)
@@ -180,13 +184,13 @@ def initialise(
     wanted = family.wanted_by(encoder, stride)
     wanted = wanted._replace(frames_only=frames_only)
     given = family.read(tensors, name, family.with_settings(wanted, source))
-    head = _take_classifier(given)
+    head = _take_head(given)
     names = read_class_names(source)
     fits, reason = _compare_classifiers(head, classifier, names, labels)
     _fill(family, encoder, given, with_classifier=fits)
     if classifier is not None:
         if fits:
-            classifier.load_state_dict(head.state_dict())
+            classifier.load_state_dict(head)
         verdict = "loaded" if fits else "not loaded"
         logger.info("%s: classifier %s: %s", name, verdict, reason)
     return fits
@@ -204,17 +208,17 @@ def _recognise(tensors, name):
     )
 
 
-def _take_classifier(given):
-    """Take the classifier out of a checkpoint; None where there is none."""
-    parts = {
-        key: given.tensors.pop(f"head.{key}")
-        for key in ("weight", "bias")
-        if f"head.{key}" in given.tensors
-    }
-    if not parts:
+def _take_head(given):
+    """Take the tensors of the classifier out of a checkpoint."""
+    names = [key for key in given.tensors if key.startswith("head.")]
+    return {key.removeprefix("head."): given.tensors.pop(key) for key in names}
+
+
+def _linear(head, given):
+    """Return a head as a layer; None where there is none."""
+    if not head:
         return None
-    embed_dim = given.embed_dim
-    shapes = {key: list(value.shape) for key, value in parts.items()}
+    embed_dim, shapes = given.embed_dim, _shapes(head)
     n_classes = shapes.get("weight", [0])[0]
     if shapes != {"weight": [n_classes, embed_dim], "bias": [n_classes]}:
         raise CheckpointError(
@@ -223,8 +227,12 @@ def _take_classifier(given):
             "[classes]."
         )
     classifier = torch.nn.Linear(embed_dim, n_classes)
-    classifier.load_state_dict(parts)
+    classifier.load_state_dict(head)
     return classifier
+
+
+def _shapes(tensors):
+    return {key: list(value.shape) for key, value in tensors.items()}
 
 
 def _compare_classifiers(head, classifier, names, labels):
@@ -233,15 +241,12 @@ def _compare_classifiers(head, classifier, names, labels):
     ``names`` and ``labels`` are the class names of the checkpoint and of the
     data, None where they are unknown.
     """
-    if head is None or classifier is None:
+    if not head or classifier is None:
         return False, "the checkpoint has none"
     if names is not None and labels is not None:
         if difference := label_difference(names, labels):
             return False, difference
-    found, wanted = (
-        {key: list(value.shape) for key, value in part.state_dict().items()}
-        for part in (head, classifier)
-    )
+    found, wanted = _shapes(head), _shapes(classifier.state_dict())
     if found != wanted:
         return False, f"its shapes are {found} instead of {wanted}"
     if names is None:

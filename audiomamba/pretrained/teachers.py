@@ -12,7 +12,7 @@ import torch
 from speechbrain.inference.interfaces import Pretrained
 
 from audiomamba.dataio.scores import ScoreFile
-from audiomamba.lobes.clip_encoder import ClipEncoder, encode
+from audiomamba.lobes.clip_encoder import ClipEncoder, encode, unwrapped
 from audiomamba.pretrained.distillation import Heard, Student, Taught
 from audiomamba.pretrained.official import load_official
 from audiomamba.pretrained.sources import (
@@ -43,7 +43,10 @@ class Teacher(torch.nn.Module):
 
     A model with features of its own hears the augmented waveforms; if its
     features are the student's, and for a published checkpoint, which has none,
-    it gets the very features that the student gets, masks included.
+    it gets the very features that the student gets, masks included.  Such a
+    checkpoint hears padding, as in its training, where the student's features
+    have a fixed number of frames; elsewhere its scores would depend on the
+    batch, so it masks padding.
 
     An exported model's ``hyperparams.yaml`` names Python objects to create:
     from an untrusted source it can run arbitrary code.
@@ -112,6 +115,10 @@ class Teacher(torch.nn.Module):
                 f"student {student.sample_rate} Hz. Store its scores with "
                 "tools/store_scores.py, which reads clips at its own rate."
             )
+        if self.features is None:
+            # Published models have heard padding, as `AudioTagger` gives them
+            features = student.clip_encoder.compute_features
+            self.encoder.mask_padding = not getattr(features, "n_frames", None)
         self._choose_features(student)
         self.to(student.device)
         what = "the student's features" if self.features is None else "its own"
@@ -154,8 +161,9 @@ class Teacher(torch.nn.Module):
                 ) from error
             return
         own, _ = self.features.features(noise, full)
-        n_frames = min(own.shape[1], theirs.shape[1])
-        own, theirs = own[:, :n_frames], theirs[:, :n_frames]
+        if getattr(unwrapped(self.encoder), "mask_padding", False):
+            n_frames = min(own.shape[1], theirs.shape[1])
+            own, theirs = own[:, :n_frames], theirs[:, :n_frames]
         if own.shape == theirs.shape and torch.allclose(own, theirs, atol=1e-3):
             self.features = None
 

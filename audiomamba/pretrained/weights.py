@@ -176,7 +176,7 @@ def read_class_names(source: Source) -> list[str] | None:
         As for `read_tensors`, with a ``label_encoder.ckpt`` (the text file of
         SpeechBrain's ``CategoricalEncoder``), a ``tokenizer.ckpt``, whose
         tokens they are, or a ``config.json`` (that of ``transformers``) in the
-        folder; or the path of the first itself.
+        folder or beside the file; or the path of the first itself.
 
     Returns
     -------
@@ -203,7 +203,9 @@ def read_class_names(source: Source) -> list[str] | None:
     path = locate(source)
     if isinstance(path, dict):
         return None
-    if path.is_dir():
+    if path.name != LABEL_FILE:
+        if not path.is_dir():
+            path = path.parent
         config, tokenizer = path / CONFIG_FILE, path / TOKENIZER_FILE
         path = path / LABEL_FILE
         if not path.is_file() and tokenizer.is_file():
@@ -213,8 +215,6 @@ def read_class_names(source: Source) -> list[str] | None:
             return pieces(read_tokenizer(tokenizer))
         if not path.is_file() and config.is_file():
             return _names_in_config(config)
-    if path.name != LABEL_FILE:
-        return None
     check_files(path.parent, LABEL_FILE)
     if not path.is_file():
         return None

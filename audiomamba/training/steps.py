@@ -363,12 +363,11 @@ class CarefulBrain(ResumableBrain):
             self.frozen.thaw()
             self._wrap_distributed()
         self.epoch, self.group_ids = epoch, []
-        self.n_batches = len(train_set)
+        self.n_batches, self.step_at_start = len(train_set), self.step
         if self._draws_in_order():
             self.train_sampler.set_epoch(epoch)
             # a resumed epoch has less to draw
             self.n_batches = self.step + len(train_set)
-            self.step_at_start = self.step
         if self.debug:
             self.n_batches = min(self.n_batches, self.debug_batches)
         self.steps_per_epoch = self._n_steps(self.n_batches)

@@ -124,6 +124,18 @@ def test_these_parameters_have_no_weight_decay():
     }
     copied = copy.deepcopy(encoder)
     assert copied.no_weight_decay() == encoder.no_weight_decay()
+    names = encoder.no_weight_decay()
+    copied.load_state_dict(encoder.state_dict(), assign=True)
+    assert copied.no_weight_decay() == names
+    empty = copy.deepcopy(encoder).to("meta").to_empty(device="cpu")
+    assert empty.no_weight_decay() == names
+
+
+def test_a_patch_size_of_a_meta_model_serves_a_real_one():
+    for device in ("meta", "cpu"):
+        with torch.device(device):
+            out = small()(torch.ones(1, 40, 64), patch_size=7)
+    assert out.isfinite().all()
 
 
 @pytest.mark.parametrize(

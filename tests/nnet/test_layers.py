@@ -46,7 +46,7 @@ def test_a_resized_kernel_gives_a_resized_patch_the_same_embedding(size):
     torch.testing.assert_close(found, F.conv2d(patch, weight))
 
 
-@pytest.mark.parametrize("value", [0, -1, (16,), (16, 1.5)])
+@pytest.mark.parametrize("value", [0, -1, (16,), (16, 1.5), 16.0, True])
 def test_an_invalid_patch_size_is_refused(value):
     with pytest.raises(ValueError, match="positive integer"):
         to_pair(value)
@@ -171,3 +171,32 @@ def test_a_long_row_is_mixed_in_pieces(scan, monkeypatch):
     with torch.no_grad(), Largest() as pieces:
         torch.testing.assert_close(long(x, lengths), wanted)
     assert pieces.n_elements == whole.n_elements / 2 == 2 * 15 * 16
+
+
+class Adapted(torch.nn.Module):
+    """A layer with an adapter, whose ``weight`` is that of the layer alone."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.adapter = layer, torch.nn.Linear(8, 32, bias=False)
+
+    @property
+    def weight(self):
+        return self.layer.weight
+
+    def forward(self, x):
+        return self.layer(x) + self.adapter(x)
+
+
+def test_an_adapter_is_part_of_a_long_row(monkeypatch):
+    long = MambaBlock(8).eval()
+    long.mixer.in_proj = Adapted(long.mixer.in_proj)
+    x = torch.randn(2, 15, 8)
+    wanted = long(x)
+    for module in (block, mixer):
+        monkeypatch.setattr(module, "PIECE", 4)
+    with torch.no_grad():
+        torch.testing.assert_close(long(x), wanted)
+    long.mixer.x_proj = Adapted(long.mixer.x_proj)
+    with pytest.raises(TypeError, match="x_proj is of Adapted"):
+        long(x)

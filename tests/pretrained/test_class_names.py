@@ -1,12 +1,15 @@
 """A classifier is loaded if the class names beside its weights match."""
 
+import copy
 import logging
 
 import pytest
 import torch
 from speechbrain.dataio.encoder import CategoricalEncoder
+from speechbrain.lobes.models.ECAPA_TDNN import Classifier
 
 from audiomamba import AudioMamba
+from audiomamba.nnet.frame_classifier import FrameClassifier
 from audiomamba.pretrained import (
     CheckpointError,
     initialise,
@@ -79,6 +82,9 @@ def test_names_are_read_from_a_hub_folders_config(tmp_path):
     assert read_class_names(tmp_path) is None
     config.write_text('{"num_classes": 2}')
     assert read_class_names(tmp_path) is None
+    config.write_text('{"id2label": {"1": "b, c", "0": "Speech"}}')
+    (tmp_path / "model.pth").touch()
+    assert read_class_names(tmp_path / "model.pth") == ["Speech", "b, c"]
     # Names that this package has written come first.
     write_names(tmp_path, ["dog"])
     assert read_class_names(tmp_path) == ["dog"]
@@ -155,6 +161,28 @@ def test_a_classifier_with_other_parameters_is_not_loaded(model):
     target = AudioMamba(n_frames=32, embed_dim=16, depth=1)
     classifier = torch.nn.Linear(16, 2, bias=False)
     assert not initialise(target, classifier, folder)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Classifier(16, out_neurons=2),
+        FrameClassifier(16, 2, pooling="attention"),
+    ],
+    ids=["angular margin", "attention"],
+)
+def test_a_model_with_another_head_starts_a_run(head, model):
+    folder, encoder, _ = model
+    torch.save(head.state_dict(), folder / "classifier.ckpt")
+    target = AudioMamba(n_frames=32, embed_dim=16, depth=1)
+    assert not initialise(target, torch.nn.Linear(16, 2), folder)
+    assert torch.equal(target.cls_token, encoder.cls_token)
+    same = copy.deepcopy(head)
+    for parameter in same.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert initialise(target, same, folder)
+    for name, value in head.state_dict().items():
+        assert torch.equal(same.state_dict()[name], value)
 
 
 def test_names_are_downloaded_from_the_hub(monkeypatch, model):

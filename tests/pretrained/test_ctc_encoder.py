@@ -95,6 +95,15 @@ def test_another_architecture_is_refused_and_changes_nothing(change):
     )
 
 
+def test_a_recogniser_with_class_tokens_starts_from_itself():
+    source = CTCEncoder(make(cls_token="middle")).eval()
+    target = CTCEncoder(make(cls_token="middle")).eval()
+    torch.nn.init.zeros_(target.encoder.cls_token)
+    initialise(target, None, source.state_dict())
+    feats = torch.randn(1, 20, BINS)
+    assert torch.equal(target(feats)[0], source(feats)[0])
+
+
 def write_model(folder, encoder, yaml, size):
     """Write an exported recogniser's weights, YAML and tokenizer."""
     folder.mkdir()

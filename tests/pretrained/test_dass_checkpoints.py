@@ -283,6 +283,17 @@ def test_arguments_of_patch_encoders_are_refused(arguments, words):
     load_official(official(), n_frames=99, cls_token=None)
 
 
+def test_settings_beside_weights_say_how_many_mel_bins(tmp_path):
+    torch.save(official(), tmp_path / "model.pth")
+    (tmp_path / "config.json").write_text('{"num_mel_bins": 80}')
+    assert load_official(tmp_path)[0].n_mels == 80
+    (tmp_path / "hyperparams.yaml").write_text(
+        "embedding_model: !new:audiomamba.DASS {n_mels: 64, output: frames}\n"
+    )
+    encoder, _ = load_official(tmp_path / "model.pth")
+    assert (encoder.n_mels, encoder.output) == (64, "frames")
+
+
 def test_a_model_starts_from_a_checkpoint_of_its_size(caplog):
     state = official()
     wanted, wanted_head = load_official(state)

@@ -25,8 +25,11 @@ ENCODER = {
 }
 
 
-def export(target, seed, n_frames=64, labels=LABELS, sample_rate=16000):
+def export(
+    target, seed, n_frames=64, labels=LABELS, sample_rate=16000, **further
+):
     """Write an exported model; return it as modules."""
+    encoder = {**ENCODER, **further}
     torch.manual_seed(seed)
     fbank = {"n_mels": MELS, "n_frames": n_frames}
     norm = {"mean": -6.0, "std": 4.0}
@@ -34,13 +37,13 @@ def export(target, seed, n_frames=64, labels=LABELS, sample_rate=16000):
     modules = {
         "compute_features": KaldiFbank(**fbank),
         "mean_var_norm": SpectrogramNorm(**norm),
-        "embedding_model": AudioMamba(**ENCODER),
+        "embedding_model": AudioMamba(**encoder),
         "classifier": LinearClassifier(**classifier),
     }
     names = {
         "compute_features": ("lobes.features.KaldiFbank", fbank),
         "mean_var_norm": ("lobes.normalization.SpectrogramNorm", norm),
-        "embedding_model": ("lobes.audio_mamba.AudioMamba", ENCODER),
+        "embedding_model": ("lobes.audio_mamba.AudioMamba", encoder),
         "classifier": ("nnet.classifier.LinearClassifier", classifier),
     }
     write_model(
@@ -198,6 +201,9 @@ def test_scores_that_never_count_end_the_epoch(stored, clip_encoder, heard):
     distillation.ask(ids, clips, wavs + 1, *others)
     with pytest.raises(ValueError, match="used for no clip"):
         distillation.taught_share()
+    # what was heard before the run resumed is not known
+    distillation.ask(ids, clips, wavs + 1, *others)
+    assert distillation.taught_share(whole=False) == 0
 
 
 def test_a_file_of_scores_says_what_it_lacks(stored, clip_encoder):
@@ -259,6 +265,44 @@ def test_a_teacher_of_another_rate_is_refused(tmp_path, clip_encoder):
     export(tmp_path / "t", 0, sample_rate=32000)
     with pytest.raises(CheckpointError, match="hears 32000 Hz"):
         prepared(clip_encoder, teachers=[tmp_path / "t"])
+
+
+@pytest.mark.parametrize("n_frames", [None, 100])
+def test_a_published_checkpoint_hears_padding_of_a_fixed_length(
+    n_frames, tmp_path
+):
+    torch.manual_seed(5)
+    model = AudioMamba(n_frames=64, embed_dim=16, depth=1).eval()
+    head = torch.nn.Linear(16, 3)
+    state = {**model.state_dict(), **head.state_dict(prefix="head.")}
+    torch.save(state, tmp_path / "official.pth")
+    fbank = KaldiFbank(n_frames=n_frames)
+    student = ClipEncoder(fbank, SpectrogramNorm(0.0, 1.0), model)
+    wavs, lengths = torch.randn(2, 9000), torch.tensor([1.0, 0.5])
+    feats, n = student.features(wavs, lengths)
+    distillation = prepared(student, teachers=[tmp_path / "official.pth"])
+    taught = distillation.ask(["a", "b"], wavs, wavs, lengths, feats, n)
+    model.mask_padding = n_frames is None
+    expected = head(model(feats, n)).squeeze(1).softmax(-1)
+    torch.testing.assert_close(taught.probabilities, expected)
+
+
+def test_a_teacher_that_hears_padding_keeps_its_own_number_of_frames(tmp_path):
+    modules = export(tmp_path / "model", 1, n_frames=120, mask_padding=False)
+    student = ClipEncoder(
+        KaldiFbank(n_mels=MELS),
+        modules["mean_var_norm"],
+        modules["embedding_model"],
+    )
+    wavs, lengths = 0.1 * torch.randn(2, 9000), torch.tensor([1.0, 0.5])
+    taught = prepared(student, teachers=[tmp_path / "model"]).ask(
+        ["a", "b"], wavs, wavs, lengths, *student.features(wavs, lengths)
+    )
+    own = ClipEncoder(*list(modules.values())[:3])
+    for row, wav, length in zip(taught.probabilities, wavs, (9000, 4500)):
+        emb = own(wav[None, :length], torch.ones(1))
+        expected = modules["classifier"](emb).flatten().softmax(-1)
+        torch.testing.assert_close(row, expected)
 
 
 def test_a_published_checkpoint_gets_the_students_features(

@@ -1,6 +1,7 @@
 """Checkpoints of Audio Mamba and Vim: files, other grids, refusals."""
 
 import argparse
+import json
 import logging
 
 import pytest
@@ -26,7 +27,7 @@ def official(n_classes=7, **arguments):
     return encoder, state
 
 
-def vim(cls_token="middle", side=14):
+def vim(cls_token="middle", side=14, place=None):
     """Return the state of an ImageNet model in Vim's layout."""
     encoder, state = official(
         1000,
@@ -36,9 +37,9 @@ def vim(cls_token="middle", side=14):
         cls_token=cls_token,
     )
     table = state.pop("pos_embed.pos_embed")
-    middle = side * side // 2
+    place = side * side // 2 if place is None else place
     state["pos_embed"] = torch.cat(
-        [table[:, 1 : middle + 1], table[:, :1], table[:, middle + 1 :]], 1
+        [table[:, 1 : place + 1], table[:, :1], table[:, place + 1 :]], 1
     )
     state["patch_embed.proj.weight"] = torch.randn(WIDTH, 3, 16, 16)
     return table, state
@@ -260,6 +261,27 @@ def test_an_incomplete_classifier_is_refused(fault):
         load_official(state)
 
 
+@pytest.mark.parametrize("cls_token, place", [("front", 0), ("end", 196)])
+def test_the_position_of_vims_token_is_that_of_its_place(cls_token, place):
+    table, state = vim(cls_token, place=place)
+    n_frames = 224
+    loaded, _ = load_official(
+        state, cls_token=cls_token, n_mels=224, n_frames=n_frames
+    )
+    assert torch.equal(loaded.pos_embed.pos_embed, table)
+
+
+@pytest.mark.parametrize(
+    "patch, n_frames", [((8, 16), 1024), ((16, 8), 960), ((128, 2), 64)]
+)
+def test_patches_need_not_be_square(patch, n_frames):
+    encoder, state = official(n_frames=n_frames, patch_size=patch, stride=patch)
+    loaded, _ = load_official(state)
+    assert (loaded.stride, loaded.n_frames) == (patch, n_frames)
+    feats = torch.randn(1, n_frames, 128)
+    assert torch.equal(loaded(feats), encoder(feats))
+
+
 def test_nan_weights_are_refused():
     _, state = official()
     state["norm_f.weight"][3] = float("nan")
@@ -271,6 +293,37 @@ def test_an_encoder_without_published_weights_is_refused():
     _, state = official()
     with pytest.raises(CheckpointError, match="cannot start a Linear"):
         initialise(torch.nn.Linear(2, 2), None, state)
+
+
+@pytest.mark.parametrize(
+    "written, other",
+    [
+        (dict(cls_token="front"), dict(cls_token="end")),
+        (dict(token_order="time"), dict(token_order="frequency")),
+        (dict(mask_padding=False), {}),
+        (dict(output="frames"), {}),
+    ],
+)
+def test_the_yaml_beside_weights_says_how_they_are_used(
+    written, other, tmp_path
+):
+    encoder, state = official(**written)
+    torch.save(state, tmp_path / "model.pth")
+    yaml = tmp_path / "hyperparams.yaml"
+    arguments = {"n_frames": 192, "embed_dim": WIDTH, "depth": DEPTH, **written}
+    text = json.dumps(arguments)
+    yaml.write_text(f"embedding_model: !new:audiomamba.AudioMamba {text}")
+    loaded, _ = load_official(tmp_path / "model.pth")
+    feats, lengths = torch.randn(2, 192, 128), torch.tensor([1.0, 0.5])
+    assert torch.equal(loaded(feats, lengths), encoder(feats, lengths))
+    if other:
+        (key, value), *_ = other.items()
+        words = f"contradicts {key}='{value}"
+        with pytest.raises(CheckpointError, match=words):
+            load_official(tmp_path, **other)
+        target = AudioMamba(**{**arguments, **other})
+        with pytest.raises(CheckpointError, match=words):
+            initialise(target, None, tmp_path)
 
 
 @pytest.mark.parametrize("place", ["model", "run/save/CKPT+1"])

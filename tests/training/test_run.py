@@ -97,6 +97,17 @@ def test_settings_that_are_infinite_resume(start):
 
 
 @pytest.mark.parametrize("load", [load_hparams, read_settings])
+def test_a_key_that_the_yaml_lacks_is_named(tmp_path, load):
+    """As with the YAML of another script."""
+    path = tmp_path / "a.yaml"
+    path.write_text("seed: 1\n")
+    values = load(path)
+    assert values.get("held_out", 2) == 2
+    with pytest.raises(PreparationError, match="a.yaml has no held_out"):
+        values["held_out"]
+
+
+@pytest.mark.parametrize("load", [load_hparams, read_settings])
 def test_keys_for_a_value_without_keys_are_refused(tmp_path, load):
     path = tmp_path / "a.yaml"
     path.write_text("trials: [a.txt]\n")

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,28 @@ from speechbrain.utils.logger import get_logger
 from audiomamba.dataio.problems import PreparationError
 
 logger = get_logger(__name__)
+
+
+class Values(dict):
+    """The values of a YAML by key; to ask for one that it lacks is a fault.
+
+    Arguments
+    ---------
+    hparams_file : str
+        The YAML.
+    values : dict
+        What it has.
+    """
+
+    def __init__(self, hparams_file, values):
+        super().__init__(values)
+        self.hparams_file = hparams_file
+
+    def __missing__(self, key):
+        raise PreparationError(
+            f"{self.hparams_file} has no {key}, which {sys.argv[0]} needs: give "
+            "a YAML of this script, or add the key."
+        )
 
 
 def top_keys(text):
@@ -135,7 +158,8 @@ def read_settings(hparams_file, overrides=None):
     {'a': 1, 'b': {'!new:torch.nn.ReLU': {'inplace': 1}}}
     """
     _check_placeholders(hparams_file, overrides)
-    return plain(YAML().load(resolved_text(hparams_file, overrides)))
+    values = plain(YAML().load(resolved_text(hparams_file, overrides)))
+    return Values(hparams_file, values)
 
 
 def _check_placeholders(hparams_file, overrides):
@@ -213,7 +237,7 @@ def load_hparams(hparams_file, overrides=None):
             f"for {expected} Hz; give these the same sample_rate, for example "
             f"by --compute_features '{{sample_rate: {rate}}}'"
         )
-    return hparams
+    return Values(hparams_file, hparams)
 
 
 @contextmanager

@@ -207,7 +207,8 @@ class ClassificationBrain(RecipeBrain):
         super().on_stage_end(stage, stage_loss, epoch)
         distillation = self.hparams.distillation
         if stage == Stage.TRAIN and distillation and distillation.n_heard:
-            self.train_stats["taught"] = distillation.taught_share()
+            whole = self.step_at_start == 0
+            self.train_stats["taught"] = distillation.taught_share(whole)
 
     def compute_objectives(self, predictions, batch, stage):
         """Compute the mean loss and, outside of training, collect scores.
