@@ -35,8 +35,8 @@ class Values(dict):
 
     def __missing__(self, key):
         raise PreparationError(
-            f"{self.hparams_file} has no {key}, which {sys.argv[0]} needs: give "
-            "a YAML of this script, or add the key."
+            f"{self.hparams_file} has no {key}, which {sys.argv[0]} needs: "
+            "give a YAML of this script, or add the key."
         )
 
 
