@@ -184,7 +184,12 @@ class LiteTagger:
             )
         with opened(path) as source:
             rate = source.sample_rate
-            size, step = max(round(window * rate), 1), max(round(hop * rate), 1)
+            size, step = round(window * rate), round(hop * rate)
+            if step < 1:
+                raise ValueError(
+                    f"hop is {hop} s, less than a sample; both window and hop "
+                    "must be positive, at least one sample."
+                )
             for start, frames in _spans(source, size, step):
                 wav = self._prepare(source, frames)
                 row = self.run([wav])[0][0]

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from audiomamba.cli.ending import command, seconds
+from audiomamba.cli.ending import INTERRUPTED, command, seconds
 from audiomamba.cli.model import add_model_options, load_model
 
 DESCRIPTION = """\
@@ -70,7 +70,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     if arguments.frames and arguments.hop is not None:
-        parser.error("--frames are of windows side by side: leave out --hop")
+        parser.error("--frames are side by side: leave out --hop")
     return arguments
 
 
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 if a file failed.
+        Exit status: 0, 1 if a file failed, or 130 after Ctrl-C.
     """
     arguments = parse_arguments(argv)
     from tqdm import tqdm
@@ -114,7 +114,8 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"{arguments.folder} has no recordings")
         n_rows = embed_folder(embedder, arguments.out)
     except KeyboardInterrupt:
-        sys.exit("audiomamba-embed: stopped; the same command resumes")
+        complain("stopped; the same command resumes")
+        return INTERRUPTED
     if embedder.n_failed:
         complain(f"{embedder.n_failed} of {embedder.n_files} files failed")
     if n_rows:

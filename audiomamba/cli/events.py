@@ -142,6 +142,9 @@ def event_rules(arguments: argparse.Namespace) -> "EventRules":
 class EventOutput:
     """Writes the events of recordings where the command line says.
 
+    A file of an earlier call is replaced with the first recording: it outlives
+    a call that hears none.
+
     Arguments
     ---------
     arguments : argparse.Namespace
@@ -153,15 +156,19 @@ class EventOutput:
 
         self.target, self.form = arguments.events, arguments.format
         self.places = ResultPlaces(arguments.files)
+        self.stems = ResultPlaces(arguments.files, lambda x: Path(x).stem)
         self._open = EventFile
+        self.one_each = self.target.is_dir() or not self.target.suffix
         self._shared = None
-        if not (self.target.is_dir() or not self.target.suffix):
+        if not self.one_each and not self.target.exists():
             self._shared = EventFile(self.target, self.form)
 
     def add(self, path: str, events: "list[Event]") -> None:
         """Write the events of a recording."""
-        file = self._shared
-        if file is None:
+        if self.one_each:
             place = self.places.place(self.target, path, ".txt")
-            file = self._open(place, self.form)
-        file.add(path, events)
+            self._open(place, self.form).add(path, events)
+            return
+        if self._shared is None:
+            self._shared = self._open(self.target, self.form)
+        self._shared.add(path, events, self.stems.name(path))

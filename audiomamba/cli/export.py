@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from audiomamba.cli.ending import command
-from audiomamba.cli.model import MODEL_HELP, load_model
+from audiomamba.cli.model import MODEL_HELP, is_onnx, load_model
 
 DESCRIPTION = """\
 Export a model to one ONNX file, from waveform to probabilities and embedding.
@@ -50,7 +50,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument(
-        "target", type=Path, metavar="TARGET", help="the file to write"
+        "target", type=Path, metavar="TARGET", help="the file to write, .onnx"
     )
     parser.add_argument(
         "--web",
@@ -86,6 +86,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--list is for --int8")
     if (arguments.list is None) != (arguments.data_folder is None):
         parser.error("--list and --data_folder belong together")
+    if not (arguments.web or is_onnx(str(arguments.target))):
+        parser.error(f"TARGET {arguments.target}: its name ends in .onnx")
+    if arguments.list and not arguments.list.is_file():
+        parser.error(f"--list {arguments.list} is no file")
     return arguments
 
 

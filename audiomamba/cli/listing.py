@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ class ResultPlaces:
     ---------
     files : list of str
         All files.
+    short : callable
+        From a path to the name that it has where no two are the same.
 
     Example
     -------
@@ -30,11 +33,31 @@ class ResultPlaces:
     'out/b/x.wav.png'
     """
 
-    def __init__(self, files: list[str]):
+    def __init__(
+        self,
+        files: list[str],
+        short: Callable[[str], str] = os.path.basename,
+    ):
         places = {os.path.abspath(file) for file in files}
-        self.top = None
-        if len({os.path.basename(place) for place in places}) < len(places):
+        self.short, self.top = short, None
+        if len({short(place) for place in places}) < len(places):
             self.top = os.path.commonpath([*map(os.path.dirname, places)])
+
+    def name(self, path: str) -> str:
+        """Name one file, as no other is.
+
+        Arguments
+        ---------
+        path : str
+            The file.
+
+        Returns
+        -------
+        str
+        """
+        if self.top is None:
+            return self.short(path)
+        return os.path.relpath(path, self.top)
 
     def place(self, folder: Path, path: str, ending: str) -> Path:
         """Choose the place of one file's result.
@@ -52,11 +75,7 @@ class ResultPlaces:
         -------
         Path
         """
-        if self.top is None:
-            name = Path(path).name
-        else:
-            name = os.path.relpath(path, self.top)
-        return folder / f"{name}{ending}"
+        return folder / f"{self.name(path)}{ending}"
 
 
 def _rows(tags):

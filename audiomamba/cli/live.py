@@ -122,9 +122,13 @@ def open_sound(
 
     if arguments.microphone:
         return "microphone", *microphone(sample_rate)
-    stream = sys.stdin.buffer
+    # None where a shell closed it
+    stream = getattr(sys.stdin, "buffer", None)
     if not isinstance(stream, BufferedIOBase):
-        raise ValueError("standard input gives no bytes as they arrive")
+        raise ValueError(
+            "standard input gives no bytes as they arrive: pipe raw samples "
+            "into it, as from ffmpeg -f s16le -ac 1 -"
+        )
     return "-", pcm_blocks(stream), arguments.rate or sample_rate
 
 

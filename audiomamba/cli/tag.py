@@ -20,6 +20,7 @@ from audiomamba.cli.listing import (
     as_text,
     decisions_as_text,
     events_as_text,
+    window_as_text,
 )
 from audiomamba.cli.live import (
     add_live_options,
@@ -165,6 +166,13 @@ def _fault_of_plot(arguments):
     return None
 
 
+def _lists_windows(arguments):
+    """Whether nothing but lines of windows is asked for."""
+    whole = arguments.window is None and arguments.hop is None
+    collected = arguments.json or arguments.plot or arguments.events
+    return not (whole or collected)
+
+
 def _positive(text):
     number = int(text)
     if number < 1:
@@ -210,20 +218,35 @@ class _Results:
     def __init__(self, tagger, arguments):
         self.tagger, self.arguments = tagger, arguments
         self.places = ResultPlaces(arguments.files)
-        self.output = EventOutput(arguments) if arguments.events else None
+        # First, so that rules without meaning leave the file as it is
         self.rules = event_rules(arguments) if arguments.events else None
+        self.output = EventOutput(arguments) if arguments.events else None
 
     def give(self, path):
         """Print the tags or the events of a file, and write its files."""
         arguments, windows, events = self.arguments, None, None
         if self.output is not None:
             events = self._events(path)
-        if self.output is None or arguments.plot:
+        if _lists_windows(arguments):
+            self._list_windows(path)
+        elif self.output is None or arguments.plot:
             text, windows = tag(self.tagger, path, arguments)
             if self.output is None:
                 tqdm.write(text)
         if arguments.plot and windows:
             self._draw(path, windows, events)
+
+    def _list_windows(self, path):
+        """Print every window as it comes: hours of sound need little memory."""
+        arguments = self.arguments
+        for number, window in enumerate(
+            self.tagger.tag_stream(
+                path, arguments.window, arguments.hop, arguments.top
+            )
+        ):
+            if not number:
+                tqdm.write(path)
+            tqdm.write(window_as_text(window))
 
     def _events(self, path):
         """Find, print and write the events of a file."""
@@ -276,13 +299,13 @@ def main(argv: list[str] | None = None) -> int:
     from audiomamba.dataio.codecs.opening import AudioError
 
     arguments = parse_arguments(argv)
+    failed = []
+    files = arguments.files
+    tagger = _load(arguments)
     if arguments.plot:
         from audiomamba.inference.plot import require_matplotlib
 
         require_matplotlib()
-    failed = []
-    files = arguments.files
-    tagger = _load(arguments)
     if is_live(arguments):
         return tag_live(tagger, arguments)
     results = _Results(tagger, arguments)

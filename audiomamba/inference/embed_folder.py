@@ -19,6 +19,7 @@ from audiomamba.inference.embed_table import (
 )
 from audiomamba.inference.embeddings import duration_batches
 from audiomamba.inference.model import ClipModel
+from audiomamba.inference.waveforms import window_samples
 from audiomamba.nnet.parameters import weights_digest
 
 _BATCH_SECONDS, _BATCH_FILES = 160, 16
@@ -36,9 +37,15 @@ class FolderEmbedder:
     window, hop : float, optional
         Seconds; None: a row per file, of what the model hears of it.
     frames : bool
-        A row per frame of the encoder, of windows side by side.
+        A row per frame of the encoder, side by side.
     complain : callable
-        Called with the error of every recording that cannot be read.
+        Called with the error of every recording that cannot be read, and with
+        a sentence where finished recordings are dropped.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such windows or frames.
     """
 
     def __init__(
@@ -48,8 +55,12 @@ class FolderEmbedder:
         window: float | None = None,
         hop: float | None = None,
         frames: bool = False,
-        complain: Callable[[Exception], None] = print,
+        complain: Callable[[Exception | str], None] = print,
     ):
+        if frames:
+            model.frame_windows(window)
+        else:
+            window_samples(window, hop, model.sample_rate, model.max_duration)
         self.model, self.folder = model, Path(folder)
         self.window, self.hop, self.frames = window, hop, frames
         self.complain, self.n_failed = complain, 0
@@ -182,17 +193,22 @@ def embed_folder(
     """
     path = check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = UnfinishedTable(path, embedder.key())
-    done = table.done()
-    with tqdm(
-        total=len(embedder.files),
-        initial=len(done),
-        unit="file",
-        disable=not progressbar,
-    ) as bar:
-        for wav, rows in embedder.rows(done):
-            table.add(wav, rows)
-            bar.update()
-    if table.n_rows:
-        table.finish(path)
+    with UnfinishedTable(path, embedder.key()) as table:
+        if table.n_dropped:
+            embedder.complain(
+                "other weights, files or options than before: starts over, "
+                f"without the {table.n_dropped} recordings that were finished"
+            )
+        done = table.done()
+        with tqdm(
+            total=len(embedder.files),
+            initial=len(done),
+            unit="file",
+            disable=not progressbar,
+        ) as bar:
+            for wav, rows in embedder.rows(done):
+                table.add(wav, rows)
+                bar.update()
+        if table.n_rows:
+            table.finish(path)
     return table.n_rows

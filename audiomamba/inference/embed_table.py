@@ -13,6 +13,7 @@ from numpy.lib.format import open_memmap
 
 from audiomamba.dataio.files import replaced_file
 from audiomamba.dataio.tables import check_table_format
+from audiomamba.training.runs.folder import FolderLock, RunError
 
 ENDINGS = (".parquet", ".npy", ".csv")
 # Rows in memory at a time
@@ -31,7 +32,8 @@ class UnfinishedTable:
     """The rows that are done, beside the table that they will be.
 
     Values are appended to one file and, once they are there, a line per
-    recording to another: a stopped run goes on after the last line.
+    recording to another: a stopped run goes on after the last line. Leaving
+    the context frees the table for others, and removes it if it has no rows.
 
     Arguments
     ---------
@@ -40,15 +42,21 @@ class UnfinishedTable:
     key : str
         Digest of the inputs; rows of other inputs are dropped.
 
+    Raises
+    ------
+    ValueError
+        If another process writes the table.
+
     Example
     -------
     >>> path = getfixture("tmp_path") / "emb.csv"
-    >>> table = UnfinishedTable(path, "inputs")
-    >>> table.add("a.wav", Rows([0.0], [1.5], np.ones((1, 2), np.float32)))
-    >>> table = UnfinishedTable(path, "inputs")  # after a stop
-    >>> table.done()
+    >>> with UnfinishedTable(path, "inputs") as table:
+    ...     row = Rows([0.0], [1.5], np.ones((1, 2), np.float32))
+    ...     table.add("a.wav", row)
+    >>> with UnfinishedTable(path, "inputs") as table:  # after a stop
+    ...     table.done()
+    ...     table.finish(path)
     {'a.wav'}
-    >>> table.finish(path)
     >>> print(path.read_text(), end="")
     path,start,stop,0,1
     a.wav,0.0,1.5,1.0,1.0
@@ -56,13 +64,19 @@ class UnfinishedTable:
 
     def __init__(self, path: Path, key: str):
         self.folder = path.with_name(f".{path.name}.unfinished")
-        known = self.folder / "key"
-        if not (known.is_file() and known.read_text() == key):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            known.write_text(key)
+        self.lock = FolderLock(self.folder)
+        try:
+            self.lock.take()
+        except RunError as error:
+            raise ValueError(
+                f"another audiomamba-embed writes {path}: wait for it, or "
+                "choose another --out"
+            ) from error
         self.values, self.lines = self.folder / "values", self.folder / "lines"
-        self.entries = list(self._entries())
+        known, found = self.folder / "key", list(self._entries())
+        goes_on = known.is_file() and known.read_text() == key
+        self.entries = found if goes_on else []
+        self.n_dropped = len(found) - len(self.entries)
         self.n_rows = sum(len(entry["starts"]) for entry in self.entries)
         self.width = self.entries[0]["width"] if self.entries else 0
         self.values.touch()
@@ -70,6 +84,17 @@ class UnfinishedTable:
         with replaced_file(self.lines) as draft:
             lines = (json.dumps(entry) + "\n" for entry in self.entries)
             draft.write_text("".join(lines))
+        # Last: no row of other inputs is there under this key
+        with replaced_file(known) as draft:
+            draft.write_text(key)
+
+    def __enter__(self) -> "UnfinishedTable":
+        return self
+
+    def __exit__(self, *error):
+        if not self.n_rows:
+            shutil.rmtree(self.folder)
+        self.lock.release()
 
     def _entries(self):
         """Yield the recordings that are done; not a line cut in writing."""

@@ -71,9 +71,9 @@ def _as_raven(path, events):
     return "".join("\t".join(map(_one_field, x)) + "\n" for x in lines)
 
 
-def _as_rttm(path, events):
+def _as_rttm(name, events):
     # Fields are separated by blanks, so they have none
-    name = _word(Path(path).stem)
+    name = _word(name)
     return "".join(
         f"SPEAKER {name} 1 {e.onset:.3f} {e.offset - e.onset:.3f} <NA> <NA> "
         f"{_word(e.label)} {e.score:.4f} <NA>\n"
@@ -102,7 +102,11 @@ _WRITERS = {
 
 
 def events_text(
-    path: str, events: Sequence[Event], form: str, header: bool = True
+    path: str,
+    events: Sequence[Event],
+    form: str,
+    header: bool = True,
+    name: str | None = None,
 ) -> str:
     """Return the events of a recording as text.
 
@@ -117,6 +121,8 @@ def events_text(
     header : bool
         Whether a line with the names of the columns comes first, where the
         format has one.
+    name : str, optional
+        What rttm calls the recording; None: its file's name without ending.
 
     Returns
     -------
@@ -132,6 +138,8 @@ def events_text(
     SPEAKER a 1 0.500 1.500 <NA> <NA> Dog 0.7500 <NA>
     """
     write, columns = _WRITERS[form]
+    if form == "rttm":
+        path = name or Path(path).stem
     return (columns if header else "") + write(path, events)
 
 
@@ -161,7 +169,9 @@ class EventFile:
         with replaced_file(self.path) as draft:
             draft.write_text(_WRITERS[form][1], encoding="utf-8")
 
-    def add(self, path: str, events: Sequence[Event]) -> None:
+    def add(
+        self, path: str, events: Sequence[Event], name: str | None = None
+    ) -> None:
         """Append the events of a recording.
 
         Arguments
@@ -170,10 +180,12 @@ class EventFile:
             The recording.
         events : sequence of Event
             Its events.
+        name : str, optional
+            See `events_text`.
         """
-        text = events_text(path, events, self.form, header=False)
-        # Names of files may have any bytes
-        with open(
-            self.path, "a", encoding="utf-8", errors="surrogateescape"
-        ) as file:
+        text = events_text(path, events, self.form, header=False, name=name)
+        # Names of files may have any bytes, but not in JSON
+        is_json = self.form == "jsonl"
+        errors = "backslashreplace" if is_json else "surrogateescape"
+        with open(self.path, "a", encoding="utf-8", errors=errors) as file:
             file.write(text)

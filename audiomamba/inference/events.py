@@ -264,12 +264,11 @@ class EventFinder:
                 else:
                     merged.append([start, stop, peak])
             for start, stop, peak in merged:
-                onset, offset = start * self.step, stop * self.step
-                event = Event(
-                    onset, min(offset, duration), self.labels[index], peak
-                )
+                onset = start * self.step
+                offset = min(stop * self.step, duration)
                 if offset - onset > self.rules.min_duration - _ROUNDING:
-                    found.append(event)
+                    label = self.labels[index]
+                    found.append(Event(onset, offset, label, peak))
         return sorted(found)
 
 

@@ -1,13 +1,18 @@
 """Sound as it arrives: from a microphone, or from another program."""
 
+import logging
 import queue
 from collections.abc import Iterator
 from io import BufferedIOBase
 
 import numpy as np
 
+logger = logging.getLogger(__name__)
+
 # Samples of a block from the microphone, in seconds
 _BLOCK = 0.05
+# Seconds of sound that may wait, and without any sound
+_LAG, _PATIENCE = 5.0, 5.0
 _HEADERS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM")
 
 
@@ -71,7 +76,8 @@ def microphone(rate: int) -> tuple[Iterator[np.ndarray], int]:
     Returns
     -------
     blocks : iterator of np.ndarray
-        float32, [n], without end.
+        float32, [n], without end; a `LiveError` if the device stops. Logs
+        once that sound comes faster than it is taken.
     rate : int
         The rate: the wanted one, or the device's own.
 
@@ -116,6 +122,7 @@ def _rate_of(sounddevice, rate):
 def _listen(sounddevice, rate):
     """Yield blocks of the microphone as they come."""
     heard: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    lags = False
     with sounddevice.InputStream(
         samplerate=rate,
         channels=1,
@@ -124,4 +131,15 @@ def _listen(sounddevice, rate):
         callback=lambda data, *others: heard.put(data[:, 0].copy()),
     ):
         while True:
-            yield heard.get()
+            try:
+                yield heard.get(timeout=_PATIENCE)
+            except queue.Empty:
+                raise LiveError(
+                    "the microphone gives no more sound: connect it again"
+                ) from None
+            if not lags and heard.qsize() * _BLOCK > _LAG:
+                lags = True
+                logger.warning(
+                    f"The answers lag: {_LAG:g} s of the microphone's sound "
+                    "wait. Take a smaller model, or windows further apart."
+                )

@@ -4,28 +4,22 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import tee
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
-from speechbrain.inference.interfaces import Pretrained
 
 from audiomamba.dataio.audio import audio_info, read_blocks
 from audiomamba.dataio.samples import Samples, as_tensor, mono_blocks
 from audiomamba.inference.batches import Compute, run_in_batches
-from audiomamba.inference.exported.loading import checked
+from audiomamba.inference.exported.loading import LoadedModel
 from audiomamba.inference.published import is_published, published_parts
-from audiomamba.inference.waveforms import (
-    window_samples,
-    window_seconds,
-    windows,
-)
+from audiomamba.inference.waveforms import window_samples, windows
 from audiomamba.lobes.clip_encoder import ClipEncoder
 from audiomamba.lobes.dass import DASS
 from audiomamba.lobes.patch_encoder import PatchEncoder
 from audiomamba.nnet.frame_classifier import mean_frame, own_frames
 from audiomamba.nnet.lengths import absolute_lengths
-from audiomamba.pretrained.sources import is_run
+from audiomamba.nnet.patch_embed import grid_length
 
 # A path, or samples [N]
 Clip = str | os.PathLike | Samples
@@ -41,7 +35,7 @@ class Window(NamedTuple):
     values: torch.Tensor
 
 
-class ClipModel(Pretrained):
+class ClipModel(LoadedModel):
     """Embeds recordings of any format, sample rate and length.
 
     The base of `audiomamba.inference.AudioTagger`, which has its own example.
@@ -97,6 +91,48 @@ class ClipModel(Pretrained):
         n_samples = self.mods.compute_features.hop * encoder.frames_per_column
         return n_samples / self.sample_rate
 
+    def frame_windows(
+        self, window: float | None = None, rate: int | None = None
+    ) -> tuple[int, int]:
+        """Return the length of windows whose frames adjoin, and of their hop.
+
+        Features and patches have a width, so a window has fewer frames than
+        times: the next one starts where its last whole frame ends.
+
+        Arguments
+        ---------
+        window : float, optional
+            See `embed_timeline`.
+        rate : int, optional
+            Sample rate of the recording in Hz; None: the model's.
+
+        Returns
+        -------
+        tuple of int
+            Samples.
+
+        Raises
+        ------
+        ValueError
+            If the encoder has no frames, or a window is longer than what the
+            model hears or shorter than a frame.
+        """
+        rate = rate or self.sample_rate
+        size, _ = window_samples(window, None, rate, self.max_duration)
+        frame = self.frame_seconds * rate
+        if size < frame:
+            raise ValueError(
+                f"window is {size / rate:g} s, shorter than a frame of this "
+                f"model, {self.frame_seconds} s: choose a longer window."
+            )
+        encoder = self.mods.embedding_model
+        n_feats = self.mods.compute_features.count_frames(
+            size * self.sample_rate // rate
+        )
+        sizes = encoder.patch_size[1], encoder.stride[1]
+        n_frames = min(grid_length(n_feats, *sizes), int(size / frame))
+        return size, round(n_frames * frame)
+
     @classmethod
     def from_hparams(
         cls,
@@ -104,22 +140,15 @@ class ClipModel(Pretrained):
         savedir: str | Path | None = None,
         run_opts: dict | None = None,
         **kwargs,
-    ) -> "ClipModel":
+    ) -> Self:
         """Load an exported model, a finished run, or a published model.
 
         Arguments
         ---------
-        source : str or Path
-            A folder, the output folder of a run, or ``owner/name`` on the hub;
-            only from a source you trust: its ``hyperparams.yaml`` can run
-            arbitrary code. A published model has a ``config.json`` instead,
-            which cannot; see `audiomamba.inference.published`.
-        savedir : str or Path, optional
-            Folder for links to the fetched files; None: only the hub's cache.
-        run_opts : dict, optional
-            For example ``{"device": "cuda:0"}``; None: a GPU if there is one.
-        **kwargs
-            As for SpeechBrain's ``Pretrained.from_hparams``.
+        source, savedir, run_opts, **kwargs
+            See `LoadedModel.from_hparams`. A published model has a
+            ``config.json``, which cannot run code; see
+            `audiomamba.inference.published`.
 
         Returns
         -------
@@ -132,19 +161,9 @@ class ClipModel(Pretrained):
             If there is no such model, the run is not finished, or a file is
             damaged.
         """
-        if is_run(source):
-            # here, as an exported model needs neither pandas nor checkpoints
-            from audiomamba.inference.exported.run import read_run
-
-            with TemporaryDirectory() as folder:
-                read_run(source).write(Path(folder))
-                return cls.from_hparams(folder, None, run_opts, **kwargs)
         if is_published(source):
             return cls(**published_parts(source), run_opts=run_opts)
-        with checked(source, kwargs.get("fetch_config")):
-            return super().from_hparams(
-                str(source), savedir=savedir, run_opts=run_opts, **kwargs
-            )
+        return super().from_hparams(source, savedir, run_opts, **kwargs)
 
     def embed_batch(self, clips: list[Clip]) -> torch.Tensor:
         """Compute the embeddings of clips.
@@ -237,7 +256,8 @@ class ClipModel(Pretrained):
         Arguments
         ---------
         source, window, sample_rate
-            See `embed_stream`; windows stand side by side.
+            See `embed_stream`; the windows overlap so far that their frames
+            adjoin.
 
         Yields
         ------
@@ -245,15 +265,13 @@ class ClipModel(Pretrained):
             Seconds, and frames [T', D], one per `frame_seconds`.
         """
         step, done = self.frame_seconds, 0.0
-        window, _ = window_seconds(window, None, self.max_duration)
         for start, stop, frames in self._stream(
-            source, self._frames, window, window, sample_rate
+            source, self._frames, window, None, sample_rate, adjoin=True
         ):
-            # The last window is shifted back over the one before it
             first = max(0, round((done - start) / step))
             if first < len(frames):
                 yield Window(start + first * step, stop, frames[first:])
-            done = stop
+            done = start + len(frames) * step
 
     def _encoded(self, wavs, lengths):
         """Return what the encoder gives: [B, 1, D], or frames [B, T', D]."""
@@ -322,11 +340,12 @@ class ClipModel(Pretrained):
             raise ValueError("clips is empty; give at least one clip.")
         return torch.stack(rows)
 
-    def _stream(self, source, compute, window, hop, sample_rate):
+    def _stream(self, source, compute, window, hop, sample_rate, adjoin=False):
         """Yield every window of a file or a stream with its result.
 
         Windows of a file are computed in batches, those of a stream as soon as
-        each is complete.
+        each is complete. Where their frames are to adjoin, ``hop`` does not
+        count.
         """
         is_file = isinstance(source, (str, os.PathLike))
         if is_file:
@@ -335,9 +354,14 @@ class ClipModel(Pretrained):
         else:
             name, rate = "a stream", sample_rate or self.sample_rate
             blocks = mono_blocks(source, name)
-        size, step = window_samples(window, hop, rate, self.max_duration)
+        if adjoin:
+            size, step = self.frame_windows(window, rate)
+            grid = self.frame_seconds * rate
+        else:
+            size, step = window_samples(window, hop, rate, self.max_duration)
+            grid = 1
         # one iterator for the places, one for the sound
-        places, cut = tee(windows(blocks, size, step))
+        places, cut = tee(windows(blocks, size, step, grid))
         normalize = self.hparams.audio_normalizer
         wavs = (normalize(wav, rate, name) for _, wav in cut)
         results = self._run(wavs, compute, _BATCH_WINDOWS if is_file else 1)

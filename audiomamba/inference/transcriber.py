@@ -3,24 +3,21 @@
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from speechbrain.inference.ASR import EncoderASR
 
 from audiomamba.dataio.audio import audio_info, read_blocks, resample_blocks
 from audiomamba.dataio.samples import Samples, mono_blocks
-from audiomamba.inference.exported.loading import checked
-from audiomamba.inference.exported.run import read_run
+from audiomamba.inference.exported.loading import LoadedModel
 from audiomamba.lobes.transcripts import make_decoder
 from audiomamba.nnet.lengths import check_positive
-from audiomamba.pretrained.sources import is_run
 
 # Seconds of a window, and of its overlap with the next one
 WINDOW, OVERLAP = 30.0, 4.0
 
 
-class Transcriber(EncoderASR):
+class Transcriber(LoadedModel, EncoderASR):
     """Transcribes recordings of any format, sample rate and length.
 
     Loads models that ``tools/export_pretrained.py`` writes from a run of
@@ -57,47 +54,6 @@ class Transcriber(EncoderASR):
         except ValueError:
             return False
         return True
-
-    @classmethod
-    def from_hparams(
-        cls,
-        source: str | Path,
-        savedir: str | Path | None = None,
-        run_opts: dict | None = None,
-        **kwargs,
-    ) -> "Transcriber":
-        """Load an exported model or a finished run.
-
-        Arguments
-        ---------
-        source : str or Path
-            A folder, the output folder of a run, or ``owner/name`` on the hub;
-            only from a source you trust.
-        savedir : str or Path, optional
-            Folder for links to the fetched files; None: only the hub's cache.
-        run_opts : dict, optional
-            For example ``{"device": "cuda:0"}``; None: a GPU if there is one.
-        **kwargs
-            As for SpeechBrain's ``Pretrained.from_hparams``.
-
-        Returns
-        -------
-        Transcriber
-
-        Raises
-        ------
-        OSError or ValueError
-            If there is no such model, the run is not finished, or a file is
-            damaged.
-        """
-        if is_run(source):
-            with TemporaryDirectory() as folder:
-                read_run(source).write(Path(folder))
-                return cls.from_hparams(folder, None, run_opts, **kwargs)
-        with checked(source, kwargs.get("fetch_config")):
-            return super().from_hparams(
-                str(source), savedir=savedir, run_opts=run_opts, **kwargs
-            )
 
     def use_beam(
         self,

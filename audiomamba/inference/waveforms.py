@@ -150,12 +150,13 @@ class WaveformNormalizer:
 
 
 def windows(
-    blocks: Iterable[torch.Tensor], size: int, hop: int
+    blocks: Iterable[torch.Tensor], size: int, hop: int, grid: float = 1
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """Split a stream into overlapping windows, in bounded memory.
 
     All windows have the full size unless the whole stream is shorter.  The last
-    one is shifted back to end with the stream.
+    one is shifted back to end with the stream, or, on a grid, up to a step of
+    it less: then it is so much shorter.
 
     Arguments
     ---------
@@ -165,6 +166,8 @@ def windows(
         Length of a window in samples.
     hop : int
         Samples between the starts of windows, at most ``size``.
+    grid : float
+        All windows start at multiples of so many samples, as ``hop`` is one.
 
     Yields
     ------
@@ -195,7 +198,8 @@ def windows(
             yield start, waiting
     elif len(waiting) > size - hop:
         rest = torch.cat([last, waiting[size - hop :]])
-        yield start - hop + len(rest) - size, rest[-size:]
+        shift = round(math.ceil((len(rest) - size) / grid) * grid)
+        yield start - hop + shift, rest[shift:]
 
 
 def window_seconds(

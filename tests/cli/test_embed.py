@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from audiomamba.cli.embed import main
+from audiomamba.cli.ending import INTERRUPTED
 from audiomamba.inference import AudioTagger
+from audiomamba.inference.embed_table import Rows, UnfinishedTable
 
 
 @pytest.fixture
@@ -78,7 +80,8 @@ def test_windows_and_frames_have_rows(embed, folder, tagger, tmp_path):
     embed("--out", tmp_path / "f.npy", "--frames", "--window", "0.3")
     table, values = read(tmp_path / "f.npy")
     own = table[table["path"] == name]
-    assert (np.diff(own["start"]) > 0.09).all() and len(own) >= 2
+    np.testing.assert_allclose(own["start"], 0.1 * np.arange(len(own)))
+    assert len(own) >= 2
     np.testing.assert_allclose(own["stop"] - own["start"], 0.1, atol=1e-6)
 
 
@@ -102,8 +105,8 @@ def test_a_stopped_command_goes_on(embed, folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(AudioTagger, "embed_stream", counted)
     options = ("--out", target, "--window", "0.2")
-    with pytest.raises(SystemExit, match="the same command resumes"):
-        embed(*options)
+    status, errors = embed(*options)
+    assert status == INTERRUPTED and "the same command resumes" in errors
     # A line that was cut in writing does not count
     lines = tmp_path / ".emb.csv.unfinished" / "lines"
     lines.write_text(lines.read_text()[:-3])
@@ -117,17 +120,50 @@ def test_a_stopped_command_goes_on(embed, folder, tmp_path, monkeypatch):
     assert len(counts) == 14
 
 
-def test_rows_of_other_options_are_dropped(embed, tmp_path, monkeypatch):
+@pytest.fixture
+def unfinished(tmp_path):
+    """Return a table of which one recording is done, and what is in it."""
     target = tmp_path / "emb.csv"
+    with UnfinishedTable(target, "other options") as table:
+        table.add("x.wav", Rows([0.0], [1.0], np.ones((1, 2), np.float32)))
+    return target, table.lines
 
-    def stop(self, path, *options):
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(AudioTagger, "embed_stream", stop)
-        embed("--out", target, "--window", "0.2")
-    assert embed("--out", target)[0] == 0
+def test_rows_of_other_options_are_dropped(embed, unfinished):
+    target, _ = unfinished
+    status, errors = embed("--out", target)
+    assert status == 0 and "without the 1 recordings" in errors
     assert len(read(target)[0]) == 6
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (["--window", "11"], "window is 11.0 s, but this model hears"),
+        (["--window", "11", "--frames"], "window is 11.0 s"),
+        (["--window", "0.2", "--hop", "0.3"], "hop no longer than"),
+    ],
+)
+def test_rows_outlive_a_mistyped_option(embed, unfinished, options, complaint):
+    target, lines = unfinished
+    with pytest.raises(SystemExit, match=complaint):
+        embed("--out", target, *options)
+    assert "x.wav" in lines.read_text()
+
+
+def test_a_table_that_another_process_writes_is_refused(embed, unfinished):
+    target, lines = unfinished
+    with UnfinishedTable(target, "other options"):
+        with pytest.raises(SystemExit, match="another audiomamba-embed") as end:
+            embed("--out", target)
+    assert isinstance(end.value.code, str) and "x.wav" in lines.read_text()
+
+
+def test_nothing_is_left_where_nothing_was_embedded(folder, embed, tmp_path):
+    for path in folder.rglob("*.wav"):
+        path.write_bytes(b"no sound")
+    out = tmp_path / "out"
+    assert embed("--out", out / "emb.csv")[0] == 1 and not [*out.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Commands end with a status and a sentence, never with a traceback."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,8 @@ def test_a_pipe_does_not_hang_and_any_name_is_tagged(run, tmp_path, capsys):
         assert "pipe.wav: is not a file" in printed.err
         assert "1 of 3 files failed" in printed.err
         assert "a.wav" in printed.out and "caf" in printed.out
+    lines = Path(out).read_text("utf-8").splitlines()
+    assert {json.loads(line)["file"] for line in lines} == set(files[1:])
 
 
 def test_embedding_names_a_file_whose_name_is_not_text(run, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 
 import pytest
 
@@ -54,6 +55,17 @@ def test_other_formats(events, tmp_path, name, options, first):
         assert widths == {10} and len(lines) > 1
     if name == "a.rttm":
         assert {len(line.split(" ")) for line in lines} == {10}
+
+
+def test_recordings_of_one_name_are_told_apart_in_rttm(events, run, tmp_path):
+    files = [tmp_path / name for name in ("a/x.wav", "b/x.wav", "b/y.wav")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(run.paths[4], file)
+    events("--events", tmp_path / "a.rttm", files=files)
+    lines = (tmp_path / "a.rttm").read_text().splitlines()
+    names = {line.split()[1] for line in lines}
+    assert names == {"a/x.wav", "b/x.wav", "b/y.wav"}
 
 
 def test_a_recording_each_gets_a_file_in_a_folder(events, run, tmp_path):
@@ -115,6 +127,12 @@ def test_a_folder_may_have_a_dot_in_its_name(events, tmp_path):
     assert status == 0 and [p.name for p in folder.iterdir()] == ["04.wav.txt"]
 
 
-def test_rules_without_meaning_are_explained(events, tmp_path):
+def test_earlier_events_outlive_a_call_that_hears_nothing(events, tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("mine")
     with pytest.raises(SystemExit, match="low is 7"):
-        events("--events", tmp_path / "a.csv", "--low", "7")
+        events("--events", path, "--low", "7")
+    assert events("--events", path, files=[tmp_path / "none.wav"])[0] == 1
+    assert path.read_text() == "mine"
+    events("--events", path)
+    assert path.read_text().startswith("file,onset,")

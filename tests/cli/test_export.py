@@ -50,12 +50,22 @@ def test_eight_bits_are_compared_with_float32(
         (["--list", "a.csv", "--data_folder", "."], "--list is for --int8"),
         (["--int8", "--list", "a.csv"], "belong together"),
         (["--int8", "--web"], "no --int8"),
+        (
+            ["--int8", "--list", "none.csv", "--data_folder", "."],
+            "--list none.csv is no file",
+        ),
     ],
 )
 def test_options_that_say_nothing_are_refused(options, words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["model", "model.onnx", *options])
     assert words in capsys.readouterr().err
+
+
+def test_a_target_is_named_as_audiomamba_tag_asks(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["model", "out.model"])
+    assert "out.model: its name ends in .onnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("run", [True], indirect=True)

@@ -81,6 +81,12 @@ def test_input_that_is_no_samples_is_explained(
         tag("-")
 
 
+def test_closed_standard_input_is_explained(tag, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SystemExit, match="standard input gives no bytes"):
+        tag("-")
+
+
 class FakeAudio:
     """A sounddevice whose microphone has another rate and then is closed."""
 
@@ -130,6 +136,16 @@ def test_the_microphone_is_heard_until_ctrl_c(tag, monkeypatch):
     # 8 kHz, in seconds
     assert [w["stop"] for w in windows] == [0.2, 0.3, 0.4]
     assert windows[0]["file"] == "microphone"
+
+
+def test_a_microphone_that_stops_is_explained(tag, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeAudio())
+    monkeypatch.setattr("audiomamba.inference.live._PATIENCE", 0.05)
+    monkeypatch.setattr("audiomamba.inference.live._LAG", 0.5)
+    with pytest.raises(SystemExit, match="gives no more sound: connect"):
+        tag("--microphone")
+    # Its second of sound was there at once
+    assert caplog.text.count("The answers lag: 0.5 s") == 1
 
 
 def test_a_missing_microphone_is_explained(tag, monkeypatch):

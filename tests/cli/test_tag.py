@@ -73,6 +73,19 @@ def test_windows_have_start_and_stop_times(tag, run):
     assert "0.3 - 0.5 s" in output.replace("  ", " ")
 
 
+def test_windows_are_printed_as_they_come(tag, run, monkeypatch):
+    from audiomamba.inference.tagger import AudioTagger, TaggedWindow
+
+    def broken(self, *options):
+        yield TaggedWindow(0.0, 0.2, [("noise", 0.75)], None)
+        raise OSError("the end is missing")
+
+    monkeypatch.setattr(AudioTagger, "tag_stream", broken)
+    status, output, errors = tag(run.paths[0], "--window", 0.2)
+    assert status == 1 and "the end is missing" in errors
+    assert "0.0 - 0.2 s  noise 75.0%" in output
+
+
 def test_bad_files_are_named_and_the_others_tagged(tag, run, tmp_path):
     text = tmp_path / "text.wav"
     text.write_text("no sound")
@@ -155,6 +168,14 @@ def test_missing_matplotlib_is_reported_before_tagging_starts(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"audiomamba\[plots\]"):
         tag(run.paths[0], "--plot", tmp_path / "out.png")
+
+
+def test_audiomamba_lite_says_which_models_it_takes(tag, run, monkeypatch):
+    """It has no package `inference`, whatever the options."""
+    monkeypatch.setitem(sys.modules, "audiomamba.inference.plot", None)
+    monkeypatch.setattr("audiomamba.cli.model.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="audiomamba-lite takes a model in"):
+        tag(run.paths[0], "--plot", "out.png")
 
 
 def test_a_run_is_a_model(run, capsys):

@@ -49,6 +49,12 @@ def test_windows_are_those_of_the_tagger(taggers, run, window, hop):
             )
 
 
+def test_a_window_under_one_sample_is_refused(taggers, run):
+    for tagger in taggers:
+        with pytest.raises(ValueError, match="5e-06 s, less than a sample"):
+            next(tagger.tag_stream(run.paths[0], 1e-5))
+
+
 def test_clips_of_a_batch_have_the_results_they_have_alone(taggers, run):
     _, lite = taggers
     wavs = [lite.read(path) for path in run.paths[:4]]

@@ -55,6 +55,13 @@ def test_every_class_has_its_threshold_and_peak():
     assert event == (0.0, 1.5, "b", 0.3)
 
 
+def test_an_event_lasts_no_longer_than_its_recording():
+    finder = EventFinder(["a"], EventRules(min_duration=1.0), step=5.0)
+    finder.add(np.array([[0.9]]))
+    assert finder.events(duration=0.3) == []
+    assert finder.events(duration=1.0) == [(0.0, 1.0, "a", 0.9)]
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 2501])
 def test_the_median_filter_is_that_of_the_whole(size):
     scores = np.random.default_rng(0).random((6000, 2))
@@ -117,6 +124,35 @@ def test_frames_do_not_depend_on_the_batch(mask_padding):
         torch.testing.assert_close(frames, alone, atol=1e-5, rtol=0)
         # Of 100 ms each, without those that are padding
         assert 1 <= len(frames) <= -(-len(clip) // 1600)
+
+
+@pytest.mark.parametrize("rate", [16000, 11025])
+@pytest.mark.parametrize("window", [None, 0.33])
+@pytest.mark.parametrize("n_samples", [5000, 16000, 31111])
+def test_frames_over_time_adjoin(rate, window, n_samples):
+    tagger = frame_tagger(n_frames=60)
+    (wav,) = noise(n_samples)
+    found = list(tagger.embed_timeline([wav], window, rate))
+    times = [w.start + 0.1 * np.arange(len(w.values)) for w in found]
+    times = np.concatenate(times)
+    np.testing.assert_allclose(times, 0.1 * np.arange(len(times)), atol=1e-3)
+    # to the last whole one
+    assert abs(times[-1] + 0.1 - n_samples / rate) < 0.2
+
+
+def test_frames_over_time_are_those_of_their_windows():
+    tagger = frame_tagger(n_frames=60)
+    (wav,) = noise(24000)
+    # The first window has six frames, the second goes on with its next
+    first, second, _ = tagger.embed_timeline([wav])
+    wanted = tagger.embed_frames([wav[:9840], wav[9600 : 9600 + 9840]])
+    torch.testing.assert_close(first.values, wanted[0])
+    torch.testing.assert_close(second.values, wanted[1])
+
+
+def test_windows_shorter_than_a_frame_are_refused():
+    with pytest.raises(ValueError, match="0.05 s, shorter than a frame"):
+        next(frame_tagger().embed_timeline(noise(9000), window=0.05))
 
 
 def test_a_models_frames_are_classified_over_time():

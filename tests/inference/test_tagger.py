@@ -265,6 +265,16 @@ def test_windows_cover_the_whole_stream(n_samples, size, hop, block):
     assert max(np.diff(starts), default=0) <= hop
 
 
+@pytest.mark.parametrize("n_samples", [9, 11, 25, 100, 103])
+def test_windows_on_a_grid_cover_the_whole_stream(n_samples):
+    stream = torch.arange(n_samples)
+    cut = list(windows(stream.split(7), 10, 6, grid=3))
+    assert all(start % 3 == 0 and len(part) > 7 for start, part in cut)
+    assert all(torch.equal(x, stream[n : n + len(x)]) for n, x in cut)
+    assert max(np.diff([start for start, _ in cut]), default=0) <= 6
+    assert cut[-1][0] + len(cut[-1][1]) == n_samples
+
+
 def test_a_stream_equals_its_windows_tagged_as_clips(tmp_path):
     tagger = make_tagger(n_frames=60)
     (wav,) = noise(3 * 22050)

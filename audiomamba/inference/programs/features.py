@@ -32,7 +32,7 @@ class OwnFrames(torch.nn.Module):
         self.features = features
         # None: as many as the batch has; the inner features limit long clips
         self.n_frames, self.max_samples = None, features.max_samples
-        self.hop = features.hop
+        self.hop, self.count_frames = features.hop, features.count_frames
 
     def forward(
         self, wavs: torch.Tensor, lengths: torch.Tensor | None = None
