@@ -262,8 +262,8 @@ def check_averaged(n_averaged, path):
     """
     if n_averaged == 0:
         raise CheckpointError(
-            f"{path} has no average of weights yet: train longer, for the "
-            "protocol 'average' until the epoch average_from."
+            f"{path} has no average yet: train longer, for the protocol "
+            "'average' until the epoch average_from."
         )
 
 
