@@ -1,5 +1,6 @@
 """A trained model that turns recordings into vectors: one per clip or more."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from itertools import tee
@@ -120,7 +121,7 @@ class ClipModel(LoadedModel):
         rate = rate or self.sample_rate
         size, _ = window_samples(window, None, rate, self.max_duration)
         frame = self.frame_seconds * rate
-        if size < frame:
+        if size < math.floor(frame):
             raise ValueError(
                 f"window is {size / rate:g} s, shorter than a frame of this "
                 f"model, {self.frame_seconds} s: choose a longer window."
@@ -130,7 +131,7 @@ class ClipModel(LoadedModel):
             size * self.sample_rate // rate
         )
         sizes = encoder.patch_size[1], encoder.stride[1]
-        n_frames = min(grid_length(n_feats, *sizes), int(size / frame))
+        n_frames = min(grid_length(n_feats, *sizes), int(size / frame) or 1)
         return size, round(n_frames * frame)
 
     @classmethod

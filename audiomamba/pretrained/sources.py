@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import torch
+from hyperpyyaml import resolve_references
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
@@ -200,8 +201,10 @@ def encoder_settings(path: Path) -> dict:
     if not (folder / HPARAMS_FILE).is_file():
         return {}
     try:
-        node = YAML().load(folder / HPARAMS_FILE).get("embedding_model")
-    except (YAMLError, AttributeError):
+        with open(folder / HPARAMS_FILE, encoding="utf-8") as file:
+            text = resolve_references(file)
+        node = YAML().load(text).get("embedding_model")
+    except (YAMLError, AttributeError, ValueError):
         return {}
     if isinstance(node, CommentedMap) and "encoder" in node:
         node = node["encoder"]  # of a CTCEncoder

@@ -186,7 +186,9 @@ class Average(AveragedModel):
             weight = 1 - self.decay
         for buffer, old in zip(self.module.buffers(), before, strict=True):
             if buffer.is_floating_point():
-                buffer.copy_(old.lerp(buffer, weight))
+                # the mean of two infinite values is none
+                mean = old.lerp(buffer, weight)
+                buffer.copy_(torch.where(old == buffer, buffer, mean))
 
 
 def make_averages(modules, average_from, ema_decay):

@@ -151,7 +151,8 @@ class ResumableBrain(sb.Brain):
         super().on_fit_start()
         latest = self._latest()
         self.started = time.monotonic() - latest.get("train_seconds", 0.0)
-        self.n_losses = latest.get("n_losses", 0) / self._n_processes()
+        before = self.step * self._n_processes()
+        self.n_losses = latest.get("n_losses", before) / self._n_processes()
         if self._draws_in_order() and self._per_step() in latest:
             self._go_on(latest)
 

@@ -288,7 +288,9 @@ def test_settings_beside_weights_say_how_many_mel_bins(tmp_path):
     (tmp_path / "config.json").write_text('{"num_mel_bins": 80}')
     assert load_official(tmp_path)[0].n_mels == 80
     (tmp_path / "hyperparams.yaml").write_text(
-        "embedding_model: !new:audiomamba.DASS {n_mels: 64, output: frames}\n"
+        "bins: 64\n"
+        "embedding_model: !new:audiomamba.DASS\n"
+        "    {n_mels: !ref <bins>, output: frames}\n"
     )
     encoder, _ = load_official(tmp_path / "model.pth")
     assert (encoder.n_mels, encoder.output) == (64, "frames")
