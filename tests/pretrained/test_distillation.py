@@ -267,15 +267,21 @@ def test_a_teacher_of_another_rate_is_refused(tmp_path, clip_encoder):
         prepared(clip_encoder, teachers=[tmp_path / "t"])
 
 
-@pytest.mark.parametrize("n_frames", [None, 100])
-def test_a_published_checkpoint_hears_padding_of_a_fixed_length(
-    n_frames, tmp_path
-):
+def publish(path):
+    """Write weights as the authors' code does; return encoder and head."""
     torch.manual_seed(5)
     model = AudioMamba(n_frames=64, embed_dim=16, depth=1).eval()
     head = torch.nn.Linear(16, 3)
     state = {**model.state_dict(), **head.state_dict(prefix="head.")}
-    torch.save(state, tmp_path / "official.pth")
+    torch.save(state, path)
+    return model, head
+
+
+@pytest.mark.parametrize("n_frames", [None, 100])
+def test_a_published_checkpoint_hears_padding_of_a_fixed_length(
+    n_frames, tmp_path
+):
+    model, head = publish(tmp_path / "official.pth")
     fbank = KaldiFbank(n_frames=n_frames)
     student = ClipEncoder(fbank, SpectrogramNorm(0.0, 1.0), model)
     wavs, lengths = torch.randn(2, 9000), torch.tensor([1.0, 0.5])
@@ -308,11 +314,7 @@ def test_a_teacher_that_hears_padding_keeps_its_own_number_of_frames(tmp_path):
 def test_a_published_checkpoint_gets_the_students_features(
     tmp_path, clip_encoder
 ):
-    torch.manual_seed(5)
-    model = AudioMamba(n_frames=64, embed_dim=16, depth=1).eval()
-    head = torch.nn.Linear(16, 3)
-    state = {**model.state_dict(), **head.state_dict(prefix="head.")}
-    torch.save(state, tmp_path / "official.pth")
+    model, head = publish(tmp_path / "official.pth")
     with pytest.raises(CheckpointError, match="2 classes|instead of 2"):
         prepared(clip_encoder, ["a", "b"], teachers=[tmp_path / "official.pth"])
     with pytest.raises(CheckpointError, match="features with 128 mel bins"):
